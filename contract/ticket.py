@@ -1,0 +1,123 @@
+"""The ticket as it travels on the topic: one JSON object, UTF-8.
+
+``decode(encode(ticket)) == ticket`` for every valid ticket; anything else is refused with a reason that names the
+field. Unknown fields are ignored; of a duplicated key the last one counts.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+
+RequestType = Literal["account", "billing", "technical", "general"]
+Priority = Literal["low", "medium", "high", "critical"]
+
+REQUEST_TYPES: tuple[RequestType, ...] = get_args(RequestType)
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+
+MAX_CLIENT_ID_CHARACTERS = 64
+MAX_REQUEST_CHARACTERS = 10_000
+
+UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\Z"
+
+# The instants that datetime, Arrow and every reader can hold once they are moved to UTC.
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC)
+
+
+class InvalidTicket(ValueError):
+    """A message that is no ticket; its text is the reason that users read in ``rejected_messages``."""
+
+
+class Ticket(msgspec.Struct, frozen=True, gc=False):
+    """A support request of one client. ``created_at`` carries a zone; all strings are kept to the letter."""
+
+    ticket_id: Annotated[str, msgspec.Meta(pattern=UUID_PATTERN)]
+    client_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CLIENT_ID_CHARACTERS)]
+    created_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    request: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_REQUEST_CHARACTERS)]
+    request_type: RequestType
+    priority: Priority
+
+
+FIELDS: tuple[str, ...] = Ticket.__struct_fields__
+
+encode = msgspec.json.Encoder().encode
+_decode_ticket = msgspec.json.Decoder(Ticket).decode
+_decode_anything = msgspec.json.Decoder().decode
+
+
+def decode(message: bytes | None) -> Ticket:
+    """Return the ticket in ``message``, the value of one record (None for a tombstone).
+
+    Raises InvalidTicket with the reason, for whatever bytes come.
+    """
+    if message is None:
+        raise InvalidTicket("no value (a tombstone)")
+    try:
+        ticket = _decode_ticket(message)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidTicket(_reason(message) or str(error)) from None
+    if not EARLIEST <= ticket.created_at <= LATEST:
+        raise InvalidTicket("created_at: in UTC it lies outside the years 0001 to 9999")
+    return ticket
+
+
+def _reason(message: bytes) -> str | None:
+    """Say what is wrong with a message that failed to decode; None when each of its parts is right."""
+    if not message.strip():
+        return "empty message"
+    try:
+        content = _decode_anything(message)
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    except RecursionError:
+        return "nested too deeply"
+    except msgspec.DecodeError as error:
+        return f"not JSON: {error}"
+    if not isinstance(content, dict):
+        return f"not a JSON object but {_describe(content)}"
+    missing = [name for name in FIELDS if name not in content]
+    if missing:
+        return f"missing field: {', '.join(missing)}"
+    return next((problem for name in FIELDS if (problem := _field_problem(name, content[name]))), None)
+
+
+def _field_problem(name: str, value: Any) -> str | None:
+    try:
+        msgspec.convert(value, _FIELD_TYPES[name])
+    except msgspec.ValidationError:
+        return f"{name}: {_FIELD_RULES[name]}, found {_describe(value)}"
+    return None
+
+
+def _describe(value: Any) -> str:
+    """Name a JSON value in a few words: short scalars as they are, everything else by its kind and size."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return "a number"
+        case str() if len(value) > MAX_QUOTED_CHARACTERS:
+            return f"{len(value):,} characters"
+        case str():
+            return msgspec.json.encode(value).decode()
+        case list():
+            return "an array"
+        case _:
+            return "an object"
+
+
+MAX_QUOTED_CHARACTERS = 60
+
+_FIELD_TYPES: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Ticket)}
+_FIELD_RULES = {
+    "ticket_id": "must be a UUID such as 3e476c38-2a7f-4d89-a08f-9e5f60456fa3",
+    "client_id": f"must be a string of 1 to {MAX_CLIENT_ID_CHARACTERS} characters",
+    "created_at": "must be an RFC 3339 time with a zone such as 2026-01-31T09:30:00Z",
+    "request": f"must be a string of 1 to {MAX_REQUEST_CHARACTERS:,} characters",
+    "request_type": f"must be one of {', '.join(REQUEST_TYPES)}",
+    "priority": f"must be one of {', '.join(PRIORITIES)}",
+}

@@ -1,0 +1,105 @@
+"""From the text of a setting to its value. Each raises ValueError with the words "must be …" and an example."""
+
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_MEMORY = re.compile(r"(?P<size>[0-9]{1,9})(?P<unit>[mg])", re.IGNORECASE)
+_MASTER = re.compile(
+    r"local|local\[(\*|[1-9][0-9]*)(,[0-9]+)?\]|spark://[A-Za-z0-9_.-]+:[0-9]{1,5}(,[A-Za-z0-9_.-]+:[0-9]{1,5})*"
+)
+
+# Spark refuses to start with less than 450 MiB.
+LEAST_MEMORY_MIB = 512
+
+
+def brokers(text: str) -> str:
+    """``host:port``, or several separated by commas."""
+    for address in text.split(","):
+        match = _HOST_PORT.fullmatch(address.strip())
+        if match is None or not 1 <= int(match["port"]) <= 65_535:
+            raise ValueError("must be host:port with a port from 1 to 65535 (several with commas), e.g. localhost:9092")
+    return ",".join(address.strip() for address in text.split(","))
+
+
+def topic(text: str) -> str:
+    """Return a legal Kafka topic name."""
+    if not _TOPIC.fullmatch(text) or text in {".", ".."}:
+        raise ValueError("must be 1 to 249 letters, digits, '.', '_' or '-', e.g. client_tickets")
+    return text
+
+
+def number(lowest: float, example: str, above: bool = False) -> Callable[[str], float]:
+    """Return a parser of finite numbers from ``lowest`` up (``above`` it, when said)."""
+
+    def parse(text: str) -> float:
+        wanted = f"must be a number {'above' if above else 'from'} {lowest:g}{'' if above else ' up'}, e.g. {example}"
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(wanted) from None
+        if not math.isfinite(value) or value < lowest or (above and value == lowest):
+            raise ValueError(wanted)
+        return value
+
+    return parse
+
+
+def integer(lowest: int, example: str, highest: int | None = None) -> Callable[[str], int]:
+    """Return a parser of whole numbers from ``lowest`` up to ``highest``."""
+
+    def parse(text: str) -> int:
+        limits = f"from {lowest} up" if highest is None else f"from {lowest} to {highest}"
+        wanted = f"must be a whole number {limits}, e.g. {example}"
+        if not re.fullmatch(r"[+-]?[0-9]+", text):
+            raise ValueError(wanted)
+        value = int(text)
+        if value < lowest or (highest is not None and value > highest):
+            raise ValueError(wanted)
+        return value
+
+    return parse
+
+
+def choice(*names: str, fold: Callable[[str], str] = str) -> Callable[[str], str]:
+    """Return a parser of one of ``names``; ``fold`` brings the text to their case."""
+
+    def parse(text: str) -> str:
+        value = fold(text)
+        if value not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return value
+
+    return parse
+
+
+def memory(text: str) -> str:
+    """Return a JVM heap size in Spark's notation, lower case: ``512m``, ``4g``."""
+    match = _MEMORY.fullmatch(text)
+    if match is None or int(match["size"]) * (1024 if match["unit"] in "gG" else 1) < LEAST_MEMORY_MIB:
+        raise ValueError(f"must be a size in m or g of at least {LEAST_MEMORY_MIB}m, e.g. 4g")
+    return text.lower()
+
+
+def spark_master(text: str) -> str:
+    """Return a Spark master URL: local, or a standalone cluster."""
+    if not _MASTER.fullmatch(text):
+        raise ValueError("must be local[*], local[N] or spark://host:port, e.g. local[2]")
+    return text
+
+
+def path(text: str) -> Path:
+    """Return a path, ``~`` expanded."""
+    return Path(text).expanduser()
+
+
+def readable_file(text: str) -> Path:
+    """Return the path of a file that can be read."""
+    name = Path(text).expanduser()
+    if not name.is_file() or not os.access(name, os.R_OK):
+        raise ValueError("must name a file that can be read")
+    return name

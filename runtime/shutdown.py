@@ -1,0 +1,43 @@
+"""SIGTERM and SIGINT ask a service to stop; the service decides where that is safe."""
+
+import os
+import select
+import signal
+from types import FrameType
+
+
+class Shutdown:
+    """A flag that signals set and loops read.
+
+    The handler never raises: an exception thrown into whatever call is running can leave a JVM gateway or a half-sent
+    batch behind. It takes no lock either (threading.Event would), so it can interrupt any line, also one of this class.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._reader, self._writer = os.pipe()
+
+    def install(self) -> "Shutdown":
+        """Listen to SIGTERM and SIGINT. Must be called from the main thread."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._handle)
+        return self
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask for the stop from within the process."""
+        if not self._asked:
+            self._asked = True
+            os.write(self._writer, b".")
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._asked
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Sleep up to ``seconds`` or until asked to stop; return whether asked."""
+        select.select([self._reader], [], [], seconds)
+        return self._asked
