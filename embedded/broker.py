@@ -1,0 +1,305 @@
+"""A real Kafka broker without Docker: Apache Kafka in KRaft mode, one node, on the Java that Spark needs anyway.
+
+``python -m embedded.broker --port 9092 --data-dir data/broker`` runs it in the foreground until SIGTERM or SIGINT and
+prints ``ready 127.0.0.1:9092`` once it answers. Exit codes: 0 stopped, 2 port taken or Java missing, 3 it did not start
+or ended by itself, 5 the data folder is in use or not writable.
+"""
+
+import argparse
+import base64
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from runtime import entry, jars, parsers
+from runtime.errors import BrokerError, OutputUnavailable, SettingError
+from runtime.java import java_executable
+from runtime.settings import Setting, add_flags, resolve
+from runtime.shutdown import Shutdown
+
+HOST = "127.0.0.1"
+
+_START_S = 60
+_STOP_S = 20
+_TAIL_LINES = 15
+_LOGGING = Path(__file__).with_name("log4j2.properties")
+_PR_SET_PDEATHSIG = 1
+
+
+class EmbeddedBroker:
+    """One broker on 127.0.0.1 as a child process, with all it keeps in ``data_dir``; port 0 means a free one.
+
+    ``properties`` go into server.properties over ours. ``listeners`` opens more ports, security protocol → port.
+    Usable as a context manager, or with ``start`` and ``stop``, again and again on the same port and data.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int = 0,
+        properties: Mapping[str, str] | None = None,
+        listeners: Mapping[str, int] | None = None,
+    ) -> None:
+        self.data_dir = data_dir.absolute()
+        self.port = port
+        self.cluster_id = ""
+        self._properties = dict(properties or {})
+        self._listeners = dict(listeners or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock: IO[str] | None = None
+
+    @property
+    def address(self) -> str:
+        """host:port for clients."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Process id of the JVM; only between ``start`` and ``stop``."""
+        assert self._process is not None, "the broker was not started"
+        return self._process.pid
+
+    @property
+    def log_file(self) -> Path:
+        """What the broker said since it was last started."""
+        return self.data_dir / "broker.log"
+
+    def __enter__(self) -> "EmbeddedBroker":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the broker and return when it answers. Raises SettingError, OutputUnavailable or BrokerError."""
+        java, class_path = java_executable(), jars.broker_jars()
+        self._lock = _lock(self.data_dir)
+        try:
+            self.port, controller_port = _free_ports(self.port)
+            self._write_properties(controller_port)
+            command = [str(java), "-cp", os.pathsep.join(map(str, class_path))]
+            self.cluster_id = self._cluster_id() or self._format(command)
+            self._launch(command)
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the broker, by force after 20 s, and return when it is gone."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def check(self) -> None:
+        """Raise BrokerError, with the end of its log, when the broker ended by itself."""
+        assert self._process is not None, "the broker was not started"
+        code = self._process.poll()
+        if code is not None:
+            raise BrokerError(
+                f"the embedded broker ended with code {code}; the end of {self.log_file}:\n{self._tail()}"
+            )
+
+    def _write_properties(self, controller_port: int) -> None:
+        listeners = {"PLAINTEXT": self.port, **self._listeners}
+        shown = ",".join(f"{name}://{HOST}:{port}" for name, port in listeners.items())
+        protocols = ",".join(f"{name}:{name}" for name in listeners)
+        properties = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"{shown},CONTROLLER://{HOST}:{controller_port}",
+            "advertised.listeners": shown,
+            "listener.security.protocol.map": f"{protocols},CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "PLAINTEXT",
+            # Relative to the working directory, so that no character of the path needs escaping.
+            "log.dirs": "log",
+            "auto.create.topics.enable": "false",
+            "group.initial.rebalance.delay.ms": "0",
+            "offsets.topic.num.partitions": "1",
+            "offsets.topic.replication.factor": "1",
+            "transaction.state.log.num.partitions": "1",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            **self._properties,
+        }
+        text = "".join(f"{key}={value}\n" for key, value in properties.items())
+        (self.data_dir / "server.properties").write_text(text, encoding="utf-8")
+
+    def _cluster_id(self) -> str:
+        """Return the id that the data was formatted with; empty before that."""
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.data_dir / "log" / "meta.properties").read_text(encoding="utf-8").splitlines():
+                if line.startswith("cluster.id="):
+                    return line.partition("=")[2].replace("\\", "")
+        return ""
+
+    def _format(self, command: list[str]) -> str:
+        cluster_id = _new_cluster_id()
+        arguments = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", "server.properties"]
+        flags = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}"]
+        with self.log_file.open("wb") as log:
+            done = subprocess.run(
+                [*command, *flags, *arguments], cwd=self.data_dir, stdout=log, stderr=log, check=False
+            )
+        if done.returncode:
+            raise BrokerError(f"cannot prepare {self.data_dir} for a broker:\n{self._tail()}")
+        return cluster_id
+
+    def _launch(self, command: list[str]) -> None:
+        flags = [
+            "-Xmx512m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}",
+        ]
+        with self.log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*command, *flags, "kafka.Kafka", "server.properties"],
+                cwd=self.data_dir,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C reaches only this process, which then stops the broker in order.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + _START_S
+        found = ""
+        while time.monotonic() < deadline:
+            self.check()
+            found = _answering_cluster(self.address)
+            if found == self.cluster_id:
+                return
+            time.sleep(0.05)
+        other = f"cluster {found} answers there" if found else "nothing answers there"
+        raise BrokerError(
+            f"the embedded broker is not ready at {self.address} after {_START_S} s, {other}; "
+            f"the end of {self.log_file}:\n{self._tail()}"
+        )
+
+    def _tail(self) -> str:
+        return "\n".join(self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:])
+
+
+def _new_cluster_id() -> str:
+    """Return a random id in Kafka's notation, which must not begin like an option."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
+
+
+def _lock(data_dir: Path) -> IO[str]:
+    """Create ``data_dir`` and take it, so that a second broker on the same data says so in one line."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "broker.lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise OutputUnavailable(f"cannot write to the data folder {data_dir} ({error.strerror})") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise OutputUnavailable(f"another broker runs on {data_dir}; stop it or choose another folder") from None
+    return lock
+
+
+def _free_ports(wanted: int) -> tuple[int, int]:
+    """Return the port for clients, ``wanted`` or a free one for 0, and one for the controller."""
+    with socket.socket() as clients, socket.socket() as controller:
+        clients.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            clients.bind((HOST, wanted))
+        except OSError as error:
+            raise SettingError(
+                f"port {wanted} cannot be used ({error.strerror}); stop what listens there or choose another --port"
+            ) from None
+        controller.bind((HOST, 0))
+        return clients.getsockname()[1], controller.getsockname()[1]
+
+
+def _answering_cluster(address: str) -> str:
+    """Return the id of the cluster that answers the Kafka API at ``address``; empty when none does."""
+    host, port = address.split(":")
+    try:
+        # kafka-python takes seconds to notice a closed port; a connect takes none.
+        socket.create_connection((host, int(port)), timeout=1).close()
+        admin = KafkaAdminClient(bootstrap_servers=address, request_timeout_ms=5_000, bootstrap_timeout_ms=5_000)
+    except (OSError, KafkaError):
+        return ""
+    try:
+        return str(admin.describe_cluster()["cluster_id"])
+    except KafkaError:
+        return ""
+    finally:
+        admin.close()
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end the JVM with us: after our kill -9 nobody else would."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+SETTINGS = {
+    "port": Setting(None, 9092, parsers.integer(0, "9092", 65_535), "port on 127.0.0.1, 0 for a free one", "--port"),
+    "data_dir": Setting(None, Path("data/broker"), parsers.path, "folder of the broker's data", "--data-dir"),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m embedded.broker",
+        description="Run a Kafka broker in the foreground until SIGTERM or SIGINT.",
+        allow_abbrev=False,
+    )
+    add_flags(parser, SETTINGS.values())
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the broker until told to stop; return the exit code."""
+    flags = build_parser().parse_args(argv)
+    shutdown = Shutdown().install()
+
+    def body() -> None:
+        values = resolve(SETTINGS, flags, os.environ)
+        with EmbeddedBroker(values["data_dir"], values["port"]) as broker:
+            print(f"ready {broker.address}", flush=True)
+            while not shutdown.wait(0.5):
+                broker.check()
+
+    return entry.run(body)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
