@@ -1,0 +1,67 @@
+"""Topics on a real broker: create, fill with raw bytes, read back."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a topic holds at one offset."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+def create(address: str, topic: str, partitions: int = 1, configs: Mapping[str, str] | None = None) -> None:
+    """Create a topic and return once every partition has a leader."""
+    options = {"num_partitions": partitions, "replication_factor": 1, "configs": dict(configs or {})}
+    with closing(KafkaAdminClient(bootstrap_servers=address)) as admin:
+        admin.create_topics({topic: options}, wait_for_metadata=True)
+
+
+def delete(address: str, topic: str) -> None:
+    """Delete a topic."""
+    with closing(KafkaAdminClient(bootstrap_servers=address)) as admin:
+        admin.delete_topics([topic])
+
+
+def send(
+    address: str, topic: str, values: Iterable[bytes | None], key: bytes | None = b"CLIENT_1", partition: int = 0
+) -> None:
+    """Write values to one partition, in their order, and return once all are acknowledged."""
+    producer = KafkaProducer(bootstrap_servers=address, acks="all", max_request_size=4_000_000)
+    with closing(producer):
+        futures = [producer.send(topic, value, key=key, partition=partition) for value in values]
+        for future in futures:
+            future.get(timeout=30)
+
+
+def read(address: str, topic: str, deadline_ms: int = 30_000) -> list[Message]:
+    """Return everything that is in a topic now, by partition and offset; committed messages only."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=address,
+        group_id=None,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        consumer_timeout_ms=deadline_ms,
+    )
+    with closing(consumer):
+        partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+        ends = consumer.end_offsets(partitions)
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        messages: list[Message] = []
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
+            for records in consumer.poll(timeout_ms=500).values():
+                messages += [Message(record.partition, record.offset, record.key, record.value) for record in records]
+    return sorted(messages, key=lambda message: (message.partition, message.offset))
+
+
+def values(messages: Sequence[Message]) -> list[bytes | None]:
+    """Return what the messages carry."""
+    return [message.value for message in messages]
