@@ -1,0 +1,87 @@
+"""The settings of the processor."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runtime import catalogue, security
+from runtime.security import KafkaSecurity
+from runtime.settings import ENV_FILE, ROOT, Setting, add_flags, resolve
+
+ACCEPT_GAP = Setting(
+    None,
+    False,
+    lambda text: text == "true",
+    "go on although messages were deleted from the topic before they were read; the manifest records which",
+    "--accept-gap",
+    switch=True,
+)
+
+SETTINGS: dict[str, Setting] = {
+    "broker": catalogue.BROKER,
+    "topic": catalogue.TOPIC,
+    "memory": catalogue.SPARK_MEMORY,
+    "master": catalogue.SPARK_MASTER,
+    "output_format": catalogue.OUTPUT_FORMAT,
+    "output_path": catalogue.OUTPUT_PATH,
+    "interval_s": catalogue.BATCH_INTERVAL,
+    "max_messages": catalogue.BATCH_MAX_MESSAGES,
+    "accept_gap": ACCEPT_GAP,
+    "log_level": catalogue.LOG_LEVEL,
+    "log_format": catalogue.LOG_FORMAT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorConfig:
+    """What one run of the processor needs to know. ``interval_s`` 0 means: catch up once and exit."""
+
+    broker: str
+    topic: str
+    output_path: Path
+    memory: str = "2g"
+    master: str = "local[*]"
+    output_format: str = "parquet"
+    interval_s: float = 0.0
+    max_messages: int = 5_000_000
+    accept_gap: bool = False
+    log_level: str = "INFO"
+    log_format: str = "text"
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
+
+    def describe(self) -> str:
+        """Return the settings on one line, without secrets."""
+        every = f"every {self.interval_s:g} s" if self.interval_s else "once"
+        return (
+            f"broker {self.broker} ({self.security.protocol}), topic {self.topic}, output {self.output_path} "
+            f"({self.output_format}), Spark {self.master} with {self.memory}, {every}, "
+            f"at most {self.max_messages:,} messages a batch"
+        )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the processor's command line."""
+    parser = argparse.ArgumentParser(
+        prog="spark_processor.py",
+        description="Read new tickets from the topic, assign each a team and publish the datasets.",
+        epilog="Order of settings: command line > environment > .env > default.",
+        allow_abbrev=False,
+    )
+    add_flags(parser, SETTINGS.values())
+    return parser
+
+
+def load_config(flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE) -> ProcessorConfig:
+    """Return the effective settings. Raises SettingError.
+
+    A relative output path given on the command line or in the environment starts at the current folder; one from ``.env``
+    or the default starts at the root of the repository, so that it is the same from every folder.
+    """
+    catalogue.refuse_typos(environ, env_file)
+    values = resolve(SETTINGS, flags, environ, env_file)
+    given_here = flags.output_path or environ.get("OUTPUT_PATH")
+    values["output_path"] = (Path.cwd() if given_here else ROOT) / values["output_path"]
+    return ProcessorConfig(
+        **values, security=KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
+    )

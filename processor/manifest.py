@@ -1,0 +1,79 @@
+"""The ledger: what has been published, and which offsets it covers, in one file beside the datasets."""
+
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from processor.offsets import Gap
+from processor.topic import Source
+from runtime.errors import DataConflict
+
+MANIFEST_NAME = "_manifest.json"
+VERSION = 1
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Counts since the output began."""
+
+    tickets: int = 0
+    rejected: int = 0
+    unique_clients: int = 0
+    by_type: dict[str, int] = {}
+    by_priority: dict[str, int] = {}
+    by_team: dict[str, int] = {}
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The state of an output after ``batch_id``: source, next offset of each partition, totals, files of each dataset."""
+
+    format: str
+    batch_id: int
+    updated_at: datetime
+    source: Source
+    next_offsets: dict[int, int]
+    totals: Totals
+    files: dict[str, list[str]]
+    gaps: list[Gap] = []
+    version: int = VERSION
+
+
+class Rename(msgspec.Struct, frozen=True):
+    """A staged file and the name under which it is published; both relative to the output folder."""
+
+    staged: str
+    published: str
+
+
+class CommitRecord(msgspec.Struct, frozen=True):
+    """A decided batch: once this is on the disk, the batch counts, and whoever comes next must finish it."""
+
+    manifest: Manifest
+    renames: list[Rename]
+    removals: list[str]
+
+
+def encode(value: Manifest | CommitRecord) -> bytes:
+    """Return JSON that a person can read."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def read_manifest(output: Path) -> Manifest | None:
+    """Return the manifest of ``output``, None when there is none. Raises DataConflict when it cannot be understood."""
+    path = output / MANIFEST_NAME
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DataConflict(
+            f"{path} is damaged ({len(content):,} bytes: {error}): without it nobody knows which messages are in the "
+            "datasets; restore it from a backup, or choose another --output-path to read the topic again from its start"
+        ) from None
+    if manifest.version != VERSION:
+        raise DataConflict(
+            f"{path} has version {manifest.version}, this program writes {VERSION}; run the matching release"
+        )
+    return manifest

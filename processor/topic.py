@@ -1,0 +1,80 @@
+"""What the broker says of the topic: its identity, and which offsets it holds."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import OffsetSpec
+from kafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
+
+from processor.offsets import Bounds
+from runtime.errors import BrokerError, DataConflict
+from runtime.security import KafkaSecurity
+
+_REQUEST_TIMEOUT_MS = 10_000
+_NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000"
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Which topic of which cluster was read. An id is None where the broker tells none."""
+
+    topic: str
+    cluster_id: str | None
+    topic_id: str | None
+
+    def require_same(self, ledger: "Source") -> None:
+        """Raise DataConflict when the ledger was written from another topic or cluster."""
+        for what, found, recorded in (
+            ("topic", self.topic, ledger.topic),
+            ("cluster", self.cluster_id, ledger.cluster_id),
+            ("topic id", self.topic_id, ledger.topic_id),
+        ):
+            if found and recorded and found != recorded:
+                raise DataConflict(
+                    f"the output was written from {what} {recorded}, but the broker now offers {found}: going on would mix "
+                    "two sources; read the old one, or choose another --output-path for the new one"
+                )
+
+
+@contextmanager
+def _admin(brokers: str, security: KafkaSecurity) -> Iterator[KafkaAdminClient]:
+    try:
+        admin = KafkaAdminClient(
+            bootstrap_servers=brokers.split(","),
+            bootstrap_timeout_ms=_REQUEST_TIMEOUT_MS,
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+            **security.for_kafka_python(),
+        )
+        try:
+            yield admin
+        finally:
+            admin.close()
+    except KafkaError as error:
+        raise BrokerError(
+            f"the broker at {brokers} stopped answering: {error}; see that it is up and try again"
+        ) from error
+
+
+def look_up(brokers: str, security: KafkaSecurity, topic: str) -> tuple[Source, dict[int, Bounds]]:
+    """Return the identity of ``topic`` and the offsets that each partition holds now.
+
+    A partition ends at its last stable offset: behind it lie only messages of transactions that are still open. Raises
+    BrokerError when the broker does not answer or has no such topic.
+    """
+    with _admin(brokers, security) as admin:
+        cluster_id = admin.describe_cluster()["cluster_id"]
+        (description,) = admin.describe_topics([topic])
+        error = for_code(description["error_code"])
+        if error is UnknownTopicOrPartitionError:
+            raise BrokerError(
+                f"the broker at {brokers} has no topic {topic!r}; start the producer, which creates it, or check --topic"
+            )
+        if description["error_code"]:
+            raise BrokerError(f"the broker at {brokers} does not describe topic {topic!r}: {error.__name__}")
+        topic_id = description.get("topic_id")
+        partitions = [TopicPartition(topic, entry["partition_index"]) for entry in description["partitions"]]
+        first = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+        end = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST), "read_committed")
+    source = Source(topic, cluster_id, None if topic_id is None or str(topic_id) == _NO_TOPIC_ID else str(topic_id))
+    return source, {p.partition: Bounds(first[p].offset, end[p].offset) for p in partitions}
