@@ -1,0 +1,41 @@
+# Everything here needs Python 3.11+, make and Java 17+; only up and down need Docker. Bare `make` lists the commands.
+PY := .venv/bin/python
+COMPOSE ?= $(shell command -v docker-compose || echo docker compose)
+LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock"
+
+.PHONY: help setup demo broker test test-unit check lock up down
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## everything the others need: .venv and jars
+	@scripts/setup
+
+demo: setup ## the whole pipeline without Docker: broker, 2,000 tickets, one batch, the results
+	@$(PY) -m embedded.demo $(ARGS)
+
+broker: setup ## a Kafka broker on localhost:9092 in the foreground, data in data/broker
+	@$(PY) -m embedded.broker --port 9092 --data-dir data/broker
+
+test: setup ## all tests that need no Docker; ARGS="-k pacing" goes to pytest
+	@$(PY) -m pytest -m "not compose" $(ARGS)
+
+test-unit: setup ## the tests without broker and JVM, in seconds
+	@$(PY) -m pytest tests/unit $(ARGS)
+
+check: setup ## lint, format and types
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+lock: setup ## pin again what requirements*.txt name; ARGS=--upgrade takes newer ones of the others
+	@$(LOCK) $(ARGS) -o requirements-dev.lock requirements-dev.txt
+	@for name in requirements-build producer/requirements processor/requirements; do \
+		$(LOCK) $(ARGS) -c requirements-dev.lock -o $$name.lock $$name.txt || exit; done
+
+up: ## the pipeline in containers, in the background
+	@$(COMPOSE) up --build -d
+
+down: ## stop the containers; data stays
+	@$(COMPOSE) down
