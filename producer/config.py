@@ -1,0 +1,74 @@
+"""The settings of the producer: one frozen value, checked when it is built."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from runtime import catalogue, parsers, security, settings
+from runtime.errors import SettingError
+from runtime.security import KafkaSecurity
+from runtime.settings import ENV_FILE, Setting
+
+SETTINGS: dict[str, Setting] = {
+    "brokers": catalogue.BROKER,
+    "topic": catalogue.TOPIC,
+    "partitions": catalogue.TOPIC_PARTITIONS,
+    "rate": catalogue.PRODUCER_RATE,
+    "count": Setting(None, 0, parsers.integer(0, "1000"), "tickets to send, 0 for no end", "--count"),
+    "duration": Setting(None, 0.0, parsers.number(0, "60"), "seconds to send for, 0 for no end", "--duration"),
+    "seed": Setting(None, None, parsers.integer(0, "42"), "whole number that makes a run reproducible", "--seed"),
+    "workers": Setting(None, 1, parsers.integer(1, "2", 64), "processes that share the work", "--workers"),
+    "log_level": catalogue.LOG_LEVEL,
+    "log_format": catalogue.LOG_FORMAT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerConfig:
+    """What a run of the producer does. Raises SettingError when the parts do not fit together.
+
+    ``rate`` is in tickets a second, 0 for as fast as possible; ``count`` and ``duration`` (seconds) are 0 for no end.
+    """
+
+    brokers: str
+    topic: str
+    partitions: int
+    rate: float
+    count: int
+    duration: float
+    seed: int | None
+    workers: int
+    log_level: str
+    log_format: str
+    security: KafkaSecurity
+
+    def __post_init__(self) -> None:
+        if self.count and self.workers > self.count:
+            raise SettingError(f"--workers {self.workers} is more than --count {self.count}; give each worker a ticket")
+
+    @classmethod
+    def from_sources(
+        cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
+    ) -> "ProducerConfig":
+        """Resolve command line, environment and ``.env``. Raises SettingError."""
+        catalogue.refuse_typos(environ, env_file)
+        login = KafkaSecurity.from_settings(settings.resolve(security.SETTINGS, flags, environ, env_file))
+        return cls(security=login, **settings.resolve(SETTINGS, flags, environ, env_file))
+
+    def share(self, worker: int) -> "ProducerConfig":
+        """Return the part of one of the workers, counted from 0: the shares add up to the whole."""
+        whole, rest = divmod(self.count, self.workers)
+        return replace(self, rate=self.rate / self.workers, count=whole + (worker < rest), workers=1)
+
+    def describe(self) -> str:
+        """Say in one line what is going to happen, without secrets."""
+        rate = f"{self.rate:g} tickets/s" if self.rate else "as many tickets/s as possible"
+        limits = [f"{self.count:,} tickets"] if self.count else []
+        limits += [f"{self.duration:g} s"] if self.duration else []
+        return (
+            f"topic {self.topic} at {self.brokers} ({self.security.protocol}), {rate}, "
+            f"{' or '.join(limits) or 'until stopped'}, "
+            f"seed {'none' if self.seed is None else self.seed}, workers {self.workers}, "
+            f"partitions of a new topic {self.partitions}"
+        )

@@ -1,0 +1,130 @@
+"""The production of tickets: pace, send, confirm, stop."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from producer.config import ProducerConfig
+from producer.delivery import DELIVERY_TIMEOUT_S, Delivery, connect
+from producer.pacing import Pacer, planned
+from producer.progress import Progress
+from producer.ticket import TicketSource
+from runtime.errors import NotAcknowledged
+from runtime.shutdown import Shutdown
+
+# How long a stop waits for what is out; the grace period of a container must be longer.
+FLUSH_S = 15.0
+
+_REPORT_EVERY_S = 0.1
+_FULL_PAUSE_S = 0.01
+
+Report = Callable[[Progress], None]
+
+
+class ProductionManager:
+    """Sends tickets at the rate of the config until its count, its duration, a failure or a stop."""
+
+    def __init__(
+        self,
+        config: ProducerConfig,
+        source: TicketSource,
+        delivery: Delivery,
+        stop: Shutdown,
+        report: Report,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._source = source
+        self._delivery = delivery
+        self._stop = stop
+        self._report = report
+        self._clock = clock
+        self._reported = clock()
+
+    def run(self) -> Progress:
+        """Send, then wait for the acknowledgements; return the final counts.
+
+        Raises NotAcknowledged with the number of tickets that are not known to be in the topic, and BrokerError.
+        """
+        try:
+            self._produce()
+            self._confirm()
+        finally:
+            self._delivery.close()
+            self._delivery.settle_all()
+            self._report(self._delivery.progress)
+        progress = self._delivery.progress
+        if progress.unacknowledged:
+            cause = self._delivery.cause
+            raise NotAcknowledged(unacknowledged(progress, type(cause).__name__ if cause else "no answer"))
+        return progress
+
+    def _produce(self) -> None:
+        start = self._clock()
+        pacer = Pacer(self._config.rate, start)
+        end = start + self._config.duration if self._config.duration else float("inf")
+        left = self._tickets_planned()
+        while left > 0 and not self._stop.asked and not self._delivery.cause:
+            # The last look is at the end itself: nothing due before it is missed, nothing due later is sent.
+            now = min(self._clock(), end)
+            number = int(min(pacer.due(now), self._delivery.room, left))
+            for _ in range(number):
+                self._delivery.send(self._source.take(datetime.now(UTC)))
+            pacer.spend(number)
+            left -= number
+            self._look()
+            if now >= end:
+                return
+            self._stop.wait(self._pause(pacer, end))
+        if left <= 0 and self._config.duration and not self._config.count:
+            self._stop.wait(max(0.0, end - self._clock()))
+
+    def _tickets_planned(self) -> float:
+        """Return how many tickets to send at most."""
+        limits = [float("inf")]
+        if self._config.count:
+            limits.append(self._config.count)
+        if self._config.duration and self._config.rate:
+            limits.append(planned(self._config.rate, self._config.duration))
+        return min(limits)
+
+    def _pause(self, pacer: Pacer, end: float) -> float:
+        if not self._delivery.room:
+            return _FULL_PAUSE_S
+        now = self._clock()
+        longest = _REPORT_EVERY_S if self._delivery.progress.in_flight else 1.0
+        return max(0.0, min(pacer.pause(now), longest, end - now))
+
+    def _confirm(self) -> None:
+        """Wait until all is decided: long enough for the client's own limit, briefly when asked to stop."""
+        deadline = self._clock() + DELIVERY_TIMEOUT_S + FLUSH_S
+        hurried = False
+        while self._delivery.progress.in_flight and self._clock() < deadline:
+            if not hurried and (self._stop.asked or self._delivery.cause):
+                hurried = True
+                deadline = self._clock() + FLUSH_S
+            time.sleep(_FULL_PAUSE_S)
+            self._delivery.settle_all()
+            self._look()
+
+    def _look(self) -> None:
+        self._delivery.settle()
+        now = self._clock()
+        if now - self._reported >= _REPORT_EVERY_S:
+            self._reported = now
+            self._report(self._delivery.progress)
+
+
+def unacknowledged(progress: Progress, cause: str) -> str:
+    """Say how many tickets are not known to be in the topic."""
+    return (
+        f"{progress.unacknowledged:,} of {progress.sent:,} tickets were not acknowledged ({cause}); "
+        "the topic may hold them or not, the others are in it"
+    )
+
+
+def produce(config: ProducerConfig, worker: int, stop: Shutdown, report: Report) -> Progress:
+    """Produce in this process, as worker number ``worker`` from 0. Raises like ``ProductionManager.run``."""
+    source = TicketSource(config.seed, worker)
+    delivery = Delivery(connect(config, worker), config.topic)
+    return ProductionManager(config, source, delivery, stop, report).run()

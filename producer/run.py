@@ -1,0 +1,30 @@
+"""One run of the producer: check the broker, have the topic, produce in one process or in several."""
+
+import os
+
+from producer.config import ProducerConfig
+from producer.producer import produce
+from producer.progress import Reporter, choose_display
+from producer.topic import ensure_topic
+from producer.workers import produce_with_workers
+from runtime.heartbeat import Heartbeat
+from runtime.preflight import check_broker
+from runtime.shutdown import Shutdown
+
+
+def run(config: ProducerConfig) -> None:
+    """Produce as the config says, until done or asked to stop. Raises PipelineError."""
+    stop = Shutdown().install()
+    check_broker(config.brokers, config.security, stop=stop)
+    if stop.asked:
+        return
+    ensure_topic(config)
+    rest_s = 1 / config.rate if config.rate else 0.0
+    reporter = Reporter(choose_display(), Heartbeat.from_environment(os.environ), rest_s)
+    try:
+        if config.workers == 1:
+            produce(config, 0, stop, reporter.update)
+        else:
+            produce_with_workers(config, stop, reporter.update)
+    finally:
+        reporter.close()

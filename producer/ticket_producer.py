@@ -1,0 +1,48 @@
+"""Entry point of the producer: ``python producer/ticket_producer.py --help``."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from producer.config import SETTINGS, ProducerConfig
+from runtime import entry, logs, settings
+
+_log = logging.getLogger(__name__)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line of the producer; values stay text, the config checks them."""
+    parser = argparse.ArgumentParser(
+        prog="ticket_producer.py",
+        description="Send random support tickets to a Kafka topic.",
+        epilog="Order: command line > environment > .env > default. Log and Kafka security: see .env.",
+        allow_abbrev=False,
+    )
+    settings.add_flags(parser, SETTINGS.values())
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the producer and return its exit code."""
+    flags = build_parser().parse_args(argv)
+    return entry.run(lambda: _produce(flags))
+
+
+def _produce(flags: argparse.Namespace) -> None:
+    config = ProducerConfig.from_sources(flags, os.environ)
+    logs.configure_logging(config.log_level, config.log_format)
+    # A bad setting is answered before the libraries that a run needs are loaded.
+    from producer.run import run
+
+    _log.info("%s", config.describe())
+    run(config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The topic that the tickets go to."""
+
+import logging
+from contextlib import closing
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from producer.config import ProducerConfig
+from runtime.errors import BrokerError
+
+_log = logging.getLogger(__name__)
+
+TIMEOUT_MS = 8_000
+_UNKNOWN_TOPIC = 3
+_BROKER_DEFAULT = -1
+
+
+def ensure_topic(config: ProducerConfig) -> None:
+    """Create the topic when it is missing; leave it alone when it is there. Raises BrokerError."""
+    try:
+        admin = KafkaAdminClient(
+            bootstrap_servers=config.brokers.split(","),
+            bootstrap_timeout_ms=TIMEOUT_MS,
+            request_timeout_ms=TIMEOUT_MS,
+            **config.security.for_kafka_python(),
+        )
+        with closing(admin):
+            _ensure(admin, config)
+    except KafkaError as error:
+        raise BrokerError(
+            f"topic {config.topic} could not be looked up or created ({type(error).__name__}); "
+            "create it yourself or let this user create it"
+        ) from error
+
+
+def _ensure(admin: KafkaAdminClient, config: ProducerConfig) -> None:
+    found = admin.describe_topics([config.topic])[0]
+    if found["error_code"] == _UNKNOWN_TOPIC:
+        options = {"num_partitions": config.partitions, "replication_factor": _BROKER_DEFAULT}
+        try:
+            admin.create_topics({config.topic: options}, timeout_ms=TIMEOUT_MS, wait_for_metadata=True)
+        except TopicAlreadyExistsError:
+            return
+        _log.info("created topic %s with %d partitions", config.topic, config.partitions)
+    elif found["error_code"]:
+        raise for_code(found["error_code"])
+    elif len(found["partitions"]) != config.partitions:
+        _log.info(
+            "topic %s has %d partitions, not TOPIC_PARTITIONS=%d; it is left as it is",
+            config.topic,
+            len(found["partitions"]),
+            config.partitions,
+        )
