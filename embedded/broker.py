@@ -6,37 +6,32 @@ or ended by itself, 5 the data folder is in use or not writable.
 """
 
 import argparse
-import base64
-import contextlib
 import ctypes
-import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from embedded.data_folder import HOST, PROPERTIES, DataFolder, server_properties
 from runtime import entry, jars, parsers
-from runtime.errors import BrokerError, OutputUnavailable, SettingError
+from runtime.errors import BrokerError, SettingError
 from runtime.java import java_executable
 from runtime.settings import Setting, add_flags, resolve
 from runtime.shutdown import Shutdown
 
-HOST = "127.0.0.1"
-
 _START_S = 60
 _STOP_S = 20
-_TAIL_LINES = 15
 _LOGGING = Path(__file__).with_name("log4j2.properties")
+# One small node that has to be up fast: the C1 compiler alone, and no parallel collector.
+_JVM_FLAGS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -45,6 +40,7 @@ class EmbeddedBroker:
 
     ``properties`` go into server.properties over ours. ``listeners`` opens more ports, security protocol → port.
     Usable as a context manager, or with ``start`` and ``stop``, again and again on the same port and data.
+    Start it from the main thread: on Linux the JVM ends with the thread that started it.
     """
 
     def __init__(
@@ -59,8 +55,8 @@ class EmbeddedBroker:
         self.cluster_id = ""
         self._properties = dict(properties or {})
         self._listeners = dict(listeners or {})
+        self._folder: DataFolder | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._lock: IO[str] | None = None
 
     @property
     def address(self) -> str:
@@ -73,11 +69,6 @@ class EmbeddedBroker:
         assert self._process is not None, "the broker was not started"
         return self._process.pid
 
-    @property
-    def log_file(self) -> Path:
-        """What the broker said since it was last started."""
-        return self.data_dir / "broker.log"
-
     def __enter__(self) -> "EmbeddedBroker":
         self.start()
         return self
@@ -89,14 +80,21 @@ class EmbeddedBroker:
 
     def start(self) -> None:
         """Start the broker and return when it answers. Raises SettingError, OutputUnavailable or BrokerError."""
-        java, class_path = java_executable(), jars.broker_jars()
-        self._lock = _lock(self.data_dir)
+        class_path = os.pathsep.join(map(str, jars.broker_jars()))
+        java = [
+            str(java_executable()),
+            *_JVM_FLAGS,
+            f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}",
+            "-cp",
+            class_path,
+        ]
+        self._folder = DataFolder(self.data_dir)
         try:
             self.port, controller_port = _free_ports(self.port)
-            self._write_properties(controller_port)
-            command = [str(java), "-cp", os.pathsep.join(map(str, class_path))]
-            self.cluster_id = self._cluster_id() or self._format(command)
-            self._launch(command)
+            listeners = {"PLAINTEXT": self.port, **self._listeners}
+            self._folder.configure(server_properties(listeners, controller_port, self._properties))
+            self.cluster_id = self._folder.cluster_id(java)
+            self._process = _launch([*java, "kafka.Kafka", PROPERTIES], self._folder)
             self._wait_until_ready()
         except BaseException:
             self.stop()
@@ -112,88 +110,20 @@ class EmbeddedBroker:
                 self._process.kill()
                 self._process.wait()
             self._process = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        if self._folder is not None:
+            self._folder.release()
+            self._folder = None
 
     def check(self) -> None:
         """Raise BrokerError, with the end of its log, when the broker ended by itself."""
         assert self._process is not None, "the broker was not started"
+        assert self._folder is not None
         code = self._process.poll()
         if code is not None:
-            raise BrokerError(
-                f"the embedded broker ended with code {code}; the end of {self.log_file}:\n{self._tail()}"
-            )
-
-    def _write_properties(self, controller_port: int) -> None:
-        listeners = {"PLAINTEXT": self.port, **self._listeners}
-        shown = ",".join(f"{name}://{HOST}:{port}" for name, port in listeners.items())
-        protocols = ",".join(f"{name}:{name}" for name in listeners)
-        properties = {
-            "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@{HOST}:{controller_port}",
-            "controller.listener.names": "CONTROLLER",
-            "listeners": f"{shown},CONTROLLER://{HOST}:{controller_port}",
-            "advertised.listeners": shown,
-            "listener.security.protocol.map": f"{protocols},CONTROLLER:PLAINTEXT",
-            "inter.broker.listener.name": "PLAINTEXT",
-            # Relative to the working directory, so that no character of the path needs escaping.
-            "log.dirs": "log",
-            "auto.create.topics.enable": "false",
-            "group.initial.rebalance.delay.ms": "0",
-            "offsets.topic.num.partitions": "1",
-            "offsets.topic.replication.factor": "1",
-            "transaction.state.log.num.partitions": "1",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
-            "share.coordinator.state.topic.replication.factor": "1",
-            "share.coordinator.state.topic.min.isr": "1",
-            **self._properties,
-        }
-        text = "".join(f"{key}={value}\n" for key, value in properties.items())
-        (self.data_dir / "server.properties").write_text(text, encoding="utf-8")
-
-    def _cluster_id(self) -> str:
-        """Return the id that the data was formatted with; empty before that."""
-        with contextlib.suppress(FileNotFoundError):
-            for line in (self.data_dir / "log" / "meta.properties").read_text(encoding="utf-8").splitlines():
-                if line.startswith("cluster.id="):
-                    return line.partition("=")[2].replace("\\", "")
-        return ""
-
-    def _format(self, command: list[str]) -> str:
-        cluster_id = _new_cluster_id()
-        arguments = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", "server.properties"]
-        flags = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}"]
-        with self.log_file.open("wb") as log:
-            done = subprocess.run(
-                [*command, *flags, *arguments], cwd=self.data_dir, stdout=log, stderr=log, check=False
-            )
-        if done.returncode:
-            raise BrokerError(f"cannot prepare {self.data_dir} for a broker:\n{self._tail()}")
-        return cluster_id
-
-    def _launch(self, command: list[str]) -> None:
-        flags = [
-            "-Xmx512m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}",
-        ]
-        with self.log_file.open("wb") as log:
-            self._process = subprocess.Popen(
-                [*command, *flags, "kafka.Kafka", "server.properties"],
-                cwd=self.data_dir,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # Ctrl-C reaches only this process, which then stops the broker in order.
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-            )
+            raise BrokerError(f"the embedded broker ended with code {code}; {self._folder.tail()}")
 
     def _wait_until_ready(self) -> None:
+        assert self._folder is not None
         deadline = time.monotonic() + _START_S
         found = ""
         while time.monotonic() < deadline:
@@ -204,32 +134,22 @@ class EmbeddedBroker:
             time.sleep(0.05)
         other = f"cluster {found} answers there" if found else "nothing answers there"
         raise BrokerError(
-            f"the embedded broker is not ready at {self.address} after {_START_S} s, {other}; "
-            f"the end of {self.log_file}:\n{self._tail()}"
+            f"the embedded broker is not ready at {self.address} after {_START_S} s, {other}; {self._folder.tail()}"
         )
 
-    def _tail(self) -> str:
-        return "\n".join(self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:])
 
-
-def _new_cluster_id() -> str:
-    """Return a random id in Kafka's notation, which must not begin like an option."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
-
-
-def _lock(data_dir: Path) -> IO[str]:
-    """Create ``data_dir`` and take it, so that a second broker on the same data says so in one line."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (data_dir / "broker.lock").open("w", encoding="utf-8")
-    except OSError as error:
-        raise OutputUnavailable(f"cannot write to the data folder {data_dir} ({error.strerror})") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise OutputUnavailable(f"another broker runs on {data_dir}; stop it or choose another folder") from None
-    return lock
+def _launch(command: Sequence[str], folder: DataFolder) -> subprocess.Popen[bytes]:
+    with folder.log_file.open("wb") as log:
+        return subprocess.Popen(
+            command,
+            cwd=folder.path,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # Ctrl-C reaches only this process, which then stops the broker in order.
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
 
 
 def _free_ports(wanted: int) -> tuple[int, int]:

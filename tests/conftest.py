@@ -11,6 +11,14 @@ import pytest
 from embedded.broker import EmbeddedBroker
 from tests.support.processes import Processes
 
+# The fastest first: what is wrong shows early.
+TIERS = ("unit", "integration", "faults", "compose", "browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests by tier."""
+    items.sort(key=lambda item: TIERS.index(item.path.relative_to(Path(__file__).parent).parts[0]))
+
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:

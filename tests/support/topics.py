@@ -30,6 +30,12 @@ def delete(address: str, topic: str) -> None:
         admin.delete_topics([topic])
 
 
+def names(address: str) -> set[str]:
+    """Return the topics that exist."""
+    with closing(KafkaAdminClient(bootstrap_servers=address)) as admin:
+        return set(admin.list_topics())
+
+
 def send(
     address: str, topic: str, values: Iterable[bytes | None], key: bytes | None = b"CLIENT_1", partition: int = 0
 ) -> None:

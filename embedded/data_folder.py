@@ -1,0 +1,119 @@
+"""The folder of an embedded broker: its lock, its configuration, its log, and the Kafka data in ``log/``."""
+
+import base64
+import fcntl
+import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from runtime.errors import BrokerError, OutputUnavailable
+
+HOST = "127.0.0.1"
+PROPERTIES = "server.properties"
+
+_TAIL_LINES = 15
+
+_SINGLE_NODE = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    # Relative to the working directory, so that no character of the path needs escaping.
+    "log.dirs": "log",
+    "auto.create.topics.enable": "false",
+    # After a kill the controller keeps out the new broker until the session of the old one has ended.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
+    "group.initial.rebalance.delay.ms": "0",
+    "offsets.topic.num.partitions": "1",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+}
+
+
+def server_properties(
+    listeners: Mapping[str, int], controller_port: int, properties: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the configuration of a broker with ``listeners`` (security protocol → port); ``properties`` win."""
+    shown = ",".join(f"{name}://{HOST}:{port}" for name, port in listeners.items())
+    protocols = ",".join(f"{name}:{name}" for name in listeners)
+    return {
+        **_SINGLE_NODE,
+        "listeners": f"{shown},CONTROLLER://{HOST}:{controller_port}",
+        "advertised.listeners": shown,
+        "listener.security.protocol.map": f"{protocols},CONTROLLER:PLAINTEXT",
+        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+        **properties,
+    }
+
+
+class DataFolder:
+    """Held by one broker at a time: from construction, which raises OutputUnavailable, until ``release``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _lock(path)
+
+    def release(self) -> None:
+        """Let another broker have it."""
+        self._lock.close()
+
+    @property
+    def log_file(self) -> Path:
+        """What the broker said since it was last started."""
+        return self.path / "broker.log"
+
+    def tail(self) -> str:
+        """Return the end of the log, with its name and without Java's stack frames, for an error message."""
+        lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        told = [line for line in lines if not line.startswith(("\tat ", "\t..."))]
+        return "\n".join([f"the end of {self.log_file}:", *told[-_TAIL_LINES:]])
+
+    def configure(self, properties: Mapping[str, str]) -> None:
+        """Write server.properties."""
+        text = "".join(f"{key}={value}\n" for key, value in properties.items())
+        (self.path / PROPERTIES).write_text(text, encoding="utf-8")
+
+    def cluster_id(self, java: Sequence[str]) -> str:
+        """Return the cluster id of the data, which is made at the first use; ``java`` runs a class of Kafka."""
+        known = self._known_cluster_id()
+        if known:
+            return known
+        # An id must not begin like an option.
+        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
+        command = [*java, "kafka.tools.StorageTool", "format", "-t", made, "-c", PROPERTIES]
+        with self.log_file.open("wb") as log:
+            done = subprocess.run(command, cwd=self.path, stdout=log, stderr=log, check=False)
+        if done.returncode:
+            raise BrokerError(f"cannot prepare {self.path} for a broker; {self.tail()}")
+        return made
+
+    def _known_cluster_id(self) -> str:
+        try:
+            text = (self.path / "log" / "meta.properties").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
+        found = [line.partition("=")[2] for line in text.splitlines() if line.startswith("cluster.id=")]
+        return found[0] if found else ""
+
+
+def _lock(path: Path) -> IO[str]:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / "broker.lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise OutputUnavailable(
+            f"cannot write to {path} ({error.strerror}); correct its permissions or choose another folder"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise OutputUnavailable(f"another broker runs on {path}; stop it or choose another folder") from None
+    return lock

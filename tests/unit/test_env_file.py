@@ -1,0 +1,17 @@
+"""The ``.env`` that we ship: every key, each with its default."""
+
+from dotenv import dotenv_values
+
+from runtime import catalogue
+from runtime.settings import ENV_FILE
+
+
+def test_every_value_in_env_is_the_default() -> None:
+    for key, text in dotenv_values(ENV_FILE).items():
+        setting = catalogue.ALL[key]
+        assert setting.parse(text or "") == setting.default, key
+
+
+def test_every_key_stands_in_env_set_or_commented() -> None:
+    keys = {line.removeprefix("#").partition("=")[0] for line in ENV_FILE.read_text().splitlines() if "=" in line}
+    assert keys == set(catalogue.ALL)
