@@ -108,12 +108,10 @@ class Assembly:
         self._renames.append(Rename(str(staged_path), f"{dataset.name}/{name}"))
 
     def _published_hours(self) -> pa.Table:
-        empty = BY_HOUR.schema.empty_table()
-        return (
-            empty
-            if self._before is None
-            else pa.concat_tables([empty, *_published(self._output, self._before, BY_HOUR)])
-        )
+        nothing = BY_HOUR.schema.empty_table()
+        if self._before is None:
+            return nothing
+        return pa.concat_tables([nothing, *_published(self._output, self._before, BY_HOUR)])
 
     def _staged_clients(self, receipts: Sequence[Receipt]) -> Iterator[list[str]]:
         for receipt in receipts:

@@ -8,15 +8,20 @@ from pathlib import Path
 class ClientSet:
     """Clients with the batch that first brought them, in a SQLite file that stands at a known batch.
 
-    The file is committed before the batch is: a batch that then fails is undone at the next start, and a file that was lost
-    or is behind is filled again from the published tickets.
+    The file is committed before the batch is: a batch that then fails is undone at the next start, and a file that was
+    lost or is behind is filled again from the published tickets.
     """
 
     def __init__(self, path: Path, batch_id: int, published_clients: Callable[[], Iterable[list[str]]]) -> None:
-        """Open the set as it was after ``batch_id``; ``published_clients`` yields the client ids of all published tickets."""
+        """Open the set as it was after ``batch_id``; ``published_clients`` yields the clients of all published tickets.
+
+        Raises sqlite3.OperationalError when the file cannot be written.
+        """
         self._path = path
         try:
             self._open(batch_id, published_clients)
+        except sqlite3.OperationalError:
+            raise
         except sqlite3.DatabaseError:
             # It can be derived again, so a damaged file is not worth stopping for.
             self.close()
@@ -27,7 +32,8 @@ class ClientSet:
     def _open(self, batch_id: int, published_clients: Callable[[], Iterable[list[str]]]) -> None:
         self._database = sqlite3.connect(self._path)
         self._database.execute(
-            "CREATE TABLE IF NOT EXISTS clients (client_id TEXT PRIMARY KEY, first_batch INTEGER NOT NULL) WITHOUT ROWID"
+            "CREATE TABLE IF NOT EXISTS clients"
+            " (client_id TEXT PRIMARY KEY, first_batch INTEGER NOT NULL) WITHOUT ROWID"
         )
         (standing,) = self._database.execute("PRAGMA user_version").fetchone()
         if standing > batch_id:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runtime import catalogue, security
+from runtime.errors import SettingError
+from runtime.host import memory_limit_mib
+from runtime.parsers import heap_mib
 from runtime.security import KafkaSecurity
 from runtime.settings import ENV_FILE, ROOT, Setting, add_flags, resolve
 
@@ -17,6 +20,9 @@ ACCEPT_GAP = Setting(
     "--accept-gap",
     switch=True,
 )
+
+# What the JVM takes beside its heap, and what two Python workers with Arrow take.
+BESIDE_HEAP_MIB = 768
 
 SETTINGS: dict[str, Setting] = {
     "broker": catalogue.BROKER,
@@ -50,6 +56,16 @@ class ProcessorConfig:
     log_format: str = "text"
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
 
+    def __post_init__(self) -> None:
+        """Refuse a heap that this machine or container cannot hold beside the Python workers."""
+        limit = memory_limit_mib()
+        if limit is not None and heap_mib(self.memory) + BESIDE_HEAP_MIB > limit:
+            raise SettingError(
+                f"SPARK_MEMORY (--memory) {self.memory} does not fit: the heap and about {BESIDE_HEAP_MIB} MiB beside it "
+                f"for the JVM and the Python workers exceed the {limit:,} MiB that this machine or container has; "
+                f"at most {max(limit - BESIDE_HEAP_MIB, 0)}m would work"
+            )
+
     def describe(self) -> str:
         """Return the settings on one line, without secrets."""
         every = f"every {self.interval_s:g} s" if self.interval_s else "once"
@@ -75,8 +91,8 @@ def build_parser() -> argparse.ArgumentParser:
 def load_config(flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE) -> ProcessorConfig:
     """Return the effective settings. Raises SettingError.
 
-    A relative output path given on the command line or in the environment starts at the current folder; one from ``.env``
-    or the default starts at the root of the repository, so that it is the same from every folder.
+    A relative output path given on the command line or in the environment starts at the current folder; one from
+    ``.env`` or the default starts at the root of the repository, so that it is the same from every folder.
     """
     catalogue.refuse_typos(environ, env_file)
     values = resolve(SETTINGS, flags, environ, env_file)

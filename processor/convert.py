@@ -19,7 +19,8 @@ def convert(output: Output, manifest: Manifest, file_format: str) -> Manifest:
     files = sum(map(len, manifest.files.values()))
     _log.info("converting %d files from %s to %s", files, manifest.format, file_format)
     staging = output.new_staging(manifest.batch_id)
-    renames, removals, published = [], [], {}
+    renames, removals = [], []
+    published: dict[str, list[str]] = {}
     for dataset in DATASETS:
         published[dataset.name] = []
         for old_name in manifest.files[dataset.name]:

@@ -25,7 +25,7 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The state of an output after ``batch_id``: source, next offset of each partition, totals, files of each dataset."""
+    """The state of an output after ``batch_id``: how far the source is read, totals, the files of each dataset."""
 
     format: str
     batch_id: int

@@ -52,15 +52,15 @@ def starts(
         position = next_offsets.get(partition, held.first)
         if position > held.end:
             raise DataConflict(
-                f"partition {partition} ends at offset {held.end:,}, but {position:,} were read: the topic was replaced or "
-                "truncated; choose another --output-path for the new topic"
+                f"partition {partition} ends at offset {held.end:,}, but {position:,} were read: the topic was "
+                "replaced or truncated; choose another --output-path for the new topic"
             )
         if position < held.first:
             if not accept_gap:
                 raise DataConflict(
                     f"partition {partition} begins at offset {held.first:,}, but {position:,} is the next to be read: "
-                    f"{held.first - position:,} messages were deleted unread (retention); --accept-gap goes on without them "
-                    "and records the gap in the manifest"
+                    f"{held.first - position:,} messages were deleted unread (retention); --accept-gap goes on without "
+                    "them and records the gap in the manifest"
                 )
             gaps.append(Gap(partition, position, held.first, batch_id))
             position = held.first

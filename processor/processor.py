@@ -1,6 +1,7 @@
 """SparkProcessor: plan a batch, let Spark run it, check it, publish it."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from processor.config import ProcessorConfig
 from processor.convert import convert
 from processor.manifest import Manifest
 from processor.offsets import Bounds, OffsetRange, plan_batch, starts
-from processor.publish import Output
+from processor.publish import Output, writing
 from processor.receipt import Receipt, decode_receipt
 from processor.session import start_session
 from processor.source import read_ranges
@@ -23,6 +24,7 @@ from processor.task import StagingTask
 from processor.topic import Source, look_up
 from runtime.errors import BrokerError, OutputUnavailable
 from runtime.failpoint import failpoint
+from runtime.heartbeat import Heartbeat
 from runtime.preflight import check_broker
 from runtime.shutdown import Shutdown
 
@@ -47,6 +49,7 @@ class SparkProcessor:
         self._output = Output(config.output_path)
         self._manifest: Manifest | None = None
         self._spark: SparkSession | None = None
+        self._heartbeat = Heartbeat.from_environment(os.environ)
 
     def run(self) -> None:
         """Work until the topic is read to its end, or, with an interval, until asked to stop."""
@@ -66,9 +69,7 @@ class SparkProcessor:
             try:
                 self._catch_up()
             except _StopAsked:
-                _log.info(
-                    "stopped in the middle of a batch: nothing of it was published, the next start reads it again"
-                )
+                _log.info("stopped in the middle of a batch: nothing of it was published, the next start reads it")
             except BrokerError as error:
                 # A service outlives its broker; a single run has nothing to wait for.
                 if not self._config.interval_s:
@@ -76,7 +77,9 @@ class SparkProcessor:
                 _log.warning("%s; trying again in %g s", error, self._config.interval_s)
             if not self._config.interval_s:
                 return
-            self._shutdown.wait(max(0.0, began + self._config.interval_s - time.monotonic()))
+            rest = max(0.0, began + self._config.interval_s - time.monotonic())
+            self._heartbeat.beat(rest)
+            self._shutdown.wait(rest)
 
     def _catch_up(self) -> None:
         """Publish everything that the topic holds now, in as many batches as the size limit asks for."""
@@ -86,11 +89,12 @@ class SparkProcessor:
             if self._manifest.format != self._config.output_format:
                 self._manifest = convert(self._output, self._manifest, self._config.output_format)
         ends = {partition: held.end for partition, held in bounds.items()}
-        while not self._shutdown.asked:
-            batch = self._plan(source, bounds, ends)
-            if batch is None:
-                return
+        batch = self._plan(source, bounds, ends)
+        if batch is None:
+            _log.info("nothing new in topic %s", self._config.topic)
+        while batch is not None and not self._shutdown.asked:
             self._publish(batch)
+            batch = self._plan(source, bounds, ends)
 
     def _plan(self, source: Source, bounds: dict[int, Bounds], ends: dict[int, int]) -> Batch | None:
         """Return the next batch; None when nothing is left. The first one may be empty: it creates the datasets."""
@@ -103,6 +107,8 @@ class SparkProcessor:
         return Batch(batch_id, source, ranges, positions | {r.partition: r.end for r in ranges}, gaps)
 
     def _publish(self, batch: Batch) -> None:
+        if batch.ranges:
+            self._session()
         began = time.monotonic()
         output, before = self._output, self._manifest
         for gap in batch.gaps:
@@ -110,17 +116,19 @@ class SparkProcessor:
         staging = output.new_staging(batch.batch_id)
         failpoint("before-staging")
         receipts = self._stage(batch.ranges, staging)
-        clients = ClientSet(
-            output.state / "clients.sqlite",
-            before.batch_id if before else 0,
-            lambda: published_clients(output, before),
-        )
+        with writing(output.state):
+            clients = ClientSet(
+                output.state / "clients.sqlite",
+                before.batch_id if before else 0,
+                lambda: published_clients(output, before),
+            )
         try:
             record = Assembly(output, staging, self._config.output_format, before, clients).assemble(batch, receipts)
-            output.commit(record)
         finally:
             clients.close()
+        output.commit(record)
         self._manifest = record.manifest
+        self._heartbeat.beat()
         self._report(batch, receipts, time.monotonic() - began)
 
     def _stage(self, ranges: Sequence[OffsetRange], staging: Path) -> list[Receipt]:
@@ -146,7 +154,7 @@ class SparkProcessor:
         return receipts
 
     def _explain_failure(self) -> None:
-        """Raise what a user can mend behind a failed Spark job: the broker is gone, or messages were deleted meanwhile."""
+        """Raise what a user can mend behind a failed Spark job: the broker is gone, or messages were deleted."""
         check_broker(self._config.broker, self._config.security, stop=self._shutdown)
         source, bounds = look_up(self._config.broker, self._config.security, self._config.topic)
         if self._manifest is not None:

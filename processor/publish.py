@@ -6,14 +6,15 @@
     <output>/.pipeline/staging/…    files of a batch that is not decided yet
     <output>/.pipeline/commit.json  a decided batch whose files are being renamed
 
-Writing the commit record is the commit point. Before it a crash leaves nothing but staging, which the next start removes;
-after it the next start finishes the renames. Every step can be repeated.
+Writing the commit record is the commit point. Before it a crash leaves nothing but staging, which the next start
+removes; after it the next start finishes the renames. Every step can be repeated.
 """
 
 import fcntl
 import logging
 import os
 import shutil
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,13 +33,14 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Turn an OSError into OutputUnavailable."""
+    """Turn the error of a disk that is full or not ours to write into OutputUnavailable."""
     try:
         yield
-    except OSError as error:
+    except (OSError, sqlite3.OperationalError) as error:
+        file = getattr(error, "filename", None) or place
         raise OutputUnavailable(
-            f"cannot write {error.filename or place}: {error.strerror or error}; free space or give this user the right to "
-            "write there, then start again: what is published stays as it is"
+            f"cannot write {file}: {getattr(error, 'strerror', None) or error}; free space or give this user the "
+            "right to write there, then start again: what is published stays as it is"
         ) from error
 
 
@@ -62,7 +64,8 @@ class Output:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise OutputUnavailable(
-                    f"another processor is writing {self.root}; wait until it is done, stop it, or choose another --output-path"
+                    f"another processor is writing {self.root}; wait until it is done, stop it, or choose another "
+                    "--output-path"
                 ) from None
             yield self
 
@@ -119,8 +122,8 @@ class Output:
                 staged.replace(published)
             elif not published.exists():
                 raise DataConflict(
-                    f"batch {record.manifest.batch_id} was decided, but its file {staged} is gone: restore it, or choose "
-                    "another --output-path to read the topic again from its start"
+                    f"batch {record.manifest.batch_id} was decided, but its file {staged} is gone: restore it, or "
+                    "choose another --output-path to read the topic again from its start"
                 )
             touched.add(published.parent)
         for folder in sorted(touched):
@@ -137,8 +140,8 @@ class Output:
             folder = self.root / dataset.name
             if folder.is_dir() and any(folder.iterdir()):
                 raise DataConflict(
-                    f"{folder} holds files, but {self.root / MANIFEST_NAME} is missing: nobody knows which messages they "
-                    "cover; restore the manifest, or move the folder away, or choose another --output-path"
+                    f"{folder} holds files, but {self.root / MANIFEST_NAME} is missing: nobody knows which messages "
+                    "they cover; restore the manifest, or move the folder away, or choose another --output-path"
                 )
 
     def _require_files(self, manifest: Manifest) -> None:
@@ -148,8 +151,8 @@ class Output:
             )
             if lost := sorted(set(names) - present):
                 raise DataConflict(
-                    f"{self.root / dataset} lacks {len(lost)} published files, the first is {lost[0]}: restore them, or "
-                    "choose another --output-path to read the topic again from its start"
+                    f"{self.root / dataset} lacks {len(lost)} published files, the first is {lost[0]}: restore them, "
+                    "or choose another --output-path to read the topic again from its start"
                 )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from contract.ticket import RequestType
 from processor.offsets import OffsetRange
 from runtime.errors import DataConflict
 
@@ -32,7 +33,7 @@ class HourCount(msgspec.Struct, frozen=True, array_like=True):
     """How many tickets of one type and priority were created in one hour (UTC)."""
 
     hour: datetime
-    request_type: str
+    request_type: RequestType
     priority: str
     count: int
 
@@ -54,9 +55,9 @@ decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
 def require_complete(ranges: Iterable[OffsetRange], receipts: Sequence[Receipt]) -> None:
     """Raise DataConflict unless the receipts account for the ranges.
 
-    Every message that was read lies in its range and was read once, and became a ticket or a rejected message that is in a
-    staged file and in the counts. Offsets without a message (compaction, transactions) are no loss: Spark itself fails when
-    a message that exists cannot be read.
+    Every message that was read lies in its range and was read once, and became a ticket or a rejected message that is
+    in a staged file and in the counts. Offsets without a message (compaction, transactions) are no loss: Spark itself
+    fails when a message that exists cannot be read.
     """
     planned = {r.partition: r for r in ranges}
     reads = sorted((read for receipt in receipts for read in receipt.partitions), key=lambda r: (r.partition, r.first))

@@ -7,7 +7,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyspark
 from pyspark import SparkConf, SparkContext
@@ -43,7 +43,8 @@ def start_session(config: ProcessorConfig, jvm_log: Path) -> SparkSession:
     with jvm_log.open("wb") as log:
         context = _start_context(conf, log, jvm_log)
     context.addPyFile(_pack_code())
-    heap = context._jvm.java.lang.Runtime.getRuntime().maxMemory()
+    jvm: Any = context._jvm
+    heap = jvm.java.lang.Runtime.getRuntime().maxMemory()
     _log.info(
         "Spark %s started in %.1f s: %s, %d cores, heap %d MiB (asked for %s)",
         context.version,
@@ -85,7 +86,7 @@ def _with_retries(master: str) -> str:
 
 def _start_context(conf: SparkConf, log: IO[bytes], jvm_log: Path) -> SparkContext:
     try:
-        gateway = launch_gateway(conf=conf, popen_kwargs={"stdout": log, "stderr": log})
+        gateway = launch_gateway(conf=conf, popen_kwargs={"stdout": log, "stderr": log})  # type: ignore[no-untyped-call]
         return SparkContext(gateway=gateway, conf=conf)
     except PySparkRuntimeError as error:
         tail = jvm_log.read_text(errors="replace").splitlines()[-15:]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pyspark import TaskContext
 
 from contract.datasets import HIGH_PRIORITY, REJECTED, TICKETS, Dataset
-from contract.ticket import InvalidTicket, Ticket, decode
+from contract.ticket import InvalidTicket, RequestType, Ticket, decode
 from processor.receipt import HourCount, PartitionRead, Receipt, StagedFile, encode_receipt
 from processor.transformations import Transformations
 from processor.writers import ROW_GROUP_ROWS, WRITERS, FileWriter
@@ -60,7 +60,7 @@ class _Stage:
     tickets: list[Ticket] = field(default_factory=list)
     gathered_bytes: int = 0
     clients: set[str] = field(default_factory=set)
-    hours: dict[tuple[datetime, str, str], int] = field(default_factory=lambda: defaultdict(int))
+    hours: dict[tuple[datetime, RequestType, str], int] = field(default_factory=lambda: defaultdict(int))
     reads: dict[int, PartitionRead] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -32,8 +32,8 @@ class Source(msgspec.Struct, frozen=True):
         ):
             if found and recorded and found != recorded:
                 raise DataConflict(
-                    f"the output was written from {what} {recorded}, but the broker now offers {found}: going on would mix "
-                    "two sources; read the old one, or choose another --output-path for the new one"
+                    f"the output was written from {what} {recorded}, but the broker now offers {found}: going on would "
+                    "mix two sources; read the old one, or choose another --output-path for the new one"
                 )
 
 
@@ -68,7 +68,7 @@ def look_up(brokers: str, security: KafkaSecurity, topic: str) -> tuple[Source, 
         error = for_code(description["error_code"])
         if error is UnknownTopicOrPartitionError:
             raise BrokerError(
-                f"the broker at {brokers} has no topic {topic!r}; start the producer, which creates it, or check --topic"
+                f"the broker at {brokers} has no topic {topic!r}; start the producer, which creates it, or set --topic"
             )
         if description["error_code"]:
             raise BrokerError(f"the broker at {brokers} does not describe topic {topic!r}: {error.__name__}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_MEMORY = re.compile(r"(?P<size>[0-9]{1,9})(?P<unit>[mg])", re.IGNORECASE)
+_MEMORY = re.compile(r"[0-9]{1,9}[mg]", re.IGNORECASE)
 _MASTER = re.compile(
     r"local|local\[(\*|[1-9][0-9]*)(,[0-9]+)?\]|spark://[A-Za-z0-9_.-]+:[0-9]{1,5}(,[A-Za-z0-9_.-]+:[0-9]{1,5})*"
 )
@@ -79,10 +79,14 @@ def choice(*names: str, fold: Callable[[str], str] = str) -> Callable[[str], str
 
 def memory(text: str) -> str:
     """Return a JVM heap size in Spark's notation, lower case: ``512m``, ``4g``."""
-    match = _MEMORY.fullmatch(text)
-    if match is None or int(match["size"]) * (1024 if match["unit"] in "gG" else 1) < LEAST_MEMORY_MIB:
+    if not _MEMORY.fullmatch(text) or heap_mib(text.lower()) < LEAST_MEMORY_MIB:
         raise ValueError(f"must be a size in m or g of at least {LEAST_MEMORY_MIB}m, e.g. 4g")
     return text.lower()
+
+
+def heap_mib(size: str) -> int:
+    """Return the MiB of a heap size that ``memory`` returned."""
+    return int(size[:-1]) * (1024 if size.endswith("g") else 1)
 
 
 def spark_master(text: str) -> str:
