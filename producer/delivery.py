@@ -13,8 +13,8 @@ from producer.config import ProducerConfig
 from producer.progress import Progress
 from runtime.errors import BrokerError
 
-# The client's own memory limit bounds nothing, so this does: about 30 MB of tickets and futures.
-MAX_IN_FLIGHT = 20_000
+# The client's own memory limit bounds nothing, so this does: some 20 MB of tickets and futures.
+MAX_IN_FLIGHT = 10_000
 
 DELIVERY_TIMEOUT_S = 120
 _SEND_TIMEOUT_S = 5
@@ -131,7 +131,7 @@ def connect(config: ProducerConfig, worker: int) -> KafkaProducer:
             enable_idempotence=True,
             compression_type="zstd",
             linger_ms=10,
-            batch_size=65_536,
+            batch_size=262_144,
             partitioner=_KeyPartitioner(),
             delivery_timeout_ms=DELIVERY_TIMEOUT_S * 1000,
             max_block_ms=_SEND_TIMEOUT_S * 1000,

@@ -60,6 +60,7 @@ class ProductionManager:
         return progress
 
     def _produce(self) -> None:
+        self._report(Progress())
         start = self._clock()
         pacer = Pacer(self._config.rate, start)
         end = start + self._config.duration if self._config.duration else float("inf")

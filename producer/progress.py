@@ -91,7 +91,10 @@ class TerminalDisplay:
 
 
 class Reporter:
-    """Takes the counts as they come; shows them, warns once when the broker is silent, and beats the heart."""
+    """Takes the counts as they come; shows them, warns once when the broker is silent, and beats the heart.
+
+    Rates are those of acknowledged tickets, since the first counts came.
+    """
 
     def __init__(
         self, display: Display, heartbeat: Heartbeat, rest_s: float, clock: Callable[[], float] = time.monotonic
@@ -100,13 +103,16 @@ class Reporter:
         self._heartbeat = heartbeat
         self._rest_s = rest_s
         self._clock = clock
-        self._started = self._shown_at = self._moved_at = clock()
+        self._started: float | None = None
+        self._shown_at = self._moved_at = clock()
         self._shown = self._latest = Progress()
         self._stalled = False
 
     def update(self, progress: Progress) -> None:
         """Take the current counts."""
         now = self._clock()
+        if self._started is None:
+            self._started = self._shown_at = now
         if progress.acknowledged > self._latest.acknowledged or not progress.in_flight:
             self._moves(progress, now)
         elif now - self._moved_at > STALLED_AFTER_S and not self._stalled:
@@ -136,7 +142,8 @@ class Reporter:
         self._moved_at = now
 
     def _overall(self, progress: Progress, now: float) -> str:
-        return f"{progress.acknowledged / max(now - self._started, 1e-3):,.1f}/s since the start"
+        elapsed = now - (now if self._started is None else self._started)
+        return f"{progress.acknowledged / elapsed if elapsed else 0:,.1f}/s since the start"
 
 
 def _counts(progress: Progress) -> str:

@@ -1,5 +1,6 @@
 """One run of the producer: check the broker, have the topic, produce in one process or in several."""
 
+import logging
 import os
 
 from producer.config import ProducerConfig
@@ -11,12 +12,14 @@ from runtime.heartbeat import Heartbeat
 from runtime.preflight import check_broker
 from runtime.shutdown import Shutdown
 
+_log = logging.getLogger(__name__)
 
-def run(config: ProducerConfig) -> None:
+
+def run(config: ProducerConfig, stop: Shutdown) -> None:
     """Produce as the config says, until done or asked to stop. Raises PipelineError."""
-    stop = Shutdown().install()
     check_broker(config.brokers, config.security, stop=stop)
     if stop.asked:
+        _log.info("stopped before the first ticket")
         return
     ensure_topic(config)
     rest_s = 1 / config.rate if config.rate else 0.0

@@ -12,6 +12,7 @@ if not __package__:
 
 from producer.config import SETTINGS, ProducerConfig
 from runtime import entry, logs, settings
+from runtime.shutdown import Shutdown
 
 _log = logging.getLogger(__name__)
 
@@ -37,11 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _produce(flags: argparse.Namespace) -> None:
     config = ProducerConfig.from_sources(flags, os.environ)
     logs.configure_logging(config.log_level, config.log_format)
+    stop = Shutdown().install()
+    _log.info("%s", config.describe())
     # A bad setting is answered before the libraries that a run needs are loaded.
     from producer.run import run
 
-    _log.info("%s", config.describe())
-    run(config)
+    run(config, stop)
 
 
 if __name__ == "__main__":

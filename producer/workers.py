@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -34,7 +34,7 @@ class _Worker:
     number: int
     process: SpawnProcess
     reports: Connection
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress | None = None
     error: PipelineError | None = None
     ended: bool = False
 
@@ -52,19 +52,24 @@ def produce_with_workers(config: ProducerConfig, stop: Shutdown, report: Report)
             _hear(worker)
             if worker.error and not first_error:
                 first_error = worker.error
-        report(sum((worker.progress for worker in workers), Progress()))
+        if any(worker.progress for worker in workers):
+            report(_total(workers))
         if deadline is None and (stop.asked or first_error):
             deadline = time.monotonic() + _PATIENCE_S
             _tell(running, signal.SIGTERM)
         if deadline is not None and time.monotonic() > deadline:
             _tell(running, signal.SIGKILL)
         wait([worker.reports for worker in running if not worker.ended], timeout=_POLL_S)
-    total = sum((worker.progress for worker in workers), Progress())
+    total = _total(workers)
     if first_error and not isinstance(first_error, NotAcknowledged):
         raise first_error
     if total.unacknowledged:
         raise NotAcknowledged(unacknowledged(total, "see the log of the workers"))
     return total
+
+
+def _total(workers: list[_Worker]) -> Progress:
+    return sum((worker.progress or Progress() for worker in workers), Progress())
 
 
 def _start(config: ProducerConfig) -> list[_Worker]:
