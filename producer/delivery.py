@@ -1,5 +1,6 @@
 """From a ticket to the broker's word that it has it."""
 
+import contextlib
 import functools
 from collections import deque
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ MAX_IN_FLIGHT = 10_000
 
 DELIVERY_TIMEOUT_S = 120
 _SEND_TIMEOUT_S = 5
-_CLOSE_TIMEOUT_S = 3
+_CLOSE_TIMEOUT_S = 2
 
 
 class Future(Protocol):
@@ -95,11 +96,7 @@ class Delivery:
 
     def close(self) -> None:
         """Let the client go, within seconds also when the broker is away."""
-        try:
-            self._client.close(timeout=_CLOSE_TIMEOUT_S)
-        except KafkaTimeoutError:
-            # Undecided tickets remain; they are counted, and the client's threads end with the process.
-            return
+        self._client.close(timeout=_CLOSE_TIMEOUT_S)
 
     def _count(self, future: Future) -> None:
         if future.exception is None:
@@ -107,6 +104,15 @@ class Delivery:
         else:
             self._failed += 1
             self.cause = self.cause or future.exception
+
+
+class _Client(KafkaProducer):  # type: ignore[misc]
+    """A client whose ``close`` keeps its time limit: the original raises half-way when something is undecided."""
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait for what is out, up to ``timeout`` seconds."""
+        with contextlib.suppress(KafkaTimeoutError):
+            super().flush(timeout)
 
 
 class _KeyPartitioner(DefaultPartitioner):  # type: ignore[misc]
@@ -124,7 +130,7 @@ class _KeyPartitioner(DefaultPartitioner):  # type: ignore[misc]
 def connect(config: ProducerConfig, worker: int) -> KafkaProducer:
     """Return a client that keeps every record once and in order. Raises BrokerError."""
     try:
-        return KafkaProducer(
+        return _Client(
             bootstrap_servers=config.brokers.split(","),
             client_id=f"client-tickets-producer-{worker}",
             acks="all",

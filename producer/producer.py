@@ -13,7 +13,7 @@ from runtime.errors import NotAcknowledged
 from runtime.shutdown import Shutdown
 
 # How long a stop waits for what is out; the grace period of a container must be longer.
-FLUSH_S = 15.0
+FLUSH_S = 12.0
 
 _REPORT_EVERY_S = 0.1
 _FULL_PAUSE_S = 0.01

@@ -8,7 +8,7 @@ import time
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("text", "json")
 
-# Libraries that narrate every socket at INFO, and at DEBUG also the bytes of a login.
+# Libraries that log each attempt to reconnect as an error, and at DEBUG the bytes of a login. What comes of it, we say.
 _CHATTY = ("kafka", "py4j", "faker")
 
 
@@ -37,4 +37,4 @@ def configure_logging(level: str, log_format: str) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.INFO if level == "DEBUG" else logging.ERROR)
+        logging.getLogger(name).setLevel(logging.INFO if level == "DEBUG" else logging.CRITICAL)
