@@ -1,0 +1,143 @@
+"""The whole pipeline without Docker: a broker, tickets, one batch, and a look at what was published.
+
+``make demo`` runs it. Broker and output keep their data, so that a second run adds to the first. Its exit code is 0, or
+that of the step that failed.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from contract.datasets import BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS, TICKETS, Dataset
+from embedded.broker import EmbeddedBroker
+from runtime import catalogue, entry, parsers
+from runtime.errors import PipelineError
+from runtime.settings import ROOT, Setting, add_flags, resolve
+from runtime.shutdown import Shutdown
+
+SETTINGS = {
+    "count": Setting(None, 2_000, parsers.integer(1, "2000"), "tickets to send", "--count"),
+    "data_dir": Setting(None, ROOT / "data/broker", parsers.path, "folder of the broker's data", "--data-dir"),
+    "output_path": catalogue.OUTPUT_PATH,
+    "output_format": catalogue.OUTPUT_FORMAT,
+}
+
+# The services read the same .env as always, which may describe another broker: these must be those of the demo.
+_PLAIN = {"KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
+
+
+def run(values: Mapping[str, Any], shutdown: Shutdown, console: Console) -> None:
+    """Run the pipeline once and show the results. Raises PipelineError when a step fails; stops early when asked."""
+    output = values["output_path"]
+    console.print("[bold]broker[/]    starting Apache Kafka on this machine")
+    with EmbeddedBroker(values["data_dir"]) as broker:
+        producer = ["producer/ticket_producer.py", "--count", str(values["count"]), "--rate", "0"]
+        processor = ["processor/spark_processor.py", "--output-format", values["output_format"]]
+        processor += ["--output-path", str(output), "--master", "local[*]", "--interval", "0"]
+        for name, command in (("producer", producer), ("processor", processor)):
+            if not shutdown.asked:
+                console.print(f"[bold]{name:<9}[/] python {command[0]} --broker {broker.address}")
+                _step(name, [*command, "--broker", broker.address], shutdown)
+    if not shutdown.asked:
+        show(output, values["output_format"], console)
+
+
+def _step(name: str, command: Sequence[str], shutdown: Shutdown) -> None:
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env={**os.environ, **_PLAIN})
+    while process.poll() is None:
+        if shutdown.wait(0.1):
+            process.terminate()
+            process.wait()
+    if process.returncode and not shutdown.asked:
+        error = PipelineError(f"the {name} ended with exit code {process.returncode}; its message is above")
+        error.exit_code = process.returncode
+        raise error
+
+
+def read(output: Path, dataset: Dataset, output_format: str) -> list[dict[str, Any]]:
+    """Return the rows of a small dataset, from its published files."""
+    folder = output / dataset.name
+    if output_format == "parquet":
+        return list(pq.read_table(folder).to_pylist())
+    lines = (line for file in sorted(folder.glob("*.json")) for line in file.read_text(encoding="utf-8").splitlines())
+    return [json.loads(line) for line in lines]
+
+
+def show(output: Path, output_format: str, console: Console) -> None:
+    """Print the counts of ``output``, where its files are, and how to read them."""
+    (metrics,) = read(output, METRICS, output_format)
+    tables = Table.grid(padding=(0, 3))
+    counts = Table("tickets", "count")
+    for label, column in (
+        ("in total", "total_tickets"),
+        ("clients", "unique_clients"),
+        ("rejected", "rejected_messages"),
+        ("batches", "batch_id"),
+    ):
+        counts.add_row(label, f"{metrics[column]:,}")
+    tables.add_row(counts, *(_counts(output, dataset, output_format) for dataset in (BY_TYPE, BY_PRIORITY)))
+    console.print(tables)
+    console.print(_counts(output, BY_TEAM, output_format))
+
+    shown = output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output
+    console.print(f"The files are in {shown}:", soft_wrap=True, highlight=False)
+    for folder in sorted(path for path in output.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        files = list(folder.glob(f"*.{output_format}"))
+        size = sum(file.stat().st_size for file in files)
+        console.print(f"  {folder.name + '/':<25} {len(files):>3} files {size / 1024:>9,.1f} KiB", highlight=False)
+    console.print(
+        f"Read them with pandas: {_with_pandas(shown / TICKETS.name, output_format)}", soft_wrap=True, markup=False
+    )
+
+
+def _counts(output: Path, dataset: Dataset, output_format: str) -> Table:
+    label, number = dataset.schema.names
+    table = Table(label, number)
+    for row in read(output, dataset, output_format):
+        table.add_row(row[label], f"{row[number]:,}")
+    return table
+
+
+def _with_pandas(folder: Path, output_format: str) -> str:
+    if output_format == "parquet":
+        return f'pd.read_parquet("{folder}")'
+    return f'pd.concat(pd.read_json(file, lines=True) for file in pathlib.Path("{folder}").glob("*.json"))'
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m embedded.demo",
+        description="Run the whole pipeline once on an embedded broker and show the results.",
+        allow_abbrev=False,
+    )
+    add_flags(parser, SETTINGS.values())
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; return its exit code."""
+    flags = build_parser().parse_args(argv)
+    shutdown = Shutdown().install()
+
+    def body() -> None:
+        values = resolve(SETTINGS, flags, os.environ)
+        # As the processor does: what was typed starts at the current folder, the rest at the root of the repository.
+        given_here = flags.output_path or os.environ.get("OUTPUT_PATH")
+        values["output_path"] = (Path.cwd() if given_here else ROOT) / values["output_path"]
+        run(values, shutdown, Console())
+
+    return entry.run(body)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
