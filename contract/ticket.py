@@ -1,7 +1,7 @@
 """The ticket as it travels on the topic: one JSON object, UTF-8.
 
 ``decode(encode(ticket)) == ticket`` for every valid ticket; anything else is refused with a reason that names the
-field. Unknown fields are ignored; of a duplicated key the last one counts.
+field. Unknown fields are ignored; of a duplicated key the last one counts, and all must be right.
 """
 
 from datetime import UTC, datetime
