@@ -63,7 +63,7 @@ class Assembly:
         hours = [count for receipt in receipts for count in receipt.hours]
         rejected = sum(read.rejected for receipt in receipts for read in receipt.partitions)
         with writing(self._staging):
-            new_clients = self._clients.add(self._staged_clients(receipts), batch.batch_id)
+            new_clients = self._clients.add(lambda: self._staged_clients(receipts), batch.batch_id)
             totals_before = self._before.totals if self._before else Totals()
             totals = Transformations.add_totals(totals_before, hours, rejected, new_clients)
             updated_at = datetime.now(UTC)

@@ -18,18 +18,24 @@ class ClientSet:
         Raises sqlite3.OperationalError when the file cannot be written.
         """
         self._path = path
+        self._batch_id = batch_id
+        self._published_clients = published_clients
         try:
-            self._open(batch_id, published_clients)
+            self._open()
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:
-            # It can be derived again, so a damaged file is not worth stopping for.
-            self.close()
-            path.unlink(missing_ok=True)
-            path.with_name(path.name + "-journal").unlink(missing_ok=True)
-            self._open(batch_id, published_clients)
+            self._start_anew()
 
-    def _open(self, batch_id: int, published_clients: Callable[[], Iterable[list[str]]]) -> None:
+    def _start_anew(self) -> None:
+        """Give up a damaged file: it can be derived again, so it is not worth stopping for."""
+        self.close()
+        self._path.unlink(missing_ok=True)
+        self._path.with_name(self._path.name + "-journal").unlink(missing_ok=True)
+        self._open()
+
+    def _open(self) -> None:
+        batch_id = self._batch_id
         self._database = sqlite3.connect(self._path)
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS clients"
@@ -41,17 +47,27 @@ class ClientSet:
             self._commit(batch_id)
         elif standing < batch_id:
             self._database.execute("DELETE FROM clients")
-            for client_ids in published_clients():
+            for client_ids in self._published_clients():
                 self._insert(client_ids, batch_id)
             self._commit(batch_id)
 
-    def add(self, client_ids: Iterable[Iterable[str]], batch_id: int) -> int:
+    def add(self, clients_of_batch: Callable[[], Iterable[list[str]]], batch_id: int) -> int:
         """Add the clients of a batch and return how many of them are new."""
+        try:
+            return self._add(clients_of_batch(), batch_id)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            self._start_anew()
+            return self._add(clients_of_batch(), batch_id)
+
+    def _add(self, client_ids: Iterable[list[str]], batch_id: int) -> int:
         before = self._database.total_changes
         for some in client_ids:
             self._insert(some, batch_id)
         new = self._database.total_changes - before
         self._commit(batch_id)
+        self._batch_id = batch_id
         return new
 
     def _insert(self, client_ids: Iterable[str], batch_id: int) -> None:
