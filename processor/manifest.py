@@ -38,6 +38,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int = VERSION
 
 
+class _Versioned(msgspec.Struct):
+    version: int
+
+
 class Rename(msgspec.Struct, frozen=True):
     """A staged file and the name under which it is published; both relative to the output folder."""
 
@@ -66,14 +70,25 @@ def read_manifest(output: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     try:
-        manifest = msgspec.json.decode(content, type=Manifest)
+        # First of all: what else is in the file of another version, nobody knows.
+        version = msgspec.json.decode(content, type=_Versioned).version
+        if version != VERSION:
+            raise DataConflict(f"{path} has version {version}, this program writes {VERSION}; run the matching release")
+        return msgspec.json.decode(content, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DataConflict(
             f"{path} is damaged ({len(content):,} bytes: {error}): without it nobody knows which messages are in the "
             "datasets; restore it from a backup, or choose another --output-path to read the topic again from its start"
         ) from None
-    if manifest.version != VERSION:
+
+
+def read_record(path: Path) -> CommitRecord:
+    """Return the commit record in the file ``path``. Raises DataConflict when it cannot be understood."""
+    content = path.read_bytes()
+    try:
+        return msgspec.json.decode(content, type=CommitRecord)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DataConflict(
-            f"{path} has version {manifest.version}, this program writes {VERSION}; run the matching release"
-        )
-    return manifest
+            f"{path} is damaged ({len(content):,} bytes: {error}): it decides a batch that is published in part; "
+            "restore it from a backup, or choose another --output-path to read the topic again from its start"
+        ) from None

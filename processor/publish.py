@@ -20,10 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
 from contract.datasets import DATASETS
-from processor.manifest import MANIFEST_NAME, CommitRecord, Manifest, encode, read_manifest
+from processor.manifest import MANIFEST_NAME, CommitRecord, Manifest, encode, read_manifest, read_record
 from processor.writers import sync
 from runtime.errors import DataConflict, OutputUnavailable
 from runtime.failpoint import failpoint
@@ -76,7 +74,7 @@ class Output:
         """
         with writing(self.root):
             if self._record.exists():
-                record = msgspec.json.decode(self._record.read_bytes(), type=CommitRecord)
+                record = read_record(self._record)
                 _log.warning("finishing batch %d, which an earlier run had decided", record.manifest.batch_id)
                 self._publish(record)
             if self._staging.exists():
