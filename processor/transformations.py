@@ -41,7 +41,8 @@ class Transformations:
     @staticmethod
     def count_by_hour(tickets: pa.Table) -> list[HourCount]:
         """Count the tickets for each hour of creation (UTC), request type and priority."""
-        hours = pc.floor_temporal(tickets["created_at"], unit="hour")
+        # Rounded without its zone, which is UTC: Arrow would ask the machine for its time zones, and it may have none.
+        hours = pc.floor_temporal(tickets["created_at"].cast(pa.timestamp("us")), unit="hour").cast(UTC_MICROSECONDS)
         keys = tickets.select(["request_type", "priority"]).append_column("hour", hours)
         counted = keys.group_by(["hour", "request_type", "priority"]).aggregate([([], "count_all")])
         columns = (counted[name].to_pylist() for name in ("hour", "request_type", "priority", "count_all"))
