@@ -119,5 +119,6 @@ def refuse_unknown_keys(
             if key.startswith(prefixes) and key not in known:
                 close = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(sorted(known))}"
-                shown = "(hidden)" if "PASS" in key else value
+                # A mistyped password key need not spell "PASS".
+                shown = "(hidden)" if "PASS" in key or "SASL" in key else value
                 raise SettingError(f"{key}={shown} (from {source}) is no setting of this pipeline; {hint}")
