@@ -68,9 +68,9 @@ class JsonFileWriter:
 
     def close(self) -> None:
         """Force the file to the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with self._file:
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
 
 WRITERS: dict[str, type[ParquetFileWriter] | type[JsonFileWriter]] = {
