@@ -98,12 +98,17 @@ def spark_master(text: str) -> str:
 
 def path(text: str) -> Path:
     """Return a path, ``~`` expanded."""
-    return Path(text).expanduser()
+    if not text:
+        raise ValueError("must be a path, e.g. data/output")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("must begin with the home of a user who exists") from None
 
 
 def readable_file(text: str) -> Path:
     """Return the path of a file that can be read."""
-    name = Path(text).expanduser()
+    name = path(text)
     if not name.is_file() or not os.access(name, os.R_OK):
         raise ValueError("must name a file that can be read")
     return name
