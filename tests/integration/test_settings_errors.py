@@ -1,0 +1,90 @@
+"""Row 21 of the faults: a wrong setting ends a service in under two seconds, with what would work."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from runtime.settings import ROOT
+from tests.support.processes import Processes
+
+pytestmark = pytest.mark.integration
+
+PRODUCER = "producer/ticket_producer.py"
+PROCESSOR = "processor/spark_processor.py"
+LIMIT_S = 2.0
+
+FLAGS = [
+    (PRODUCER, "--rate", "-1", "--rate must be a number from 0 up, e.g. 20, found '-1'"),
+    (PRODUCER, "--rate", "nan", "--rate must be a number from 0 up, e.g. 20, found 'nan'"),
+    (PRODUCER, "--count", "1.5", "--count must be a whole number from 0 up, e.g. 1000, found '1.5'"),
+    (PRODUCER, "--workers", "0", "--workers must be a whole number from 1 to 64, e.g. 2, found '0'"),
+    (PRODUCER, "--broker", "localhost:99999", "--broker must be host:port with a port from 1 to 65535"),
+    (PRODUCER, "--topic", "a/b", "--topic must be 1 to 249 letters"),
+    (PROCESSOR, "--memory", "2x", "--memory must be a size in m or g of at least 512m, e.g. 4g, found '2x'"),
+    (PROCESSOR, "--memory", "100m", "--memory must be a size in m or g of at least 512m, e.g. 4g, found '100m'"),
+    (PROCESSOR, "--output-format", "csv", "--output-format must be one of parquet, json, found 'csv'"),
+    (PROCESSOR, "--broker", "localhost:99999", "--broker must be host:port with a port from 1 to 65535"),
+    (PROCESSOR, "--master", "yarn", "--master must be local[*], local[N] or spark://host:port"),
+    (PROCESSOR, "--interval", "inf", "--interval must be a number from 0 up"),
+    (PROCESSOR, "--max-messages", "0", "--max-messages must be a whole number from 1 up"),
+]
+
+KEYS = [
+    (PRODUCER, "PRODUCER_RATE", "fast", "PRODUCER_RATE (from the environment) must be a number from 0 up"),
+    (PRODUCER, "PRODUCER_RAET", "5", "PRODUCER_RAET=5 (from the environment) is no setting of this pipeline; did you"),
+    (PRODUCER, "TOPIC_PARTITIONS", "0", "TOPIC_PARTITIONS (from the environment) must be a whole number from 1 to"),
+    (PRODUCER, "LOG_LEVEL", "loud", "LOG_LEVEL (from the environment) must be one of DEBUG, INFO, WARNING, ERROR"),
+    (PRODUCER, "KAFKA_SECURITY_PROTOCOL", "SASL_SSL", "KAFKA_SECURITY_PROTOCOL=SASL_SSL needs a login; set"),
+    (PRODUCER, "KAFKA_SSL_CAFILE", "/nowhere.pem", "KAFKA_SSL_CAFILE (from the environment) must name a file"),
+    (PROCESSOR, "SPARK_MEMORY", "2x", "SPARK_MEMORY (from the environment) must be a size in m or g"),
+    (PROCESSOR, "OUTPUT_FORMAT", "csv", "OUTPUT_FORMAT (from the environment) must be one of parquet, json"),
+    (PROCESSOR, "OUTPUT_FROMAT", "json", "OUTPUT_FROMAT=json (from the environment) is no setting of this pipeline"),
+    (PROCESSOR, "BATCH_INTERVAL", "-5", "BATCH_INTERVAL (from the environment) must be a number from 0 up"),
+]
+
+
+def fails(processes: Processes, service: str, *flags: str, env: dict[str, str] | None = None, message: str) -> None:
+    start = time.monotonic()
+    running = processes.run(service, *flags, env=env, expect=2)
+    took = time.monotonic() - start
+
+    assert message in running.stderr
+    assert "Traceback" not in running.stderr
+    assert len(running.stderr.splitlines()) == 1
+    assert took < LIMIT_S
+
+
+@pytest.mark.parametrize(("service", "flag", "value", "message"), FLAGS, ids=lambda value: str(value)[:24])
+def test_a_wrong_flag_is_named(processes: Processes, service: str, flag: str, value: str, message: str) -> None:
+    fails(processes, service, f"{flag}={value}", message=message)
+
+
+@pytest.mark.parametrize(("service", "key", "value", "message"), KEYS, ids=lambda value: str(value)[:24])
+def test_a_wrong_key_of_the_environment_is_named(
+    processes: Processes, service: str, key: str, value: str, message: str
+) -> None:
+    fails(processes, service, env={key: value}, message=message)
+
+
+@pytest.mark.parametrize("service", [PRODUCER, PROCESSOR])
+def test_an_unknown_or_shortened_flag_is_refused_with_the_usage(processes: Processes, service: str) -> None:
+    running = processes.run(service, "--brok", "localhost:9092", expect=2)
+
+    assert "unrecognized arguments: --brok localhost:9092" in running.stderr
+    assert "usage:" in running.stderr
+
+
+@pytest.mark.parametrize("service", [PRODUCER, PROCESSOR])
+@pytest.mark.parametrize("where", ["root", "folder"])
+def test_help_is_there_at_once_from_the_root_and_from_the_folder(
+    processes: Processes, service: str, where: str
+) -> None:
+    path = Path(service)
+    start = time.monotonic()
+    running = processes.run(
+        path if where == "root" else path.name, "--help", cwd=ROOT if where == "root" else ROOT / path.parent
+    )
+
+    assert time.monotonic() - start < LIMIT_S
+    assert "REDPANDA_BROKER_LOCAL, default: localhost:9092" in " ".join(running.stdout.split())
