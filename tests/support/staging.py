@@ -1,0 +1,86 @@
+"""What a Spark task works on and leaves behind, made without Spark."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from contract.datasets import UTC_MICROSECONDS
+from contract.ticket import Ticket
+from processor.batch import Assembly, Batch, published_clients
+from processor.clients import ClientSet
+from processor.manifest import Manifest
+from processor.offsets import OffsetRange
+from processor.publish import Output
+from processor.receipt import Receipt, decode_receipt
+from processor.task import StagingTask
+from processor.topic import Source
+
+SOURCE = Source("client_tickets", "cluster-1", "topic-1")
+
+RECEIVED_AT = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
+
+# A message as Spark's Kafka source hands it over.
+MESSAGE = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("timestamp", UTC_MICROSECONDS),
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+    ]
+)
+
+
+def ticket(number: int = 0, **changes: Any) -> Ticket:
+    """Return a valid ticket; each number has its own ticket_id."""
+    plain = Ticket(
+        ticket_id=f"3e476c38-2a7f-4d89-a08f-{number:012x}",
+        client_id="CLIENT_1",
+        created_at=datetime(2026, 1, 31, 9, 30, tzinfo=UTC),
+        request="The invoice is wrong",
+        request_type="billing",
+        priority="low",
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+def messages(values: Sequence[bytes | None], partition: int = 0, first_offset: int = 0) -> pa.RecordBatch:
+    """Return messages with ``values`` at consecutive offsets of one partition."""
+    count = len(values)
+    columns = [[partition] * count, range(first_offset, first_offset + count), [RECEIVED_AT] * count, [b"key"] * count]
+    arrays = [pa.array(column, kind) for column, kind in zip([*columns, values], MESSAGE.types, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=MESSAGE)
+
+
+def stage(folder: Path, file_format: str, batches: Iterable[pa.RecordBatch]) -> Receipt:
+    """Run one task on ``batches`` and return its receipt."""
+    (answer,) = StagingTask(folder, file_format)(iter(batches))
+    (receipt,) = answer["receipt"].to_pylist()
+    return decode_receipt(receipt)
+
+
+def publish_batch(
+    output: Output, before: Manifest | None, file_format: str, tasks: Sequence[Sequence[pa.RecordBatch]]
+) -> Manifest:
+    """Publish what ``tasks`` read of partition 0 as the batch that follows ``before``, as the processor does."""
+    batch_id = before.batch_id + 1 if before else 1
+    start = before.next_offsets[0] if before else 0
+    end = start + sum(batch.num_rows for batches in tasks for batch in batches)
+    output.state.mkdir(parents=True, exist_ok=True)
+    staging = output.new_staging(batch_id)
+    receipts = [stage(staging, file_format, batches) for batches in tasks]
+    clients = ClientSet(
+        output.state / "clients.sqlite",
+        before.batch_id if before else 0,
+        lambda: published_clients(output, before),
+    )
+    with closing(clients):
+        batch = Batch(batch_id, SOURCE, [OffsetRange(0, start, end)] if end > start else [], {0: end}, [])
+        record = Assembly(output, staging, file_format, before, clients).assemble(batch, receipts)
+    output.commit(record)
+    return record.manifest
