@@ -1,0 +1,51 @@
+"""Running docker and its friends."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+# A distribution's dockerd and a newer docker client elsewhere in PATH need not understand each other.
+SYSTEM_FIRST = {"PATH": f"/usr/bin:/usr/sbin:{os.environ['PATH']}"}
+
+
+class CommandError(Exception):
+    """A command that had to succeed did not; the message ends with what it printed."""
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a child process."""
+    return {**os.environ, **SYSTEM_FIRST, **(extra or {})}
+
+
+def find(name: str) -> str | None:
+    """Return the path of a program, None when the machine lacks it."""
+    return shutil.which(name, path=SYSTEM_FIRST["PATH"])
+
+
+def run(
+    *command: str | Path,
+    extra: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    check: bool = True,
+    timeout: float = 540,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with its output captured. Raises CommandError when it is checked and fails."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        env=environment(extra),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    if check and done.returncode:
+        raise CommandError(f"{_shown(command)} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-6000:]}")
+    return done
+
+
+def _shown(command: Sequence[str | Path]) -> str:
+    return " ".join(str(part) for part in command)
