@@ -61,7 +61,7 @@ class ProcessorConfig:
         limit = memory_limit_mib()
         if limit is not None and heap_mib(self.memory) + BESIDE_HEAP_MIB > limit:
             raise SettingError(
-                f"SPARK_MEMORY (--memory) {self.memory} does not fit: the heap and about {BESIDE_HEAP_MIB} MiB beside it "
+                f"SPARK_MEMORY (--memory) {self.memory} does not fit: the heap and the {BESIDE_HEAP_MIB} MiB beside it "
                 f"for the JVM and the Python workers exceed the {limit:,} MiB that this machine or container has; "
                 f"at most {max(limit - BESIDE_HEAP_MIB, 0)}m would work"
             )

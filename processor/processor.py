@@ -107,14 +107,14 @@ class SparkProcessor:
         return Batch(batch_id, source, ranges, positions | {r.partition: r.end for r in ranges}, gaps)
 
     def _publish(self, batch: Batch) -> None:
-        if batch.ranges:
-            self._session()
-        began = time.monotonic()
         output, before = self._output, self._manifest
         for gap in batch.gaps:
             _log.warning("partition %d: offsets %d to %d were deleted unread", gap.partition, gap.start, gap.end - 1)
         staging = output.new_staging(batch.batch_id)
         failpoint("before-staging")
+        if batch.ranges:
+            self._session()
+        began = time.monotonic()
         receipts = self._stage(batch.ranges, staging)
         with writing(output.state):
             clients = ClientSet(

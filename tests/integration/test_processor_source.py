@@ -1,0 +1,149 @@
+"""What a topic can hold, and what can happen to it: bad messages, transactions, growth, retention, replacement."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+
+from embedded.broker import EmbeddedBroker
+from tests.support import golden, topics
+from tests.support.datasets import Published
+from tests.support.pipeline import processor, produce, read_manifest
+from tests.support.processes import Processes
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "json"])
+def test_every_golden_message_is_stored_to_the_letter_or_rejected_with_its_reason_and_bytes(
+    file_format: str, broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    rejected = golden.rejected()
+    configs = {"max.message.bytes": "4000000"}
+    topics.create(broker.address, topic, partitions=2, configs=configs)
+    topics.send(broker.address, topic, golden.tickets(), partition=0)
+    topics.send(broker.address, topic, [case.message for case in rejected], key=b"\xff\x00key", partition=1)
+    output = tmp_path / "output"
+    run = processes.run(*processor(broker, topic, output, "--output-format", file_format))
+    assert f"{len(rejected)} messages were no tickets" in run.stderr
+
+    published = Published(output)
+    published.require_agreement()
+    assert published.count("tickets_with_assignment") == len(golden.tickets())
+    encode = "to_base64" if file_format == "parquet" else ""
+    stored = published.rows(
+        f'SELECT partition, "offset", reason, from_base64({encode}(key)), from_base64({encode}(payload)) '
+        'FROM rejected_messages ORDER BY "offset"'
+    )
+    assert stored == [(1, offset, case.reason, b"\xff\x00key", case.message) for offset, case in enumerate(rejected)]
+
+
+def test_a_topic_of_nothing_but_bad_messages_leaves_valid_empty_datasets_and_a_warning(
+    broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    topics.create(broker.address, topic)
+    topics.send(broker.address, topic, [b"{}", b"nonsense"])
+    run = processes.run(*processor(broker, topic, tmp_path / "output"))
+    assert "WARNING 2 messages were no tickets" in run.stderr
+    published = Published(tmp_path / "output")
+    published.require_agreement()
+    assert published.rows("SELECT total_tickets, rejected_messages FROM metrics") == [(0, 2)]
+    assert published.count("rejected_messages") == 2
+
+
+def test_aborted_transactions_are_not_read_and_control_records_are_no_loss(
+    broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    topics.create(broker.address, topic)
+    first, second, third, fourth = golden.tickets()[:4]
+    producer = KafkaProducer(bootstrap_servers=broker.address, transactional_id=topic)
+    with closing(producer):
+        producer.init_transactions()
+        for message, commit in ((first, True), (second, False), (third, True)):
+            producer.begin_transaction()
+            producer.send(topic, message)
+            producer.flush()
+            if commit:
+                producer.commit_transaction()
+            else:
+                producer.abort_transaction()
+        producer.begin_transaction()
+        producer.send(topic, fourth)
+        producer.flush()
+        output = tmp_path / "output"
+        processes.run(*processor(broker, topic, output))
+        published = Published(output)
+        published.require_agreement()
+        assert published.rows("SELECT ticket_id FROM tickets_with_assignment ORDER BY 1") == [
+            ("00000000-0000-4000-8000-000000000000",),
+            ("00000000-0000-4000-8000-000000000002",),
+        ]
+        # Three messages and three control records; the open transaction stays for the next batch.
+        assert read_manifest(output)["next_offsets"] == {"0": 6}
+        producer.commit_transaction()
+    processes.run(*processor(broker, topic, output))
+    assert Published(output).count("tickets_with_assignment") == 3
+
+
+def test_partitions_that_are_added_are_read_from_their_start(
+    broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    topics.create(broker.address, topic, partitions=1)
+    topics.send(broker.address, topic, golden.tickets()[:2])
+    processes.run(*processor(broker, topic, output))
+    with closing(KafkaAdminClient(bootstrap_servers=broker.address)) as admin:
+        admin.create_partitions({topic: 3})
+    topics.send(broker.address, topic, golden.tickets()[2:4], partition=2)
+    processes.run(*processor(broker, topic, output))
+    published = Published(output)
+    published.require_agreement()
+    assert published.count("tickets_with_assignment") == 4
+    assert read_manifest(output)["next_offsets"] == {"0": 2, "1": 0, "2": 2}
+
+
+def test_messages_deleted_unread_stop_it_until_the_gap_is_accepted(
+    broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    topics.create(broker.address, topic)
+    topics.send(broker.address, topic, golden.tickets()[:1])
+    processes.run(*processor(broker, topic, output))
+    topics.send(broker.address, topic, golden.tickets()[1:5])
+    with closing(KafkaAdminClient(bootstrap_servers=broker.address)) as admin:
+        admin.delete_records({TopicPartition(topic, 0): 3})
+    refused = processes.run(*processor(broker, topic, output), expect=4)
+    assert "2 messages were deleted unread (retention); --accept-gap goes on" in refused.stderr
+    processes.run(*processor(broker, topic, output, "--accept-gap"))
+    assert Published(output).count("tickets_with_assignment") == 3
+    assert read_manifest(output)["gaps"] == [{"partition": 0, "start": 1, "end": 3, "batch_id": 2}]
+    processes.run(*processor(broker, topic, output))
+
+
+@pytest.mark.parametrize("messages", [1, 5])
+def test_a_topic_that_was_deleted_and_made_again_is_refused(
+    messages: int, broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    topics.create(broker.address, topic)
+    topics.send(broker.address, topic, golden.tickets()[:3])
+    processes.run(*processor(broker, topic, output))
+    topics.delete(broker.address, topic)
+    topics.create(broker.address, topic)
+    topics.send(broker.address, topic, golden.tickets()[:messages])
+    refused = processes.run(*processor(broker, topic, output), expect=4)
+    assert "the output was written from topic id" in refused.stderr
+    assert "choose another --output-path" in refused.stderr
+
+
+def test_another_cluster_behind_the_same_address_is_refused(
+    broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    produce(processes, broker, topic, 3)
+    processes.run(*processor(broker, topic, output))
+    with EmbeddedBroker(tmp_path / "other") as other:
+        produce(processes, other, topic, 3)
+        refused = processes.run(*processor(other, topic, output), expect=4)
+    assert f"the output was written from cluster {broker.cluster_id}" in refused.stderr
