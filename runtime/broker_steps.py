@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 import ssl
+import struct
 import time
 from typing import Any
 
@@ -179,7 +180,7 @@ class Conversation:
             raise StepFailed(
                 "it speaks Kafka but takes no clients here (a controller's port?)", _WHICH_BROKER
             ) from None
-        except (KafkaError, ValueError, IndexError):
+        except (KafkaError, ValueError, IndexError, struct.error):
             raise StepFailed("something else than Kafka listens on this port", _WHICH_BROKER) from None
 
     def _receive(self, closed: StepFailed) -> Any:
