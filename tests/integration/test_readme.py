@@ -1,0 +1,194 @@
+"""What README.md tells users to run, run: its commands, and its examples on an output that the real path made."""
+
+import base64
+import json
+import shutil
+import signal
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from contract.datasets import DATASETS, METRICS, REJECTED, TICKETS
+from embedded.broker import EmbeddedBroker
+from processor.config import BESIDE_HEAP_MIB
+from runtime.host import memory_limit_mib
+from runtime.settings import ROOT
+from tests.support import documents, golden, topics
+from tests.support.processes import Processes
+
+pytestmark = pytest.mark.integration
+
+README = documents.read("README.md")
+
+# How a frame of each library becomes an Arrow table, which the test compares.
+TO_ARROW = {
+    "pandas": "pa.Table.from_pandas(read(name), preserve_index=False)",
+    "duckdb": "read(name).to_arrow_table()",
+    "polars": "read(name).to_arrow()",
+    "pyarrow": "read(name)",
+    "pyspark": "read(name).toArrow()",
+}
+
+TIMES = {"created_at", "hour", "received_at", "updated_at"}
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A block of Python in README.md."""
+
+    file_format: str
+    library: str
+    code: str
+
+
+def examples() -> Iterator[Example]:
+    for title in ("Parquet", "JSON"):
+        for code in documents.code_blocks(documents.section(README, title), "python"):
+            (library,) = (name for name in TO_ARROW if f"import {name}" in code or f"from {name}" in code)
+            yield Example(title.lower(), library, code)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A folder with data/output in it."""
+
+    folder: Path
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "data" / "output"
+
+    def rows(self, dataset: str, file_format: str) -> list[Row]:
+        """Return what is in the files, read in the plainest way."""
+        files = sorted((self.output / dataset).iterdir())
+        if file_format == "parquet":
+            return [plain(row) for file in files for row in pq.ParquetFile(file).read().to_pylist()]
+        return [plain(json.loads(line)) for file in files for line in file.read_bytes().splitlines()]
+
+
+def plain(row: Row) -> Row:
+    """Write bytes as base64, times as RFC 3339 in UTC and everything else as JSON has it."""
+    return {name: plain_value(name, value) for name, value in sorted(row.items())}
+
+
+def plain_value(name: str, value: Any) -> Any:
+    if name in TIMES:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return str(value) if isinstance(value, uuid.UUID) else value
+
+
+def in_order(rows: list[Row]) -> list[str]:
+    return sorted(json.dumps(row) for row in rows)
+
+
+@pytest.fixture(scope="module")
+def outputs(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Published]]:
+    """One topic, published as Parquet, and a copy of that switched to JSON.
+
+    The first of its batches has nothing to reject, so that files without rows are there. Of the golden tickets those
+    are left out whose times pandas does not take from JSON, as README.md says.
+    """
+    folder = tmp_path_factory.mktemp("readme")
+    topic = f"readme-{uuid.uuid4().hex[:8]}"
+    where = ("--broker", broker.address, "--topic", topic)
+    parquet, as_json = Published(folder / "parquet"), Published(folder / "json")
+    processes = Processes(folder / "processes")
+    try:
+        topics.create(broker.address, topic)
+        processes.run("producer/ticket_producer.py", *where, "--count", "200", "--rate", "0")
+        usual = [message for message in golden.tickets() if b'"0001-' not in message and b'"9999-' not in message]
+        topics.send(broker.address, topic, [*usual, *(example.message for example in golden.rejected())])
+        processor = ("processor/spark_processor.py", *where, "--memory", "1g", "--output-path")
+        processes.run(*processor, parquet.output, "--max-messages", "200")
+        shutil.copytree(parquet.folder, as_json.folder)
+        processes.run(*processor, as_json.output, "--output-format", "json")
+        yield {"parquet": parquet, "json": as_json}
+    finally:
+        processes.end_all()
+
+
+def run_example(processes: Processes, one: Published, code: str) -> str:
+    file = one.folder / "example.py"
+    file.write_text(code, encoding="utf-8")
+    return processes.run(file, cwd=one.folder).stdout
+
+
+@pytest.mark.parametrize("example", list(examples()), ids=lambda example: f"{example.file_format}-{example.library}")
+def test_an_example_reads_every_dataset(
+    example: Example, outputs: dict[str, Published], processes: Processes, tmp_path: Path
+) -> None:
+    one = outputs[example.file_format]
+    names = [dataset.name for dataset in DATASETS]
+    save = f"""
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+for name in {names!r}:
+    pq.write_table({TO_ARROW[example.library]}, "{tmp_path}/" + name)
+"""
+    shown = run_example(processes, one, example.code + save)
+
+    assert shown.strip()
+    for dataset in DATASETS:
+        table = pq.read_table(tmp_path / dataset.name)
+        assert set(table.column_names) == set(dataset.schema.names)
+        expected = one.rows(dataset.name, example.file_format)
+        assert in_order([plain(row) for row in table.to_pylist()]) == in_order(expected), dataset.name
+        if example.file_format == "parquet":
+            assert table.column_names == dataset.schema.names
+            assert kinds(table.schema) == kinds(dataset.schema)
+    assert len(one.rows(TICKETS.name, example.file_format)) == 224
+    assert len(one.rows(REJECTED.name, example.file_format)) == len(golden.rejected())
+    assert len(one.rows(METRICS.name, example.file_format)) == 1
+
+
+def kinds(schema: pa.Schema) -> list[str]:
+    """Name the types as a reader may: pandas and Polars have one large string, Polars names UTC otherwise."""
+    return [str(kind).replace("large_", "").replace("_view", "").replace("Etc/", "") for kind in schema.types]
+
+
+def test_the_example_of_the_manifest_reads_one_instant(outputs: dict[str, Published], processes: Processes) -> None:
+    (code,) = documents.code_blocks(documents.section(README, "The manifest"), "python")
+    assert run_example(processes, outputs["parquet"], code + "\nprint(tickets.num_rows)") == "224\n"
+
+
+def test_the_two_commands_of_the_readme_run_as_they_are_written(
+    broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    limit = memory_limit_mib()
+    if limit is not None and limit < 4096 + BESIDE_HEAP_MIB:
+        pytest.skip("this machine lacks the memory for --memory 4g")
+    output = tmp_path / "output"
+    environment = {"TOPIC_NAME": topic, "REDPANDA_BROKER_LOCAL": broker.address, "OUTPUT_PATH": str(output)}
+    producer, processor = (
+        next(line for line in documents.commands(README) if line.startswith(f"python {name}/")).split()[1:]
+        for name in ("producer", "processor")
+    )
+    assert producer == ["producer/ticket_producer.py", "--broker", "localhost:9092", "--rate", "20"]
+
+    # The one thing that cannot stay as written: 9092 may be somebody else's.
+    producing = processes.start(*(word.replace("localhost:9092", broker.address) for word in producer), env=environment)
+    producing.wait_for_stderr("acknowledged 1")
+    producing.send(signal.SIGINT)
+    assert producing.wait(30) == 0
+    publishing = processes.run(*processor, env=environment)
+
+    assert "(asked for 4g)" in publishing.stderr
+    assert sum(1 for _ in (output / TICKETS.name).glob("*.json")) == 1
+
+
+def test_the_services_start_from_their_own_folders(processes: Processes) -> None:
+    for folder, command in (("producer", "ticket_producer.py"), ("processor", "spark_processor.py")):
+        assert "--broker" in processes.run(command, "--help", cwd=ROOT / folder).stdout

@@ -1,0 +1,62 @@
+"""The documents of the repository, taken apart for the tests that keep them true."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from runtime.settings import ROOT
+
+NAMES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+
+_CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_INLINE_CODE = re.compile(r"`([^`\n]+)`")
+
+
+def read(name: str) -> str:
+    """Return the text of a document."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def section(text: str, title: str) -> str:
+    """Return what stands below the heading ``title`` and above the next one of the same or a higher level."""
+    heading = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
+    assert heading, f"no heading {title!r}"
+    rest = text[heading.end() :]
+    following = re.search(rf"^#{{1,{len(heading[1])}}} ", rest, re.MULTILINE)
+    return rest[: following.start()] if following else rest
+
+
+def code_blocks(text: str, language: str = "") -> list[str]:
+    """Return the contents of the code blocks in ``language``; without one, of those that name none: commands."""
+    return [block for kind, block in _CODE_BLOCK.findall(text) if kind == language]
+
+
+def commands(text: str) -> list[str]:
+    """Return the command lines in the code blocks, without their comments."""
+    lines = (line.partition("  #")[0].strip() for block in code_blocks(text) for line in block.splitlines())
+    return [line for line in lines if line]
+
+
+def inline_code(text: str) -> list[str]:
+    """Return everything that stands between single backticks."""
+    return _INLINE_CODE.findall(_CODE_BLOCK.sub("", text))
+
+
+def table(text: str) -> list[list[str]]:
+    """Return the cells of the rows of the tables in ``text``, without the headings; code without its backticks."""
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    rules = {number for number, row in enumerate(rows) if set(row) <= set("|- ")}
+    return [
+        [re.sub(r"^`([^`]*)`$", r"\1", cell.strip()) for cell in row.strip("|").split("|")]
+        for number, row in enumerate(rows)
+        if number not in rules and number + 1 not in rules
+    ]
+
+
+def strings_of_the_code() -> Iterator[str]:
+    """Yield the texts in our code, those of formatted strings in the pieces between their values."""
+    for package in ("contract", "runtime", "producer", "processor", "embedded"):
+        for file in sorted((ROOT / package).glob("*.py")):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value

@@ -1,0 +1,172 @@
+"""What the documents say of commands, flags, files, settings and messages is so."""
+
+import argparse
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+import embedded.broker
+import embedded.demo
+import processor.config
+import producer.ticket_producer
+import runtime.jars
+from runtime.settings import ROOT
+from tests.support import documents
+
+# Whoever runs a command in a document gets one of these, or a program of the system.
+PARSERS = {
+    "producer/ticket_producer.py": producer.ticket_producer.build_parser,
+    "processor/spark_processor.py": processor.config.build_parser,
+    "embedded.broker": embedded.broker.build_parser,
+    "embedded.demo": embedded.demo.build_parser,
+    "runtime.jars": runtime.jars.build_parser,
+}
+
+# Flags of other people's programs.
+FOREIGN_FLAGS = {"--build", "--strict", "--upgrade"}
+
+MADE_BY_USE = ("data/", "metrics/metrics.parquet", ".venv/")
+
+# Names of Spark's files.
+FOREIGN_NAMES = {"_SUCCESS", "_temporary"}
+
+every_document = pytest.mark.parametrize("name", documents.NAMES)
+
+
+def makefile_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def flags_of(parser: argparse.ArgumentParser) -> set[str]:
+    return {flag for action in parser._actions for flag in action.option_strings}
+
+
+def commands_of(name: str) -> Iterator[list[str]]:
+    text = documents.read(name)
+    for command in [*documents.commands(text), *documents.inline_code(text)]:
+        words = command.split()
+        if words and words[-1] != "-c" and any(word.endswith("python") or word == "make" for word in words):
+            try:
+                yield shlex.split(command, comments=True)
+            except ValueError:
+                # A command over several lines.
+                continue
+
+
+@every_document
+def test_lines_have_at_most_120_columns(name: str) -> None:
+    assert [line for line in documents.read(name).splitlines() if len(line) > 120] == []
+
+
+@every_document
+def test_every_make_target_exists(name: str) -> None:
+    used = set(re.findall(r"`make ([a-z-]+)", documents.read(name)))
+    used |= {words[1] for words in commands_of(name) if words[0] == "make" and len(words) > 1}
+    assert used <= makefile_targets()
+
+
+def test_the_readme_names_the_commands_that_a_user_needs() -> None:
+    used = set(re.findall(r"\bmake ([a-z-]+)", documents.read("README.md")))
+    assert {"demo", "setup", "broker", "up", "down"} <= used
+
+
+@every_document
+def test_every_python_command_is_one_that_its_parser_takes(name: str) -> None:
+    for words in commands_of(name):
+        python = next((place for place, word in enumerate(words) if word.endswith("python")), None)
+        if python is None or len(words) == python + 1:
+            continue
+        program, *arguments = [word for word in words[python + 1 :] if word != "-m"]
+        if program == "producer.ticket_producer":
+            program = "producer/ticket_producer.py"
+        PARSERS[program]().parse_args(arguments)
+
+
+@every_document
+def test_every_flag_exists(name: str) -> None:
+    known = FOREIGN_FLAGS.union(*(flags_of(build()) for build in PARSERS.values()))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", documents.read(name)))
+    assert named <= known
+
+
+@every_document
+def test_every_file_that_is_named_exists(name: str) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", documents.read(name))
+    files = [
+        text for text in documents.inline_code(documents.read(name)) if re.fullmatch(r"[\w.-]+(/[\w.*-]+)+/?", text)
+    ]
+    for path in [*links, *files]:
+        assert path.startswith(MADE_BY_USE) or list(ROOT.glob(path.rstrip("/"))), path
+
+
+def test_the_readme_holds_the_commands_that_were_promised() -> None:
+    text = documents.read("README.md")
+    promised = {
+        "docker-compose up --build",
+        "make demo",
+        "make broker",
+        "python producer/ticket_producer.py --broker localhost:9092 --rate 20",
+        "python processor/spark_processor.py --memory 4g --output-format json",
+    }
+    assert promised <= set(documents.commands(text))
+
+
+def test_every_direct_dependency_is_explained() -> None:
+    explained = {
+        row[0]: row[1] for row in documents.table(documents.section(documents.read("CONTRIBUTING.md"), "Dependencies"))
+    }
+    files = {
+        "producer": "producer/requirements.txt",
+        "processor": "processor/requirements.txt",
+        "build": "requirements-build.txt",
+        "dev": "requirements-dev.txt",
+    }
+    named: dict[str, list[str]] = {}
+    for where, file in files.items():
+        for package in re.findall(r"^([\w-]+)==", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE):
+            named.setdefault(package, []).append(where)
+    assert explained == {package: ", ".join(where) for package, where in named.items()}
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "ARCHITECTURE.md"])
+def test_the_failpoints_are_those_of_the_code(name: str) -> None:
+    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "processor").glob("*.py"))
+    points = set(re.findall(r'failpoint\("([\w-]+)"\)', code))
+    assert len(points) == 6
+    assert points <= set(re.findall(r"`([\w-]+)`", documents.read(name)))
+
+
+def test_every_name_in_code_of_the_documents_for_developers_exists() -> None:
+    code = "\n".join(file.read_text(encoding="utf-8") for file in ROOT.glob("*/*.py"))
+    for name in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
+        for text in documents.inline_code(documents.read(name)):
+            if re.fullmatch(r"_?[A-Z]\w+(\.\w+)?|\w+_\w+", text):
+                assert text.rpartition(".")[2] in code or text in FOREIGN_NAMES, f"{text} in {name}"
+
+
+def test_the_parts_import_what_the_architecture_says() -> None:
+    allowed = {
+        "contract": {"contract"},
+        "runtime": {"runtime"},
+        "producer": {"producer", "contract", "runtime"},
+        "processor": {"processor", "contract", "runtime"},
+        "embedded": {"embedded", "contract", "runtime"},
+    }
+    for part, parts in allowed.items():
+        imported = {
+            module for file in (ROOT / part).glob("*.py") for module in imports(file.read_text(encoding="utf-8"))
+        }
+        assert imported & set(allowed) <= parts, part
+        if part == "contract":
+            assert not imported & {"kafka", "pyspark", "faker"}
+
+
+def imports(code: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]

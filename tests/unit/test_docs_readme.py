@@ -1,0 +1,85 @@
+"""The tables and the messages in README.md are those of the code."""
+
+import re
+
+import processor.config
+import producer.config
+from contract.datasets import DATASETS, TEAMS
+from contract.ticket import FIELDS
+from processor.manifest import Manifest
+from runtime import catalogue, errors
+from tests.support import documents
+
+
+def test_the_table_of_settings_is_the_catalogue() -> None:
+    rows = documents.table(documents.section(documents.read("README.md"), "Settings"))
+    assert [row[0] for row in rows] == list(catalogue.ALL)
+    for key, flag, default, meaning in rows:
+        setting = catalogue.ALL[key]
+        assert flag == (setting.flag or ""), key
+        assert (None if default == "none" else setting.parse(default)) == setting.default, key
+        assert meaning == setting.help, key
+
+
+def test_the_flags_without_a_key_stand_in_the_tables_of_their_service() -> None:
+    rows = documents.table(documents.section(documents.read("README.md"), "The services by hand"))
+    settings = {**producer.config.SETTINGS, **processor.config.SETTINGS}.values()
+    ours = {setting.flag: setting for setting in settings if setting.flag and not setting.key}
+    assert {row[0] for row in rows} == set(ours)
+    for flag, default, meaning in rows:
+        setting = ours[flag]
+        assert (setting.default if default in {"none", "off"} else setting.parse(default)) == setting.default, flag
+        assert setting.help.startswith(meaning), flag
+
+
+def test_the_refused_prefixes_are_named() -> None:
+    text = documents.inline_code(documents.section(documents.read("README.md"), "Settings"))
+    assert set(catalogue.PREFIXES) <= set(text)
+
+
+def test_the_memory_beside_the_heap_is_named() -> None:
+    assert f"{processor.config.BESIDE_HEAP_MIB} MiB" in documents.section(documents.read("README.md"), "Settings")
+
+
+def test_the_exit_codes_are_those_of_the_errors() -> None:
+    rows = dict(documents.table(documents.section(documents.read("README.md"), "Exit codes")))
+    codes = {str(error.exit_code): error.__doc__ for error in errors.PipelineError.__subclasses__()}
+    assert set(rows) == {"0", "1", *codes}
+    for code, meaning in codes.items():
+        assert f"{rows[code]}.".lower() == (meaning or "").lower()
+
+
+def test_the_fields_and_teams_are_those_of_the_contract() -> None:
+    section = documents.section(documents.read("README.md"), "What a ticket is")
+    assert [row[0] for row in documents.table(section)] == list(FIELDS)
+    words = " ".join(section.split())
+    for request_type, team in TEAMS.items():
+        assert f"{request_type} → {team}" in words
+
+
+def test_the_datasets_are_those_of_the_contract() -> None:
+    rows = dict(documents.table(documents.section(documents.read("README.md"), "What is published")))
+    assert list(rows) == [dataset.name for dataset in DATASETS]
+    for name in ("tickets_by_type", "tickets_by_priority", "tickets_by_team", "tickets_by_hour", "rejected_messages"):
+        columns = next(dataset for dataset in DATASETS if dataset.name == name).schema.names
+        assert set(columns) <= set(documents.inline_code(rows[name]))
+
+
+def test_the_keys_of_the_manifest_are_named() -> None:
+    rows = documents.table(documents.section(documents.read("README.md"), "The manifest"))
+    assert {row[0] for row in rows} == set(Manifest.__struct_fields__)
+
+
+def test_every_message_in_troubleshooting_is_one_that_the_code_writes() -> None:
+    section = documents.section(documents.read("README.md"), "Troubleshooting")
+    messages = [message for line in section.splitlines() if line.startswith("- `") for message in leading_code(line)]
+    written = list(documents.strings_of_the_code())
+    assert len(messages) > 20
+    assert [message for message in messages if not any(message in text for text in written)] == []
+
+
+def leading_code(line: str) -> list[str]:
+    """Return the messages before the colon: ``- `one`, `two`: what to do``."""
+    head = re.match(r"- (`[^`]+`(?:, `[^`]+`)*):", line)
+    assert head, f"no message in {line!r}"
+    return re.findall(r"`([^`]+)`", head[1])
