@@ -64,9 +64,26 @@ def config(rate: float = 0, count: int = 0, duration: float = 0) -> ProducerConf
     return ProducerConfig("localhost:9092", "tickets", 4, rate, count, duration, 1, 1, "INFO", "text", KafkaSecurity())
 
 
-def manager(broker: Broker, settings: ProducerConfig, stop: Shutdown | None = None) -> ProductionManager:
+class Time(Shutdown):
+    """A clock that only waiting moves on; a stop is asked for at ``stop_at``."""
+
+    def __init__(self, stop_at: float = 1e9) -> None:
+        super().__init__()
+        self.now = 0.0
+        self._stop_at = stop_at
+
+    def wait(self, seconds: float | None = None) -> bool:
+        assert seconds is not None
+        self.now += max(seconds, 0.0001)
+        if self.now >= self._stop_at:
+            self.ask()
+        return self.asked
+
+
+def manager(broker: Broker, settings: ProducerConfig, stop_at: float = 1e9) -> ProductionManager:
+    time = Time(stop_at)
     source, delivery = TicketSource(1), Delivery(broker, settings.topic)
-    return ProductionManager(settings, source, delivery, stop or Shutdown(), lambda progress: None)
+    return ProductionManager(settings, source, delivery, time, lambda progress: None, lambda: time.now)
 
 
 def test_a_count_is_sent_exactly_and_keyed_by_the_client() -> None:
@@ -81,34 +98,28 @@ def test_a_count_is_sent_exactly_and_keyed_by_the_client() -> None:
 
 
 def test_a_duration_sends_what_is_due_in_it() -> None:
-    progress = manager(Broker(), config(rate=100, duration=0.5)).run()
-
-    assert progress.sent == 50
+    assert manager(Broker(), config(rate=100, duration=10)).run().sent == 1_000
+    assert manager(Broker(), config(rate=3, duration=0.5)).run().sent == 2
 
 
 def test_whichever_of_count_and_duration_is_first_ends_the_run() -> None:
-    assert manager(Broker(), config(rate=100, duration=0.2, count=1_000)).run().sent == 20
+    assert manager(Broker(), config(rate=100, duration=2, count=1_000)).run().sent == 200
     assert manager(Broker(), config(rate=100, duration=100, count=10)).run().sent == 10
 
 
 def test_a_stop_ends_an_endless_run_and_what_is_out_is_confirmed() -> None:
-    stop = Shutdown()
-    threading.Timer(0.3, stop.ask).start()
-
-    progress = manager(Broker(), config(rate=100), stop).run()
-
-    assert 0 < progress.sent == progress.acknowledged
+    assert manager(Broker(), config(rate=100), stop_at=3.0).run() == Progress(sent=300, acknowledged=300)
 
 
 def test_a_silent_broker_gets_no_more_than_the_limit_and_a_stop_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery_module, "MAX_IN_FLIGHT", 100)
     monkeypatch.setattr(producer_module, "FLUSH_S", 0.2)
-    stop = Shutdown()
     broker = Broker(answer=lambda number: Answer())
-    threading.Timer(0.3, stop.ask).start()
+    stop, source = Shutdown(), TicketSource(1)
+    threading.Timer(0.2, stop.ask).start()
 
     with pytest.raises(NotAcknowledged, match=r"^100 of 100 tickets were not acknowledged \(no answer\)"):
-        manager(broker, config(), stop).run()
+        ProductionManager(config(), source, Delivery(broker, "tickets"), stop, lambda progress: None).run()
     assert broker.closed
 
 
