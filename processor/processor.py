@@ -181,7 +181,7 @@ class SparkProcessor:
 
     def _session(self) -> SparkSession:
         if self._spark is None:
-            self._spark = start_session(self._config, self._output.state / "spark.log")
+            self._spark = start_session(self._config, self._output.state)
         return self._spark
 
     def _report(self, batch: Batch, receipts: Sequence[Receipt], seconds: float) -> None:

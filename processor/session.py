@@ -3,11 +3,10 @@
 import logging
 import os
 import sys
-import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyspark
 from pyspark import SparkConf, SparkContext
@@ -16,6 +15,7 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 from processor.config import ProcessorConfig
+from processor.publish import writing
 from runtime.jars import spark_jars
 from runtime.java import java_executable
 from runtime.settings import ROOT
@@ -33,8 +33,8 @@ _SHORT_JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 _SERVICE_JVM = "-XX:+UseParallelGC"
 
 
-def start_session(config: ProcessorConfig, jvm_log: Path) -> SparkSession:
-    """Start the JVM and return a session on it. What the JVM prints goes to ``jvm_log``.
+def start_session(config: ProcessorConfig, folder: Path) -> SparkSession:
+    """Start the JVM and return a session on it. What the JVM prints goes to ``spark.log`` in ``folder``.
 
     Raises SettingError when Java or the jars are missing, RuntimeError when the JVM does not start.
     """
@@ -45,9 +45,10 @@ def start_session(config: ProcessorConfig, jvm_log: Path) -> SparkSession:
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "processor" / "conf"))
     conf = _configure(config)
-    with jvm_log.open("wb") as log:
-        context = _start_context(conf, log, jvm_log)
-    context.addPyFile(_pack_code())
+    with writing(folder):
+        code = _pack_code(folder / "code.zip")
+    context = _start_context(conf, folder / "spark.log")
+    context.addPyFile(str(code))
     jvm: Any = context._jvm
     heap = jvm.java.lang.Runtime.getRuntime().maxMemory()
     _log.info(
@@ -90,20 +91,21 @@ def _with_retries(master: str) -> str:
     return f"local[{cores},{_TASK_FAILURES}]" if master.startswith("local") and "," not in master else master
 
 
-def _start_context(conf: SparkConf, log: IO[bytes], jvm_log: Path) -> SparkContext:
+def _start_context(conf: SparkConf, jvm_log: Path) -> SparkContext:
     try:
-        gateway = launch_gateway(conf=conf, popen_kwargs={"stdout": log, "stderr": log})  # type: ignore[no-untyped-call]
+        with jvm_log.open("wb") as log:
+            output = {"stdout": log, "stderr": log}
+            gateway = launch_gateway(conf=conf, popen_kwargs=output)  # type: ignore[no-untyped-call]
         return SparkContext(gateway=gateway, conf=conf)
     except PySparkRuntimeError as error:
         tail = jvm_log.read_text(errors="replace").splitlines()[-15:]
         raise RuntimeError("Spark's JVM did not start; it said:\n" + "\n".join(tail)) from error
 
 
-def _pack_code() -> str:
-    """Return the path of an archive of our packages, which Spark copies to every worker."""
-    archive = Path(tempfile.mkdtemp(prefix="client-tickets-")) / "client_tickets_code.zip"
+def _pack_code(archive: Path) -> Path:
+    """Write our packages into ``archive``, which Spark copies to every worker, and return it."""
     with zipfile.ZipFile(archive, "w") as file:
         for package in _SHIPPED:
             for source in sorted((ROOT / package).glob("*.py")):
                 file.write(source, source.relative_to(ROOT))
-    return str(archive)
+    return archive
