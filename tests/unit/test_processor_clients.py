@@ -73,8 +73,12 @@ def test_a_file_that_is_behind_is_filled_from_the_published_tickets(two_batches:
 
 
 def test_a_lost_file_is_filled_from_the_published_tickets(path: Path) -> None:
-    with closing(ClientSet(path, 3, Published(["a"], ["b"]))) as clients:
+    with closing(ClientSet(path, 3, Published(["a"], ["b"]))):
+        pass
+    published = Published()
+    with closing(ClientSet(path, 3, published)) as clients:
         assert clients.add(lambda: [["a", "b", "c"]], 4) == 1
+    assert published.asked == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 5000])

@@ -44,7 +44,8 @@ def staged(output: Output, batch_id: int) -> CommitRecord:
     output.state.mkdir(parents=True, exist_ok=True)
     staging = output.new_staging(batch_id)
     renames = []
-    for dataset in DATASETS:
+    # First the datasets of one file: killed between two renames, it is one of them that has just been replaced.
+    for dataset in sorted(DATASETS, key=lambda d: d.appended):
         name = f"batch-{batch_id:06d}-0000.parquet" if dataset.appended else f"{dataset.name}.parquet"
         (staging / f"{dataset.name}-x").write_text(f"{dataset.name} {batch_id}")
         renames.append(Rename(f"{staging.relative_to(output.root)}/{dataset.name}-x", f"{dataset.name}/{name}"))
@@ -181,6 +182,11 @@ def test_a_second_processor_is_refused_while_the_first_one_holds_the_lock(output
         pass
 
 
+def test_only_one_of_two_processors_gets_the_lock(output: Output) -> None:
+    with output.locked(), pytest.raises(OutputUnavailable, match="another processor"):
+        Output(output.root).locked().__enter__()
+
+
 def test_the_lock_is_free_again_after_a_failure(output: Output) -> None:
     with pytest.raises(ValueError, match="oops"), output.locked():
         raise ValueError("oops")
@@ -220,11 +226,11 @@ def test_a_lost_dataset_folder_is_refused(one_batch: Output) -> None:
 def test_a_lost_file_of_a_decided_batch_is_refused_and_the_decision_stays(one_batch: Output) -> None:
     record = staged(one_batch, 2)
     (one_batch.state / "commit.json").write_bytes(encode(record))
-    (one_batch.root / record.renames[0].staged).unlink()
+    (one_batch.root / record.renames[-1].staged).unlink()
     with pytest.raises(DataConflict, match=r"batch 2 was decided, but its file .* is gone: restore it"):
         one_batch.recover()
     assert (one_batch.state / "commit.json").exists()
-    assert (one_batch.root / record.renames[1].staged).parent.exists()
+    assert (one_batch.root / record.renames[0].staged).parent.exists()
 
 
 def test_a_damaged_commit_record_is_refused_and_nothing_is_removed(one_batch: Output) -> None:

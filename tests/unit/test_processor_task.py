@@ -96,11 +96,10 @@ def test_the_receipt_counts_hours_and_names_each_client_once(tmp_path: Path) -> 
     }
 
 
-@pytest.mark.parametrize("limit", ["ROW_GROUP_ROWS", "GATHERED_BYTES"])
+@pytest.mark.parametrize(("limit", "row_groups"), [("ROW_GROUP_ROWS", [4, 1]), ("GATHERED_BYTES", [2, 2, 1])])
 def test_many_batches_of_several_partitions_make_one_file_a_dataset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, row_groups: list[int]
 ) -> None:
-    # What has gathered is written again and again, and lands in the same file.
     monkeypatch.setattr(f"processor.task.{limit}", 3)
     values = [encode(ticket(number, priority="high")) for number in range(4)]
     batches = [
@@ -116,7 +115,11 @@ def test_many_batches_of_several_partitions_make_one_file_a_dataset(
         "high_priority_tickets": 5,
         "rejected_messages": 2,
     }
+    assert receipt.hours == [HourCount(datetime(2026, 1, 31, 9, tzinfo=UTC), "billing", "high", 5)]
     assert [row["offset"] for row in rows(tmp_path, receipt, "parquet", REJECTED)] == [7, 20]
+    (name,) = (file.name for file in receipt.files if file.dataset == "tickets_with_assignment")
+    written = pq.read_metadata(tmp_path / name)
+    assert [written.row_group(number).num_rows for number in range(written.num_row_groups)] == row_groups
     # With what the files hold and the clients, nothing else is in the folder.
     assert len(list(tmp_path.iterdir())) == 4
 
@@ -142,6 +145,11 @@ def test_a_task_without_tickets_names_no_clients(tmp_path: Path) -> None:
     assert receipt.clients is None
     assert receipt.hours == []
     assert [file.dataset for file in receipt.files] == ["rejected_messages"]
+
+
+def test_a_task_without_urgent_tickets_leaves_no_file_of_them(tmp_path: Path) -> None:
+    receipt = stage(tmp_path, "parquet", [messages([encode(ticket())])])
+    assert [file.dataset for file in receipt.files] == ["tickets_with_assignment"]
 
 
 def test_two_attempts_of_a_task_do_not_touch_each_others_files(tmp_path: Path) -> None:
