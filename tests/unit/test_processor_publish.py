@@ -24,14 +24,6 @@ from processor.publish import Output
 Output(Path(sys.argv[1])).commit(read_record(Path(sys.argv[2])))
 """
 
-HOLD_LOCK = """
-import fcntl, sys
-lock = open(sys.argv[1], "a")
-fcntl.flock(lock, fcntl.LOCK_EX)
-print("locked", flush=True)
-sys.stdin.read()
-"""
-
 
 def manifest(batch_id: int) -> Manifest:
     names = [f"batch-{number:06d}-0000.parquet" for number in range(1, batch_id + 1)]
@@ -81,12 +73,6 @@ def output(tmp_path: Path) -> Output:
 def one_batch(output: Output) -> Output:
     output.commit(staged(output, 1))
     return output
-
-
-def test_a_new_output_is_created_and_has_no_manifest(output: Output) -> None:
-    with output.locked() as locked:
-        assert locked.recover() is None
-    assert sorted(path.name for path in output.root.iterdir()) == [".pipeline"]
 
 
 def test_a_committed_batch_is_published_and_leaves_nothing_behind(one_batch: Output) -> None:
@@ -165,35 +151,6 @@ def test_no_two_staging_folders_have_the_same_name(output: Output) -> None:
     output.discard_staging()
 
 
-def test_a_second_processor_is_refused_while_the_first_one_holds_the_lock(output: Output) -> None:
-    output.state.mkdir(parents=True)
-    first = subprocess.Popen(
-        [sys.executable, "-c", HOLD_LOCK, output.state / "lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        assert first.stdout is not None
-        assert first.stdout.readline() == b"locked\n"
-        with pytest.raises(OutputUnavailable, match=r"another processor is writing .*/output; wait") as caught:
-            output.locked().__enter__()
-        assert caught.value.exit_code == 5
-    finally:
-        first.communicate()
-    with output.locked():
-        pass
-
-
-def test_only_one_of_two_processors_gets_the_lock(output: Output) -> None:
-    with output.locked(), pytest.raises(OutputUnavailable, match="another processor"):
-        Output(output.root).locked().__enter__()
-
-
-def test_the_lock_is_free_again_after_a_failure(output: Output) -> None:
-    with pytest.raises(ValueError, match="oops"), output.locked():
-        raise ValueError("oops")
-    with output.locked():
-        pass
-
-
 def test_files_without_a_manifest_are_refused(one_batch: Output) -> None:
     (one_batch.root / "_manifest.json").unlink()
     with pytest.raises(DataConflict, match=r"tickets_with_assignment holds files, but .*_manifest\.json is missing"):
@@ -241,13 +198,6 @@ def test_a_damaged_commit_record_is_refused_and_nothing_is_removed(one_batch: Ou
     assert (one_batch.root / record.renames[0].staged).exists()
 
 
-def test_a_file_where_the_output_should_be_is_not_writable(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for root in (tmp_path / "file", tmp_path / "file" / "output"):
-        with pytest.raises(OutputUnavailable, match=rf"cannot write {root}.*: .*; free space or give this user"):
-            Output(root).locked().__enter__()
-
-
 def test_a_file_where_a_dataset_should_be_stops_the_publishing_and_recovers_once_it_is_gone(one_batch: Output) -> None:
     record = staged(one_batch, 2)
     folder = one_batch.root / "metrics"
@@ -260,10 +210,3 @@ def test_a_file_where_a_dataset_should_be_stops_the_publishing_and_recovers_once
     aside.rename(folder)
     assert one_batch.recover() == manifest(2)
     assert files(one_batch) == published_after(2)
-
-
-def test_a_staging_folder_that_cannot_be_made_is_not_writable(output: Output) -> None:
-    output.state.mkdir(parents=True)
-    (output.state / "staging").touch()
-    with pytest.raises(OutputUnavailable, match=r"cannot write .*/staging"):
-        output.new_staging(1)
