@@ -1,4 +1,4 @@
-"""The settings of the processor."""
+"""The settings of the processor: one frozen value, checked when it is built."""
 
 import argparse
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from runtime.errors import SettingError
 from runtime.host import memory_limit_mib
 from runtime.parsers import heap_mib
 from runtime.security import KafkaSecurity
-from runtime.settings import ENV_FILE, ROOT, Setting, add_flags, resolve
+from runtime.settings import ENV_FILE, ROOT, Setting, resolve
 
 ACCEPT_GAP = Setting(
     None,
@@ -66,6 +66,22 @@ class ProcessorConfig:
                 f"at most {max(limit - BESIDE_HEAP_MIB, 0)}m would work"
             )
 
+    @classmethod
+    def from_sources(
+        cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
+    ) -> "ProcessorConfig":
+        """Resolve command line, environment and ``.env``. Raises SettingError.
+
+        A relative output path given on the command line or in the environment starts at the current folder; one from
+        ``.env`` or the default starts at the root of the repository, so that it is the same from every folder.
+        """
+        catalogue.refuse_typos(environ, env_file)
+        login = KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
+        values = resolve(SETTINGS, flags, environ, env_file)
+        given_here = flags.output_path or environ.get("OUTPUT_PATH")
+        values["output_path"] = (Path.cwd() if given_here else ROOT) / values["output_path"]
+        return cls(security=login, **values)
+
     def describe(self) -> str:
         """Return the settings on one line, without secrets."""
         every = f"every {self.interval_s:g} s" if self.interval_s else "once"
@@ -74,30 +90,3 @@ class ProcessorConfig:
             f"({self.output_format}), Spark {self.master} with {self.memory}, {every}, "
             f"at most {self.max_messages:,} messages a batch"
         )
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the processor's command line."""
-    parser = argparse.ArgumentParser(
-        prog="spark_processor.py",
-        description="Read new tickets from the topic, assign each a team and publish the datasets.",
-        epilog="Order of settings: command line > environment > .env > default.",
-        allow_abbrev=False,
-    )
-    add_flags(parser, SETTINGS.values())
-    return parser
-
-
-def load_config(flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE) -> ProcessorConfig:
-    """Return the effective settings. Raises SettingError.
-
-    A relative output path given on the command line or in the environment starts at the current folder; one from
-    ``.env`` or the default starts at the root of the repository, so that it is the same from every folder.
-    """
-    catalogue.refuse_typos(environ, env_file)
-    values = resolve(SETTINGS, flags, environ, env_file)
-    given_here = flags.output_path or environ.get("OUTPUT_PATH")
-    values["output_path"] = (Path.cwd() if given_here else ROOT) / values["output_path"]
-    return ProcessorConfig(
-        **values, security=KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
-    )

@@ -53,7 +53,6 @@ class SparkProcessor:
 
     def run(self) -> None:
         """Work until the topic is read to its end, or, with an interval, until asked to stop."""
-        _log.info("%s", self._config.describe())
         try:
             with self._output.locked():
                 self._manifest = self._output.recover()

@@ -1,5 +1,7 @@
-"""Entry point: read new tickets from the topic, assign each a team and publish the datasets."""
+"""Entry point of the processor: ``python processor/spark_processor.py --help``."""
 
+import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -9,25 +11,40 @@ if not __package__:
     # Started as a file: the folder of this file would shadow the package and hide the others.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from processor.config import build_parser, load_config
-from runtime import entry
-from runtime.logs import configure_logging
+from processor.config import SETTINGS, ProcessorConfig
+from runtime import entry, logs, settings
 from runtime.shutdown import Shutdown
+
+_log = logging.getLogger(__name__)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line of the processor; values stay text, the config checks them."""
+    parser = argparse.ArgumentParser(
+        prog="spark_processor.py",
+        description="Read new tickets from the topic, assign each a team and publish the datasets.",
+        epilog="Order: command line > environment > .env > default. Log and Kafka security: see .env.",
+        allow_abbrev=False,
+    )
+    settings.add_flags(parser, SETTINGS.values())
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the processor with the arguments ``argv`` and return its exit code."""
+    """Run the processor and return its exit code."""
     flags = build_parser().parse_args(argv)
+    return entry.run(lambda: _process(flags))
 
-    def body() -> None:
-        config = load_config(flags, os.environ)
-        configure_logging(config.log_level, config.log_format)
-        # Late, so that a bad setting is refused before anything heavy is loaded.
-        from processor.processor import SparkProcessor
 
-        SparkProcessor(config, Shutdown().install()).run()
+def _process(flags: argparse.Namespace) -> None:
+    config = ProcessorConfig.from_sources(flags, os.environ)
+    logs.configure_logging(config.log_level, config.log_format)
+    stop = Shutdown().install()
+    _log.info("%s", config.describe())
+    # A bad setting is answered before the libraries that a run needs are loaded.
+    from processor.processor import SparkProcessor
 
-    return entry.run(body)
+    SparkProcessor(config, stop).run()
 
 
 if __name__ == "__main__":

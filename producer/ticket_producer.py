@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 if not __package__:
+    # Started as a file: the folder of this file would shadow the package and hide the others.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from producer.config import SETTINGS, ProducerConfig

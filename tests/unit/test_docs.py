@@ -10,7 +10,7 @@ import pytest
 
 import embedded.broker
 import embedded.demo
-import processor.config
+import processor.spark_processor
 import producer.ticket_producer
 import runtime.jars
 from runtime.settings import ROOT
@@ -19,7 +19,7 @@ from tests.support import documents
 # Whoever runs a command in a document gets one of these, or a program of the system.
 PARSERS = {
     "producer/ticket_producer.py": producer.ticket_producer.build_parser,
-    "processor/spark_processor.py": processor.config.build_parser,
+    "processor/spark_processor.py": processor.spark_processor.build_parser,
     "embedded.broker": embedded.broker.build_parser,
     "embedded.demo": embedded.demo.build_parser,
     "runtime.jars": runtime.jars.build_parser,

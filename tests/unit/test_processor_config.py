@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from processor.config import ProcessorConfig, build_parser, load_config
+from processor.config import ProcessorConfig
+from processor.spark_processor import build_parser
 from runtime.errors import SettingError
 from runtime.settings import ROOT
 
@@ -24,7 +25,7 @@ def machine_with(mib: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load(env_file: Path, *argv: str, **environ: str) -> ProcessorConfig:
-    return load_config(build_parser().parse_args(argv), environ, env_file)
+    return ProcessorConfig.from_sources(build_parser().parse_args(argv), environ, env_file)
 
 
 def test_without_anything_given_the_defaults_hold(env_file: Path) -> None:
