@@ -15,6 +15,9 @@ from runtime.shutdown import Shutdown
 # How long a stop waits for what is out; the grace period of a container must be longer.
 FLUSH_S = 12.0
 
+# How long after its duration a run may still catch up what was due in it.
+OVERTIME_S = 5.0
+
 _REPORT_EVERY_S = 0.1
 _FULL_PAUSE_S = 0.01
 
@@ -64,20 +67,20 @@ class ProductionManager:
         start = self._clock()
         pacer = Pacer(self._config.rate, start)
         end = start + self._config.duration if self._config.duration else float("inf")
+        deadline = end + (OVERTIME_S if self._config.rate else 0)
         left = self._tickets_planned()
         while left > 0 and not self._stop.asked and not self._delivery.cause:
-            # The last look is at the end itself: nothing due before it is missed, nothing due later is sent.
-            now = min(self._clock(), end)
+            now = self._clock()
+            if now >= deadline:
+                return
             number = int(min(pacer.due(now), self._delivery.room, left))
             for _ in range(number):
                 self._delivery.send(self._source.take(datetime.now(UTC)))
             pacer.spend(number)
             left -= number
             self._look()
-            if now >= end:
-                return
-            self._stop.wait(self._pause(pacer, end))
-        if left <= 0 and self._config.duration and not self._config.count:
+            self._stop.wait(self._pause(pacer, deadline))
+        if self._config.duration and not self._config.count:
             self._stop.wait(max(0.0, end - self._clock()))
 
     def _tickets_planned(self) -> float:
@@ -89,12 +92,12 @@ class ProductionManager:
             limits.append(planned(self._config.rate, self._config.duration))
         return min(limits)
 
-    def _pause(self, pacer: Pacer, end: float) -> float:
+    def _pause(self, pacer: Pacer, deadline: float) -> float:
         if not self._delivery.room:
             return _FULL_PAUSE_S
         now = self._clock()
         longest = _REPORT_EVERY_S if self._delivery.progress.in_flight else 1.0
-        return max(0.0, min(pacer.pause(now), longest, end - now))
+        return max(0.0, min(pacer.pause(now), longest, deadline - now))
 
     def _confirm(self) -> None:
         """Wait until all is decided: long enough for the client's own limit, briefly when asked to stop."""

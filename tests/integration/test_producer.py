@@ -173,6 +173,20 @@ def test_a_signal_flushes_reports_and_exits_zero(
     assert last_line(running).startswith(f"done: sent {count:,}, acknowledged {count:,}, failed 0")
 
 
+def test_a_stop_of_the_whole_group_while_the_workers_start_is_a_stop_too(
+    broker: EmbeddedBroker, topic: str, processes: Processes
+) -> None:
+    running = processes.start(PRODUCER, "--broker", broker.address, "--topic", topic, "--rate=10", "--workers=2")
+    workers = wait_for(lambda: found if len(found := workers_of(running)) == 2 else [], 30, "two workers")
+
+    # What Ctrl-C in a terminal does, at a moment when the workers cannot listen yet.
+    for pid in (*workers, running.pid):
+        os.kill(pid, signal.SIGINT)
+
+    assert running.wait(20) == 0, running.output
+    assert "Traceback" not in running.stderr
+
+
 def test_a_worker_that_dies_ends_the_run_and_leaves_nothing_running(
     broker: EmbeddedBroker, topic: str, processes: Processes
 ) -> None:

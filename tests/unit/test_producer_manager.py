@@ -102,6 +102,20 @@ def test_a_duration_sends_what_is_due_in_it() -> None:
     assert manager(Broker(), config(rate=3, duration=0.5)).run().sent == 2
 
 
+def test_a_stall_near_the_end_is_caught_up_after_it() -> None:
+    broker = Broker()
+    run = manager(broker, config(rate=100, duration=2))
+
+    def stall(number: int) -> Answer:
+        if number == 190:
+            run._clock = lambda: now() + 0.5
+        return Answer(is_done=True)
+
+    now, broker.answer = run._clock, stall
+
+    assert run.run().sent == 200
+
+
 def test_whichever_of_count_and_duration_is_first_ends_the_run() -> None:
     assert manager(Broker(), config(rate=100, duration=2, count=1_000)).run().sent == 200
     assert manager(Broker(), config(rate=100, duration=100, count=10)).run().sent == 10
