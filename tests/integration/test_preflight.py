@@ -2,127 +2,31 @@
 
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import UserScramCredentialUpsertion
 
-from embedded.broker import EmbeddedBroker
 from runtime.errors import BrokerError
-from runtime.java import java_executable
 from runtime.preflight import check_broker
 from runtime.security import KafkaSecurity
 from runtime.shutdown import Shutdown
+from tests.support.listeners import free_ports, server
 from tests.support.processes import Processes
+from tests.support.secured import ADVERTISED, PASSWORD, Secured, secured_broker
 
 pytestmark = pytest.mark.integration
 
 PRODUCER = "producer/ticket_producer.py"
-ADVERTISED = "redpanda.invalid:29092"
-PASSWORD = "open-sesame-7"
 WRONG = "wrong-password-7"
-
-
-@dataclass(frozen=True)
-class Secured:
-    """A broker that listens in every protocol; the SASL_PLAINTEXT listener advertises a name that nobody resolves."""
-
-    plain: str
-    ssl: str
-    sasl_ssl: str
-    sasl_plain: str
-    cafile: Path
 
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    folder = tmp_path_factory.mktemp("secured")
-    keystore, cafile = make_certificate(folder)
-    plain, ssl, sasl_ssl, sasl_plain = free_ports(4)
-    login = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="{PASSWORD}";'
-    properties = {
-        "advertised.listeners": (
-            f"PLAINTEXT://127.0.0.1:{plain},SSL://127.0.0.1:{ssl},SASL_SSL://127.0.0.1:{sasl_ssl},"
-            f"SASL_PLAINTEXT://{ADVERTISED}"
-        ),
-        "ssl.keystore.type": "PKCS12",
-        "ssl.keystore.location": str(keystore),
-        "ssl.keystore.password": "changeit",
-        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
-    }
-    for listener in ("sasl_ssl", "sasl_plaintext"):
-        properties[f"listener.name.{listener}.plain.sasl.jaas.config"] = login
-        properties[f"listener.name.{listener}.scram-sha-256.sasl.jaas.config"] = (
-            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-        )
-    listeners = {"SSL": ssl, "SASL_SSL": sasl_ssl, "SASL_PLAINTEXT": sasl_plain}
-    with EmbeddedBroker(folder / "data", plain, properties, listeners) as broker:
-        with closing(KafkaAdminClient(bootstrap_servers=broker.address)) as admin:
-            admin.alter_user_scram_credentials([UserScramCredentialUpsertion("alice", "SCRAM-SHA-256", PASSWORD)])
-        yield Secured(
-            plain=f"127.0.0.1:{plain}",
-            ssl=f"127.0.0.1:{ssl}",
-            sasl_ssl=f"127.0.0.1:{sasl_ssl}",
-            sasl_plain=f"127.0.0.1:{sasl_plain}",
-            cafile=cafile,
-        )
-
-
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Return a key store for the broker, and its self-signed certificate in PEM."""
-    keystore, cafile = folder / "broker.p12", folder / "ca.pem"
-    keytool = java_executable().with_name("keytool")
-    store = ["-alias", "broker", "-storetype", "PKCS12", "-keystore", str(keystore), "-storepass", "changeit"]
-    made = ["-genkeypair", "-keyalg", "RSA", "-dname", "CN=localhost", "-ext", "SAN=dns:localhost,ip:127.0.0.1"]
-    for arguments in (made, ["-exportcert", "-rfc", "-file", str(cafile)]):
-        subprocess.run([str(keytool), *arguments, *store], check=True, capture_output=True)
-    return keystore, cafile
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listening.getsockname()[1] for listening in sockets]
-    for listening in sockets:
-        listening.close()
-    return ports
-
-
-@contextmanager
-def server(answer: bytes | None) -> Iterator[str]:
-    """Listen on a port; answer the first bytes with ``answer`` and hang up, or say nothing for None."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        kept = []
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:
-                    return
-                if answer is None:
-                    kept.append(connection)
-                    continue
-                with connection:
-                    connection.recv(4096)
-                    connection.sendall(answer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            # Closing alone does not wake up an accept.
-            listening.shutdown(socket.SHUT_RDWR)
-            thread.join()
-            for connection in kept:
-                connection.close()
+    with secured_broker(tmp_path_factory.mktemp("secured")) as broker:
+        yield broker
 
 
 def problem(brokers: str, security: KafkaSecurity | None = None, timeout_s: float = 1.2) -> str:
