@@ -1,13 +1,13 @@
-# Everything here needs Python 3.11+, make and Java 17+; only up and down need Docker. Bare `make` lists the commands.
+# Everything here needs Python 3.11+, make and Java 17+; only up, down and test-compose need Docker. Bare `make` lists the commands.
 PY := .venv/bin/python
 COMPOSE ?= $(shell command -v docker-compose || echo docker compose)
 LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: help setup demo broker test test-unit check lock up down
+.PHONY: help setup demo broker test test-unit test-compose check lock up down
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## everything the others need: .venv and jars
 	@scripts/setup
@@ -23,6 +23,10 @@ test: setup ## all tests that need no Docker; ARGS="-k pacing" goes to pytest
 
 test-unit: setup ## the tests without broker and JVM, in seconds
 	@$(PY) -m pytest tests/unit $(ARGS)
+
+test-compose: setup ## docker-compose.yml for real; COMPOSE_REAL_REDPANDA=1 on Redpanda itself, else on a stand-in
+	@tests/compose/install_tools.sh
+	@$(PY) -m pytest -m compose tests/compose $(ARGS)
 
 check: setup ## lint, format and types
 	@$(PY) -m ruff check .

@@ -31,6 +31,7 @@ from runtime.shutdown import Shutdown
 _log = logging.getLogger(__name__)
 
 _CANCEL_EVERY_S = 0.2
+_RETRY_S = 5.0
 
 
 class _StopAsked(Exception):
@@ -73,7 +74,11 @@ class SparkProcessor:
                 # A service outlives its broker; a single run has nothing to wait for.
                 if not self._config.interval_s:
                     raise
-                _log.warning("%s; trying again in %g s", error, self._config.interval_s)
+                pause = min(self._config.interval_s, _RETRY_S)
+                _log.warning("%s; trying again in %g s", error, pause)
+                # Without a heartbeat: to wait for a broker or a topic is no progress.
+                self._shutdown.wait(pause)
+                continue
             if not self._config.interval_s:
                 return
             rest = max(0.0, began + self._config.interval_s - time.monotonic())
