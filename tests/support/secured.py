@@ -19,7 +19,7 @@ PASSWORD = "open-sesame-7"
 
 @dataclass(frozen=True)
 class Secured:
-    """The addresses of such a broker; its user alice has PASSWORD. The SASL_PLAINTEXT listener advertises a name that nobody resolves."""
+    """Its addresses. The user alice has PASSWORD; SASL_PLAINTEXT advertises a name that nobody resolves."""
 
     plain: str
     ssl: str
