@@ -38,6 +38,11 @@ class Batch:
     next_offsets: dict[int, int]
     gaps: Sequence[Gap]
 
+    @property
+    def length(self) -> int:
+        """How many offsets the ranges span together."""
+        return sum(r.length for r in self.ranges)
+
 
 class Assembly:
     """Puts a batch together in its staging folder."""

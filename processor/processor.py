@@ -31,6 +31,7 @@ from runtime.shutdown import Shutdown
 _log = logging.getLogger(__name__)
 
 _CANCEL_EVERY_S = 0.2
+_SMALL_BATCH = 500_000
 _RETRY_S = 5.0
 
 
@@ -116,10 +117,9 @@ class SparkProcessor:
             _log.warning("partition %d: offsets %d to %d were deleted unread", gap.partition, gap.start, gap.end - 1)
         staging = output.new_staging(batch.batch_id)
         failpoint("before-staging")
-        if batch.ranges:
-            self._session()
+        spark = self._session(batch.length) if batch.ranges else None
         began = time.monotonic()
-        receipts = self._stage(batch.ranges, staging)
+        receipts = self._stage(spark, batch.ranges, staging) if spark else []
         with writing(output.state):
             clients = ClientSet(
                 output.state / "clients.sqlite",
@@ -135,11 +135,8 @@ class SparkProcessor:
         self._heartbeat.beat()
         self._report(batch, receipts, time.monotonic() - began)
 
-    def _stage(self, ranges: Sequence[OffsetRange], staging: Path) -> list[Receipt]:
+    def _stage(self, spark: SparkSession, ranges: Sequence[OffsetRange], staging: Path) -> list[Receipt]:
         """Let Spark read ``ranges`` and write files into ``staging``; return the receipts of its tasks."""
-        if not ranges:
-            return []
-        spark = self._session()
         frame = read_ranges(spark, self._config.broker, self._config.security, self._config.topic, ranges)
         task = StagingTask(staging, self._config.output_format)
         try:
@@ -183,9 +180,10 @@ class SparkProcessor:
             done.set()
             watcher.join()
 
-    def _session(self) -> SparkSession:
+    def _session(self, messages: int) -> SparkSession:
         if self._spark is None:
-            self._spark = start_session(self._config, self._output.state)
+            brief = not self._config.interval_s and messages < _SMALL_BATCH
+            self._spark = start_session(self._config, self._output.state, brief)
         return self._spark
 
     def _report(self, batch: Batch, receipts: Sequence[Receipt], seconds: float) -> None:
