@@ -26,7 +26,11 @@ PARSERS = {
 }
 
 # Flags of other people's programs.
-FOREIGN_FLAGS = {"--build", "--strict", "--upgrade"}
+FOREIGN_FLAGS = {
+    *("--build", "--no-deps", "--profile", "--rm", "--scale"),  # docker-compose
+    "--unsafe-bypass-fsync",  # Redpanda
+    *("--strict", "--upgrade"),
+}
 
 MADE_BY_USE = ("data/", "metrics/metrics.parquet", ".venv/")
 
