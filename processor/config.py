@@ -63,7 +63,8 @@ class ProcessorConfig:
             raise SettingError(
                 f"SPARK_MEMORY (--memory) {self.memory} does not fit: the heap and the {BESIDE_HEAP_MIB} MiB beside it "
                 f"for the JVM and the Python workers exceed the {limit:,} MiB that this machine or container has; "
-                f"at most {max(limit - BESIDE_HEAP_MIB, 0)}m would work"
+                f"at most {max(limit - BESIDE_HEAP_MIB, 0)}m would work, more with a larger PROCESSOR_MEM_LIMIT "
+                "(docker-compose)"
             )
 
     @classmethod

@@ -1,5 +1,6 @@
 """A Docker daemon for the tests: the one that answers, else one of our own that ends with them."""
 
+import fcntl
 import subprocess
 import tempfile
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from runtime.jars import cache_folder
 from tests.compose.shell import environment, find, run
 
+_BRIDGE = Path("/sys/class/net/docker0")
 _START_S = 60
 _STOP_S = 60
 
@@ -24,14 +26,22 @@ def docker_daemon() -> Iterator[dict[str, str]]:
     if run("docker", "info", check=False).returncode == 0:
         yield {}
         return
-    with tempfile.TemporaryDirectory(prefix="client-tickets-docker-") as folder:
+    lock = Path(tempfile.gettempdir()) / "client-tickets-docker.lock"
+    with lock.open("w") as held, tempfile.TemporaryDirectory(prefix="client-tickets-docker-") as folder:
+        # Two daemons would share the machine's bridge and ports; a second run waits for the first.
+        fcntl.flock(held, fcntl.LOCK_EX)
         address = {"DOCKER_HOST": f"unix://{folder}/docker.sock"}
+        had_bridge = _BRIDGE.exists()
         process = _start(Path(folder), address)
         try:
             yield address
+            # What this run's images replaced; the cache of the builder stays.
+            run("docker", "image", "prune", "-f", extra=address)
         finally:
             process.terminate()
             process.wait(_STOP_S)
+            if not had_bridge:
+                run("ip", "link", "delete", _BRIDGE.name, check=False)
 
 
 def is_ours(address: dict[str, str]) -> bool:

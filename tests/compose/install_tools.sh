@@ -16,4 +16,4 @@ fi
 echo "installing:$need"
 apt-get update -qq
 # shellcheck disable=SC2086
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $need >/dev/null
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $need >/dev/null

@@ -5,7 +5,8 @@ import pytest
 from tests.compose.project import Project
 from tests.compose.published import assert_exact, rows, wait_until_caught_up
 
-pytestmark = pytest.mark.compose
+# The first test of a session waits for the images.
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 
 # Enough for a task on each worker.
 TICKETS = 700_000

@@ -12,7 +12,8 @@ from tests.compose.project import Project
 from tests.compose.published import assert_exact, read_metrics, rows, wait_until_caught_up
 from tests.compose.shell import run
 
-pytestmark = pytest.mark.compose
+# The first test of a session waits for the images.
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 
 OURS = ("producer", "processor")
 ALL = ("redpanda", *OURS)
@@ -154,7 +155,6 @@ def test_a_service_that_dies_by_itself_is_started_again(pipeline: Project) -> No
 
 
 def test_a_single_run_with_flags_converts_catches_up_and_ends(pipeline: Project) -> None:
-    start(pipeline)
     pipeline.compose("stop", "producer", "processor")
     flags = ("--memory", "1g", "--output-format", "json")
     done = pipeline.compose("run", "--rm", "-T", "processor", *flags, settings=QUICK)

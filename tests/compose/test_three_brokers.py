@@ -4,7 +4,8 @@ import pytest
 
 from tests.compose.project import Project
 
-pytestmark = pytest.mark.compose
+# The first test of a session waits for the images.
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 
 PROFILE = ("--profile", "three-brokers")
 
