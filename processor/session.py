@@ -76,6 +76,8 @@ def _configure(config: ProcessorConfig, brief: bool) -> SparkConf:
             ("spark.driver.memory", config.memory),
             ("spark.driver.extraJavaOptions", _BRIEF_JVM if brief else _LASTING_JVM),
             ("spark.executor.memory", config.memory),
+            # Else a worker imports from the current folder first, and inside processor/ that hides the package.
+            ("spark.executorEnv.PYTHONSAFEPATH", "1"),
             ("spark.jars", ",".join(map(str, spark_jars()))),
             ("spark.sql.session.timeZone", "UTC"),
             ("spark.ui.enabled", "false"),

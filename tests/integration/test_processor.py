@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from embedded.broker import EmbeddedBroker
+from runtime.settings import ROOT
 from tests.support import topics
 from tests.support.datasets import Published
 from tests.support.pipeline import processor, produce, read_manifest, tickets_published
@@ -76,11 +77,12 @@ def test_an_empty_topic_makes_empty_datasets_with_their_schema(
     assert published.count("rejected_messages") == 0
 
 
-def test_a_limit_cuts_a_backlog_into_batches(
+def test_from_inside_its_own_folder_a_limit_cuts_a_backlog_into_batches(
     broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
 ) -> None:
     produce(processes, broker, topic, 250)
-    run = processes.run(*processor(broker, topic, output, "--max-messages", "100"))
+    command = processor(broker, topic, output, "--max-messages", "100")
+    run = processes.run("spark_processor.py", *command[1:], cwd=ROOT / "processor")
     assert "batch 3: 50 messages read" in run.stderr
     published = Published(output)
     published.require_agreement()
