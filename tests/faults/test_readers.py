@@ -1,0 +1,54 @@
+"""Readers that loop over the datasets while batches are published, and while a processor is killed (row 23)."""
+
+import random
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from embedded.broker import EmbeddedBroker
+from tests.support import topics
+from tests.support.datasets import Published
+from tests.support.pipeline import processor, tickets_published
+from tests.support.processes import Processes, wait_for
+from tests.support.reader import LIBRARIES
+
+pytestmark = pytest.mark.integration
+
+KILLS = 3
+
+
+def test_no_reader_ever_sees_an_error_or_a_count_that_goes_down(
+    broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    topics.create(broker.address, topic, partitions=2)
+    processes.run(*processor(broker, topic, output))
+    readers = {name: processes.start("-m", "tests.support.reader", name, output) for name in LIBRARIES}
+    sender = processes.start(
+        *("producer/ticket_producer.py", "--broker", broker.address, "--topic", topic, "--rate", "300")
+    )
+    moments = random.Random(23)
+    for _ in range(KILLS):
+        service = processes.start(*processor(broker, topic, output, "--interval", "0.1"))
+        before = tickets_published(output)
+        wait_for(lambda: tickets_published(output) > before, 90, "a batch")  # noqa: B023
+        # Any moment of the batches that follow will do: staging, commit record, renames.
+        with pytest.raises(AssertionError, match="still runs"):
+            service.wait(moments.uniform(0.5, 3))
+        service.send(signal.SIGKILL)
+        service.wait()
+    sender.send(signal.SIGTERM)
+    assert sender.wait() == 0
+    processes.run(*processor(broker, topic, output))
+    total = len(topics.read(broker.address, topic))
+    for name, reader in readers.items():
+        reader.send(signal.SIGTERM)
+        assert reader.wait() == 0, f"{name}\n{reader.output}"
+        told = re.match(r"(\d+) reads", reader.stdout)
+        assert told is not None
+        assert int(told[1]) > 20, f"{name} read only {told[1]} times"
+    published = Published(output)
+    published.require_agreement()
+    assert published.count("tickets_with_assignment") == total
