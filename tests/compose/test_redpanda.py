@@ -9,7 +9,7 @@ from tests.compose.project import Project
 
 pytestmark = [
     pytest.mark.compose,
-    pytest.mark.skipif(REAL not in os.environ, reason=f"without {REAL}=1 this machine runs a stand-in for Redpanda"),
+    pytest.mark.skipif(REAL not in os.environ, reason=f"this machine lacks images of Redpanda: without {REAL}=1"),
 ]
 
 
