@@ -1,10 +1,12 @@
 """A Docker daemon for the tests: the one that answers, else one of our own that ends with them."""
 
+import ctypes
 import fcntl
+import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from tests.compose.shell import environment, find, run
 _BRIDGE = Path("/sys/class/net/docker0")
 _START_S = 60
 _STOP_S = 60
+_PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
@@ -32,8 +35,9 @@ def docker_daemon() -> Iterator[dict[str, str]]:
         fcntl.flock(held, fcntl.LOCK_EX)
         address = {"DOCKER_HOST": f"unix://{folder}/docker.sock"}
         had_bridge = _BRIDGE.exists()
-        process = _start(Path(folder), address)
+        process = _start(Path(folder), address, held.fileno())
         try:
+            _clear(address)
             yield address
             # What this run's images replaced; the cache of the builder stays.
             run("docker", "image", "prune", "-f", extra=address)
@@ -44,12 +48,21 @@ def docker_daemon() -> Iterator[dict[str, str]]:
                 run("ip", "link", "delete", _BRIDGE.name, check=False)
 
 
+def _clear(address: Mapping[str, str]) -> None:
+    """Remove what a run that was killed left in our daemon."""
+    containers = run("docker", "ps", "-aq", extra=address).stdout.split()
+    if containers:
+        run("docker", "rm", "-f", "-v", *containers, extra=address)
+    run("docker", "volume", "prune", "-f", extra=address)
+    run("docker", "network", "prune", "-f", extra=address)
+
+
 def is_ours(address: dict[str, str]) -> bool:
     """Whether the daemon was started by us."""
     return bool(address)
 
 
-def _start(folder: Path, address: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start(folder: Path, address: Mapping[str, str], lock: int) -> subprocess.Popen[bytes]:
     dockerd = find("dockerd")
     assert dockerd is not None, "this machine has no Docker daemon that answers and no dockerd to start one"
     log = folder / "dockerd.log"
@@ -68,6 +81,9 @@ def _start(folder: Path, address: dict[str, str]) -> subprocess.Popen[bytes]:
             stderr=output,
             # Ctrl-C must not end it before the containers are down.
             start_new_session=True,
+            preexec_fn=_stop_with_parent,
+            # The lock is free when the daemon is gone, not when the tests are.
+            pass_fds=[lock],
         )
     deadline = time.monotonic() + _START_S
     while run("docker", "info", extra=address, check=False).returncode:
@@ -76,3 +92,8 @@ def _start(folder: Path, address: dict[str, str]) -> subprocess.Popen[bytes]:
             raise AssertionError(f"the Docker daemon did not start:\n{log.read_text(errors='replace')[-4000:]}")
         time.sleep(0.2)
     return process
+
+
+def _stop_with_parent() -> None:
+    """Ask Linux to stop the daemon, and with it the containers, when the tests are killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
