@@ -70,7 +70,8 @@ class Output:
     def recover(self) -> Manifest | None:
         """Finish a decided batch, remove an undecided one, and return the manifest (None for a new output).
 
-        Raises DataConflict when manifest and datasets do not belong together.
+        Raises DataConflict when manifest and datasets do not belong together, OutputUnavailable when they cannot be
+        read.
         """
         with writing(self.root):
             if self._record.exists():
@@ -79,11 +80,11 @@ class Output:
                 self._publish(record)
             if self._staging.exists():
                 shutil.rmtree(self._staging)
-        manifest = read_manifest(self.root)
-        if manifest is None:
-            self._require_no_files()
-        else:
-            self._require_files(manifest)
+            manifest = read_manifest(self.root)
+            if manifest is None:
+                self._require_no_files()
+            else:
+                self._require_files(manifest)
         return manifest
 
     def new_staging(self, batch_id: int) -> Path:

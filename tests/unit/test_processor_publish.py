@@ -210,3 +210,10 @@ def test_a_file_where_a_dataset_should_be_stops_the_publishing_and_recovers_once
     aside.rename(folder)
     assert one_batch.recover() == manifest(2)
     assert files(one_batch) == published_after(2)
+
+
+def test_a_manifest_that_cannot_be_read_is_an_output_that_cannot_be_used(tmp_path: Path) -> None:
+    # A folder in its place fails for root too, whom permissions do not stop.
+    (tmp_path / "_manifest.json").mkdir()
+    with pytest.raises(OutputUnavailable, match=r"_manifest\.json: Is a directory"):
+        Output(tmp_path).recover()
