@@ -48,9 +48,17 @@ def owners(folder: Path) -> set[int]:
 
 
 def users(project: Project, service: str) -> set[str]:
-    """Return the users of all processes of a service, the first one included."""
-    table = project.docker("top", project.container(service)["Id"], "-eo", "pid,uid,args").stdout.splitlines()
-    return {line.split()[1] for line in table[1:]}
+    """Return the users of all processes that a service started, the first one included.
+
+    A health check that happens to run is not among them: Docker starts it beside the service, as root until it drops.
+    """
+    container = project.container(service)
+    table = project.docker("top", container["Id"], "-eo", "pid,ppid,uid").stdout.splitlines()
+    processes = {pid: (parent, user) for pid, parent, user in map(str.split, table[1:])}
+    started = {str(container["State"]["Pid"])}
+    while more := {pid for pid, (parent, _) in processes.items() if parent in started} - started:
+        started |= more
+    return {processes[pid][1] for pid in started}
 
 
 def test_up_brings_every_service_to_health_and_tickets_to_the_output(pipeline: Project) -> None:
