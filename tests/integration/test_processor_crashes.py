@@ -9,7 +9,7 @@ from embedded.broker import EmbeddedBroker
 from runtime.failpoint import VARIABLE
 from tests.support.datasets import Published
 from tests.support.pipeline import processor, produce, read_manifest, tickets_published
-from tests.support.processes import Processes, wait_for
+from tests.support.processes import Processes, Running, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -36,6 +36,15 @@ def require_exact(output: Path, tickets: int) -> None:
     assert not (output / ".pipeline" / "staging").exists()
     for dataset, names in read_manifest(output)["files"].items():
         assert {file.name for file in (output / dataset).iterdir()} == set(names)
+
+
+def in_the_middle_of_a_batch(processes: Processes, broker: EmbeddedBroker, topic: str, output: Path) -> Running:
+    """Start a processor on 300,000 tickets and return it once one of its tasks has begun a file."""
+    produce(processes, broker, topic, 300_000)
+    running = processes.start(*processor(broker, topic, output))
+    staged = output / ".pipeline" / "staging"
+    wait_for(lambda: list(staged.glob("*/tickets_with_assignment-*")), 120, "a staged file")
+    return running
 
 
 @pytest.mark.parametrize("point", ["before-staging", "staged"])
@@ -67,10 +76,7 @@ def test_killed_while_tasks_write_the_next_run_is_exact(
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
-    produce(processes, broker, topic, 300_000)
-    running = processes.start(*processor(broker, topic, output))
-    staged = output / ".pipeline" / "staging"
-    wait_for(lambda: list(staged.glob("*/tickets_with_assignment-*")), 120, "a staged file")
+    running = in_the_middle_of_a_batch(processes, broker, topic, output)
     running.send(signal.SIGKILL)
     running.wait()
     assert not list(output.glob("[!.]*"))
@@ -82,10 +88,7 @@ def test_sigterm_in_the_middle_of_a_batch_ends_in_time_and_the_next_run_is_exact
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
-    produce(processes, broker, topic, 300_000)
-    running = processes.start(*processor(broker, topic, output))
-    staged = output / ".pipeline" / "staging"
-    wait_for(lambda: list(staged.glob("*/tickets_with_assignment-*")), 120, "a staged file")
+    running = in_the_middle_of_a_batch(processes, broker, topic, output)
     running.send(signal.SIGTERM)
     assert running.wait(20) == 0
     assert "stopped in the middle of a batch" in running.stderr
