@@ -21,11 +21,13 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from embedded.data_folder import HOST, PROPERTIES, DataFolder, server_properties
-from runtime import entry, jars, parsers
 from runtime.errors import BrokerError, SettingError
-from runtime.java import java_executable
-from runtime.settings import Setting, add_flags, resolve
-from runtime.shutdown import Shutdown
+from runtime.java import jars
+from runtime.java.jdk import java_executable
+from runtime.process import entry
+from runtime.process.shutdown import Shutdown
+from runtime.settings import parsers
+from runtime.settings.setting import Setting, add_flags, resolve
 
 _START_S = 60
 _STOP_S = 20

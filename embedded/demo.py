@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from contract.datasets import BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS, TICKETS, Dataset
 from embedded.broker import EmbeddedBroker
-from runtime import catalogue, entry, parsers
 from runtime.errors import PipelineError
-from runtime.settings import ROOT, Setting, add_flags, resolve
-from runtime.shutdown import Shutdown
+from runtime.process import entry
+from runtime.process.shutdown import Shutdown
+from runtime.settings import catalogue, parsers
+from runtime.settings.setting import ROOT, Setting, add_flags, resolve
+from store.datasets import BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS, TICKETS, Dataset
 
 SETTINGS = {
     "count": Setting(None, 2_000, parsers.integer(1, "2000"), "tickets to send", "--count"),

@@ -8,7 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contract.datasets import (
+from processor.plan import OffsetRange
+from processor.receipt import Receipt, require_complete
+from processor.transformations import Transformations
+from store.clients import ClientSet
+from store.datasets import (
     BY_HOUR,
     BY_PRIORITY,
     BY_TEAM,
@@ -18,14 +22,9 @@ from contract.datasets import (
     TICKETS,
     Dataset,
 )
-from processor.clients import ClientSet
-from processor.manifest import CommitRecord, Manifest, Rename, Totals
-from processor.offsets import Gap, OffsetRange
-from processor.publish import Output, writing
-from processor.receipt import Receipt, require_complete
-from processor.topic import Source
-from processor.transformations import Transformations
-from processor.writers import read_tables, write_file
+from store.formats import read_tables, write_file
+from store.manifest import CommitRecord, Gap, Manifest, Rename, Source, Totals
+from store.output import Output, writing
 
 
 @dataclass(frozen=True, slots=True)

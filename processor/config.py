@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runtime import catalogue, security
+from runtime.broker import security
+from runtime.broker.security import KafkaSecurity
 from runtime.errors import SettingError
-from runtime.host import memory_limit_mib
-from runtime.parsers import heap_mib
-from runtime.security import KafkaSecurity
-from runtime.settings import ENV_FILE, ROOT, Setting, resolve
+from runtime.process.memory import memory_limit_mib
+from runtime.settings import catalogue
+from runtime.settings.parsers import heap_mib
+from runtime.settings.setting import ENV_FILE, ROOT, Setting, resolve
 
 ACCEPT_GAP = Setting(
     None,

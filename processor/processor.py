@@ -11,22 +11,22 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from processor.batch import Assembly, Batch, published_clients
-from processor.clients import ClientSet
 from processor.config import ProcessorConfig
-from processor.convert import convert
-from processor.manifest import Manifest
-from processor.offsets import Bounds, OffsetRange, plan_batch, starts
-from processor.publish import Output, writing
+from processor.plan import Bounds, OffsetRange, plan_batch, starts
 from processor.receipt import Receipt, decode_receipt
 from processor.session import start_session
 from processor.source import read_ranges
 from processor.task import StagingTask
-from processor.topic import Source, look_up
+from processor.topic import look_up
+from runtime.broker.preflight import check_broker
 from runtime.errors import BrokerError, OutputUnavailable
-from runtime.failpoint import failpoint
-from runtime.heartbeat import Heartbeat
-from runtime.preflight import check_broker
-from runtime.shutdown import Shutdown
+from runtime.process.failpoint import failpoint
+from runtime.process.heartbeat import Heartbeat
+from runtime.process.shutdown import Shutdown
+from store.clients import ClientSet
+from store.convert import convert
+from store.manifest import Manifest, Source
+from store.output import Output, writing
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from contract.ticket import RequestType
-from processor.offsets import OffsetRange
+from processor.plan import OffsetRange
 from runtime.errors import DataConflict
 
 

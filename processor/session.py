@@ -15,15 +15,15 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 from processor.config import ProcessorConfig
-from processor.publish import writing
-from runtime.jars import spark_jars
-from runtime.java import java_executable
-from runtime.settings import ROOT
+from runtime.java.jars import spark_jars
+from runtime.java.jdk import java_executable
+from runtime.settings.setting import ROOT
+from store.output import writing
 
 _log = logging.getLogger(__name__)
 
 # What tasks import; the driver ships it, so that workers run its very code whatever they have installed.
-_SHIPPED = ("contract", "processor", "runtime")
+_SHIPPED = ("contract", "processor", "runtime", "store")
 
 _TASK_FAILURES = 4
 
@@ -111,6 +111,6 @@ def _pack_code(archive: Path) -> Path:
     """Write our packages into ``archive``, which Spark copies to every worker, and return it."""
     with zipfile.ZipFile(archive, "w") as file:
         for package in _SHIPPED:
-            for source in sorted((ROOT / package).glob("*.py")):
+            for source in sorted((ROOT / package).rglob("*.py")):
                 file.write(source, source.relative_to(ROOT))
     return archive

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from pyspark.sql import DataFrame, SparkSession
 
-from processor.offsets import OffsetRange
-from runtime.security import KafkaSecurity
+from processor.plan import OffsetRange
+from runtime.broker.security import KafkaSecurity
 
 # A small batch is one file a dataset; in a large one each task has enough to do to be worth its start.
 MESSAGES_PER_TASK = 500_000

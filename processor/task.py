@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark import TaskContext
 
-from contract.datasets import HIGH_PRIORITY, REJECTED, TICKETS, Dataset
 from contract.ticket import InvalidTicket, RequestType, Ticket, decode
 from processor.receipt import HourCount, PartitionRead, Receipt, StagedFile, encode_receipt
 from processor.transformations import Transformations
-from processor.writers import ROW_GROUP_ROWS, WRITERS, FileWriter
-from runtime.failpoint import failpoint
+from runtime.process.failpoint import failpoint
+from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS, Dataset
+from store.formats import ROW_GROUP_ROWS, WRITERS, FileWriter
 
 # Messages of a megabyte are allowed, so what is gathered before it is written is bounded in bytes as well as in rows.
 GATHERED_BYTES = 128 << 20

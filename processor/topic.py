@@ -3,38 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import msgspec
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
 
-from processor.offsets import Bounds
-from runtime.errors import BrokerError, DataConflict
-from runtime.security import KafkaSecurity
+from processor.plan import Bounds
+from runtime.broker.security import KafkaSecurity
+from runtime.errors import BrokerError
+from store.manifest import Source
 
 _REQUEST_TIMEOUT_MS = 10_000
 _NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000"
-
-
-class Source(msgspec.Struct, frozen=True):
-    """Which topic of which cluster was read. An id is None where the broker tells none."""
-
-    topic: str
-    cluster_id: str | None
-    topic_id: str | None
-
-    def require_same(self, ledger: "Source") -> None:
-        """Raise DataConflict when the ledger was written from another topic or cluster."""
-        for what, found, recorded in (
-            ("topic", self.topic, ledger.topic),
-            ("cluster", self.cluster_id, ledger.cluster_id),
-            ("topic id", self.topic_id, ledger.topic_id),
-        ):
-            if found and recorded and found != recorded:
-                raise DataConflict(
-                    f"the output was written from {what} {recorded}, but the broker now offers {found}: going on would "
-                    "mix two sources; read the old one, or choose another --output-path for the new one"
-                )
 
 
 @contextmanager

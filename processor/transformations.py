@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contract.datasets import BY_HOUR, BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS, TEAMS, TICKETS, UTC_MICROSECONDS
+from contract.routing import TEAMS
 from contract.ticket import FIELDS, PRIORITIES, REQUEST_TYPES, Ticket
-from processor.manifest import Totals
 from processor.receipt import HourCount
+from store.datasets import BY_HOUR, BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS, TICKETS, UTC_MICROSECONDS
+from store.manifest import Totals
 
 _TYPES = pa.array(TEAMS.keys())
 _TEAMS = pa.array(TEAMS.values())

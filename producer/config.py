@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runtime import catalogue, parsers, security, settings
+from runtime.broker import security
+from runtime.broker.security import KafkaSecurity
 from runtime.errors import SettingError
-from runtime.security import KafkaSecurity
-from runtime.settings import ENV_FILE, Setting
+from runtime.settings import catalogue, parsers
+from runtime.settings import setting as settings
+from runtime.settings.setting import ENV_FILE, Setting
 
 SETTINGS: dict[str, Setting] = {
     "brokers": catalogue.BROKER,

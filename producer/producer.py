@@ -10,7 +10,7 @@ from producer.pacing import Pacer, planned
 from producer.progress import Progress
 from producer.ticket import TicketSource
 from runtime.errors import NotAcknowledged
-from runtime.shutdown import Shutdown
+from runtime.process.shutdown import Shutdown
 
 # How long a stop waits for what is out; the grace period of a container must be longer.
 FLUSH_S = 12.0

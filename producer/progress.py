@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from runtime.heartbeat import Heartbeat
+from runtime.process.heartbeat import Heartbeat
 
 _log = logging.getLogger(__name__)
 

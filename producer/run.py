@@ -8,9 +8,9 @@ from producer.producer import produce
 from producer.progress import Reporter, choose_display
 from producer.topic import ensure_topic
 from producer.workers import produce_with_workers
-from runtime.heartbeat import Heartbeat
-from runtime.preflight import check_broker
-from runtime.shutdown import Shutdown
+from runtime.broker.preflight import check_broker
+from runtime.process.heartbeat import Heartbeat
+from runtime.process.shutdown import Shutdown
 
 _log = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from producer.config import SETTINGS, ProducerConfig
-from runtime import entry, logs, settings
-from runtime.shutdown import Shutdown
+from runtime.process import entry, logs
+from runtime.process.shutdown import Shutdown
+from runtime.settings.setting import add_flags
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Order: command line > environment > .env > default. Log and Kafka security: see .env.",
         allow_abbrev=False,
     )
-    settings.add_flags(parser, SETTINGS.values())
+    add_flags(parser, SETTINGS.values())
     return parser
 
 

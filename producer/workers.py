@@ -16,9 +16,9 @@ from multiprocessing.context import SpawnProcess
 from producer.config import ProducerConfig
 from producer.producer import FLUSH_S, Report, produce, unacknowledged
 from producer.progress import Progress
-from runtime import entry, logs
 from runtime.errors import NotAcknowledged, PipelineError
-from runtime.shutdown import Shutdown
+from runtime.process import entry, logs
+from runtime.process.shutdown import Shutdown
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from runtime.jars import cache_folder
+from runtime.java.jars import cache_folder
 from tests.compose.shell import run
 
 TAG = "python:3.13-slim-trixie"

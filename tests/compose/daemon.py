@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from runtime.jars import cache_folder
+from runtime.java.jars import cache_folder
 from tests.compose.shell import environment, find, run
 
 _BRIDGE = Path("/sys/class/net/docker0")

@@ -9,7 +9,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-from runtime.settings import ROOT
+from runtime.settings.setting import ROOT
 from tests.compose.shell import find, run
 
 _READY_S = 120

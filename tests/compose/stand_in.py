@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from runtime import jars
-from runtime.settings import ROOT
+from runtime.java import jars
+from runtime.settings.setting import ROOT
 from tests.compose.shell import run
 
 _PARTS = Path(__file__).parent / "redpanda_stand_in"

@@ -1,6 +1,6 @@
 import pytest
 
-from runtime.settings import ROOT
+from runtime.settings.setting import ROOT
 from tests.compose.shell import find, run
 
 pytestmark = pytest.mark.integration

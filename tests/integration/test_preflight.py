@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from runtime.broker.preflight import check_broker
+from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError
-from runtime.preflight import check_broker
-from runtime.security import KafkaSecurity
-from runtime.shutdown import Shutdown
+from runtime.process.shutdown import Shutdown
 from tests.support.listeners import free_ports, server
 from tests.support.processes import Processes
 from tests.support.secured import ADVERTISED, PASSWORD, Secured, secured_broker

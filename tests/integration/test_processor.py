@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from embedded.broker import EmbeddedBroker
-from runtime.settings import ROOT
+from runtime.settings.setting import ROOT
 from tests.support import topics
 from tests.support.datasets import Published
 from tests.support.pipeline import processor, produce, read_manifest, tickets_published

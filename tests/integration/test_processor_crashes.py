@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from embedded.broker import EmbeddedBroker
-from runtime.failpoint import VARIABLE
+from runtime.process.failpoint import VARIABLE
 from tests.support.datasets import Published
 from tests.support.pipeline import processor, produce, read_manifest, tickets_published
 from tests.support.processes import Processes, Running, wait_for

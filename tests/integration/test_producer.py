@@ -14,7 +14,7 @@ from kafka import KafkaConsumer, KafkaProducer
 
 from contract.ticket import Ticket, decode
 from embedded.broker import EmbeddedBroker
-from runtime.settings import ROOT
+from runtime.settings.setting import ROOT
 from tests.support import topics
 from tests.support.processes import Processes, Running, wait_for
 

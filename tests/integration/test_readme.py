@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from contract.datasets import DATASETS, METRICS, REJECTED, TICKETS
 from embedded.broker import EmbeddedBroker
 from processor.config import BESIDE_HEAP_MIB
-from runtime.host import memory_limit_mib
-from runtime.settings import ROOT
+from runtime.process.memory import memory_limit_mib
+from runtime.settings.setting import ROOT
+from store.datasets import DATASETS, METRICS, REJECTED, TICKETS
 from tests.support import documents, golden, topics
 from tests.support.processes import Processes
 

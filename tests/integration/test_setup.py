@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.settings import ROOT
+from runtime.settings.setting import ROOT
 from tests.support.processes import Processes
 
 pytestmark = pytest.mark.integration

@@ -5,7 +5,7 @@ from typing import Any
 
 import duckdb
 
-from contract.datasets import DATASETS
+from store.datasets import DATASETS
 
 
 class Published:

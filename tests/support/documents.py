@@ -4,7 +4,10 @@ import ast
 import re
 from collections.abc import Iterator
 
-from runtime.settings import ROOT
+from runtime.settings.setting import ROOT
+
+# The top folders that hold our code.
+PARTS = ("contract", "store", "runtime", "producer", "processor", "embedded")
 
 NAMES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
@@ -55,8 +58,13 @@ def table(text: str) -> list[list[str]]:
 
 def strings_of_the_code() -> Iterator[str]:
     """Yield the texts in our code, those of formatted strings in the pieces between their values."""
-    for package in ("contract", "runtime", "producer", "processor", "embedded"):
-        for file in sorted((ROOT / package).glob("*.py")):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for part in PARTS:
+        for text in code_of(part):
+            for node in ast.walk(ast.parse(text)):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     yield node.value
+
+
+def code_of(part: str) -> list[str]:
+    """Return the text of each module in a top folder and below it."""
+    return [file.read_text(encoding="utf-8") for file in sorted((ROOT / part).rglob("*.py"))]

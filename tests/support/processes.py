@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
-from runtime import catalogue
-from runtime.settings import ROOT
+from runtime.settings import catalogue
+from runtime.settings.setting import ROOT
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from runtime.shutdown import Shutdown
+from runtime.process.shutdown import Shutdown
 
 # The library, given a folder of Parquet files, returns the number of rows in them.
 Count = Callable[[Path], int]

@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import UserScramCredentialUpsertion
 
 from embedded.broker import EmbeddedBroker
-from runtime.java import java_executable
+from runtime.java.jdk import java_executable
 from tests.support.listeners import free_ports
 
 ADVERTISED = "redpanda.invalid:29092"

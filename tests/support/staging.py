@@ -9,16 +9,15 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from contract.datasets import UTC_MICROSECONDS
 from contract.ticket import Ticket
 from processor.batch import Assembly, Batch, published_clients
-from processor.clients import ClientSet
-from processor.manifest import Manifest
-from processor.offsets import OffsetRange
-from processor.publish import Output
+from processor.plan import OffsetRange
 from processor.receipt import Receipt, decode_receipt
 from processor.task import StagingTask
-from processor.topic import Source
+from store.clients import ClientSet
+from store.datasets import UTC_MICROSECONDS
+from store.manifest import Manifest, Source
+from store.output import Output
 
 SOURCE = Source("client_tickets", "cluster-1", "topic-1")
 

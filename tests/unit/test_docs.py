@@ -12,8 +12,8 @@ import embedded.broker
 import embedded.demo
 import processor.spark_processor
 import producer.ticket_producer
-import runtime.jars
-from runtime.settings import ROOT
+import runtime.java.jars
+from runtime.settings.setting import ROOT
 from tests.support import documents
 
 # Whoever runs a command in a document gets one of these, or a program of the system.
@@ -22,7 +22,7 @@ PARSERS = {
     "processor/spark_processor.py": processor.spark_processor.build_parser,
     "embedded.broker": embedded.broker.build_parser,
     "embedded.demo": embedded.demo.build_parser,
-    "runtime.jars": runtime.jars.build_parser,
+    "runtime.java.jars": runtime.java.jars.build_parser,
 }
 
 # Flags of other people's programs.
@@ -137,14 +137,14 @@ def test_every_direct_dependency_is_explained() -> None:
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "ARCHITECTURE.md"])
 def test_the_failpoints_are_those_of_the_code(name: str) -> None:
-    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "processor").glob("*.py"))
+    code = "".join(text for part in ("processor", "store") for text in documents.code_of(part))
     points = set(re.findall(r'failpoint\("([\w-]+)"\)', code))
     assert len(points) == 6
     assert points <= set(re.findall(r"`([\w-]+)`", documents.read(name)))
 
 
 def test_every_name_in_code_of_the_documents_for_developers_exists() -> None:
-    code = "\n".join(file.read_text(encoding="utf-8") for file in ROOT.glob("*/*.py"))
+    code = "\n".join(text for part in documents.PARTS for text in documents.code_of(part))
     for name in ("ARCHITECTURE.md", "CONTRIBUTING.md"):
         for text in documents.inline_code(documents.read(name)):
             if re.fullmatch(r"_?[A-Z]\w+(\.\w+)?|\w+_\w+", text):
@@ -155,14 +155,13 @@ def test_the_parts_import_what_the_architecture_says() -> None:
     allowed = {
         "contract": {"contract"},
         "runtime": {"runtime"},
+        "store": {"store", "contract", "runtime"},
         "producer": {"producer", "contract", "runtime"},
-        "processor": {"processor", "contract", "runtime"},
-        "embedded": {"embedded", "contract", "runtime"},
+        "processor": {"processor", "contract", "runtime", "store"},
+        "embedded": {"embedded", "contract", "runtime", "store"},
     }
     for part, parts in allowed.items():
-        imported = {
-            module for file in (ROOT / part).glob("*.py") for module in imports(file.read_text(encoding="utf-8"))
-        }
+        imported = {module for text in documents.code_of(part) for module in imports(text)}
         assert imported & set(allowed) <= parts, part
         if part == "contract":
             assert not imported & {"kafka", "pyspark", "faker"}

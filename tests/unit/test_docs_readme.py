@@ -4,10 +4,12 @@ import re
 
 import processor.config
 import producer.config
-from contract.datasets import DATASETS, TEAMS
+from contract.routing import TEAMS
 from contract.ticket import FIELDS
-from processor.manifest import Manifest
-from runtime import catalogue, errors
+from runtime import errors
+from runtime.settings import catalogue
+from store.datasets import DATASETS
+from store.manifest import Manifest
 from tests.support import documents
 
 

@@ -2,8 +2,8 @@
 
 from dotenv import dotenv_values
 
-from runtime import catalogue
-from runtime.settings import ENV_FILE
+from runtime.settings import catalogue
+from runtime.settings.setting import ENV_FILE
 
 
 def test_every_value_in_env_is_the_default() -> None:

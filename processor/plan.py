@@ -1,0 +1,79 @@
+"""Which messages the next batch covers: a decision on values, no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runtime.errors import DataConflict
+from store.manifest import Gap
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The offsets that a partition holds: from ``first``, up to but without ``end``."""
+
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """A part of a partition: from ``start``, up to but without ``end``."""
+
+    partition: int
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        """How many offsets the range spans; compaction and transactions can leave some without a message."""
+        return self.end - self.start
+
+
+def starts(
+    next_offsets: Mapping[int, int], bounds: Mapping[int, Bounds], accept_gap: bool, batch_id: int
+) -> tuple[dict[int, int], list[Gap]]:
+    """Return where to read on in each partition, and the gaps accepted on the way.
+
+    ``next_offsets`` is what the ledger says; a partition that it does not know starts at its first message. Raises
+    DataConflict when messages are gone that were not read, or when a partition ends before what was read.
+    """
+    positions, gaps = {}, []
+    for partition, held in sorted(bounds.items()):
+        position = next_offsets.get(partition, held.first)
+        if position > held.end:
+            raise DataConflict(
+                f"partition {partition} ends at offset {held.end:,}, but {position:,} were read: the topic was "
+                "replaced or truncated; choose another --output-path for the new topic"
+            )
+        if position < held.first:
+            if not accept_gap:
+                raise DataConflict(
+                    f"partition {partition} begins at offset {held.first:,}, but {position:,} is the next to be read: "
+                    f"{held.first - position:,} messages were deleted unread (retention); --accept-gap goes on without "
+                    "them and records the gap in the manifest"
+                )
+            gaps.append(Gap(partition, position, held.first, batch_id))
+            position = held.first
+        positions[partition] = position
+    if missing := sorted(next_offsets.keys() - bounds.keys()):
+        raise DataConflict(
+            f"the topic no longer has the partitions {missing} that were read: it was replaced; "
+            "choose another --output-path for the new topic"
+        )
+    return positions, gaps
+
+
+def plan_batch(positions: Mapping[int, int], ends: Mapping[int, int], max_messages: int) -> list[OffsetRange]:
+    """Return the ranges of one batch: all that is new, or an equal share of each partition up to ``max_messages``.
+
+    A partition with less than its share leaves the rest to the others, so a backlog is read at full batch size.
+    """
+    waiting = {p: ends[p] - positions[p] for p in sorted(ends) if ends[p] > positions[p]}
+    ranges, budget = [], max_messages
+    for served, partition in enumerate(sorted(waiting, key=lambda p: (waiting[p], p))):
+        take = min(waiting[partition], budget // (len(waiting) - served))
+        budget -= take
+        if take:
+            start = positions[partition]
+            ranges.append(OffsetRange(partition, start, start + take))
+    return sorted(ranges, key=lambda r: r.partition)

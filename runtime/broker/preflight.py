@@ -1,0 +1,116 @@
+"""Can the broker be used? One conversation with it, each step of which fails with its own message.
+
+name → TCP → TLS → Kafka → login → the addresses that the broker advertises. Kafka clients report the failure of any of
+these as one and the same time-out, so the first five steps are made here on a plain socket.
+"""
+
+import logging
+import queue
+import threading
+import time
+from typing import Protocol
+
+from runtime.broker.conversation import Conversation, StepFailed, connect
+from runtime.broker.security import KafkaSecurity
+from runtime.errors import BrokerError
+
+_log = logging.getLogger(__name__)
+
+RETRY_S = 0.5
+
+
+class Stop(Protocol):
+    """What tells that somebody asked to stop, such as runtime.process.shutdown.Shutdown."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asked to stop."""
+
+
+_Outcomes = queue.SimpleQueue[tuple[str, Exception | None]]
+
+
+def check_broker(brokers: str, security: KafkaSecurity, timeout_s: float = 20, stop: Stop | None = None) -> None:
+    """Return once one of ``brokers`` (``host:port``, several with commas) can be used, or once ``stop`` was asked.
+
+    A broker that is not there yet is waited for. Raises BrokerError, within ``timeout_s``, that names the step.
+    """
+    deadline = time.monotonic() + timeout_s
+    warned = False
+    while True:
+        problems = _try_all(brokers.split(","), security, deadline, timeout_s, stop)
+        if not problems or (stop and stop.asked):
+            return
+        message = "; ".join(f"broker {address}: {problem}" for address, problem in problems.items())
+        hopeless = not any(problem.passing for problem in problems.values())
+        if hopeless or time.monotonic() + RETRY_S >= deadline:
+            raise BrokerError(message)
+        if not warned:
+            _log.warning("%s; trying again for up to %.0f s", message, deadline - time.monotonic())
+            warned = True
+        time.sleep(RETRY_S)
+
+
+def _try_all(
+    addresses: list[str], security: KafkaSecurity, deadline: float, timeout_s: float, stop: Stop | None
+) -> dict[str, StepFailed]:
+    """Try all addresses at once; return the problem of each, nothing when one of them can be used.
+
+    In threads, because the look-up of a name knows no time limit; whoever is late is left behind.
+    """
+    outcomes: _Outcomes = queue.SimpleQueue()
+    late = StepFailed(f"its name took more than {timeout_s:.0f} s to look up", "check the DNS of this machine")
+    problems = dict.fromkeys(addresses, late)
+    for address in problems:
+        threading.Thread(target=_try_one, args=(address, security, deadline, outcomes), daemon=True).start()
+    pending = len(problems)
+    while pending and time.monotonic() < deadline + RETRY_S and not (stop and stop.asked):
+        try:
+            address, problem = outcomes.get(timeout=0.1)
+        except queue.Empty:
+            continue
+        if problem is None:
+            return {}
+        if not isinstance(problem, StepFailed):
+            raise problem
+        problems[address] = problem
+        pending -= 1
+    return problems
+
+
+def _try_one(address: str, security: KafkaSecurity, deadline: float, outcomes: _Outcomes) -> None:
+    try:
+        _converse(address, security, deadline)
+    except Exception as problem:
+        outcomes.put((address, problem))
+    else:
+        outcomes.put((address, None))
+
+
+def _converse(address: str, security: KafkaSecurity, deadline: float) -> None:
+    with connect(address, security, deadline) as connection:
+        conversation = Conversation(connection, security, deadline)
+        conversation.identify()
+        if security.uses_sasl:
+            conversation.log_in()
+        advertised = conversation.advertised()
+    if address not in advertised:
+        _check_advertised(advertised, security, deadline)
+
+
+def _check_advertised(advertised: list[str], security: KafkaSecurity, deadline: float) -> None:
+    """Clients leave the bootstrap address for the advertised ones: at least one of these must work."""
+    problems = []
+    for position, address in enumerate(advertised):
+        share = (deadline - time.monotonic()) / (len(advertised) - position)
+        try:
+            connect(address, security, time.monotonic() + max(0.1, share)).close()
+        except StepFailed as problem:
+            problems.append(f"{address} ({problem.problem})")
+        else:
+            return
+    raise StepFailed(
+        f"it answers, but advertises {' and '.join(problems)}",
+        "use the listener that is meant for clients on this machine, or set the broker's advertised listener to an "
+        "address that this machine reaches",
+    )

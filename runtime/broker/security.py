@@ -1,0 +1,101 @@
+"""How to talk to a secured broker: one set of settings, mapped for kafka-python and for Spark's Kafka client."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import SettingError
+from runtime.settings import catalogue
+from runtime.settings.setting import Setting
+
+SETTINGS: dict[str, Setting] = {
+    "security_protocol": catalogue.KAFKA_SECURITY_PROTOCOL,
+    "sasl_mechanism": catalogue.KAFKA_SASL_MECHANISM,
+    "sasl_username": catalogue.KAFKA_SASL_USERNAME,
+    "sasl_password": catalogue.KAFKA_SASL_PASSWORD,
+    "sasl_password_file": catalogue.KAFKA_SASL_PASSWORD_FILE,
+    "ssl_cafile": catalogue.KAFKA_SSL_CAFILE,
+}
+
+_LOGIN_MODULES = {
+    "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule",
+    "SCRAM-SHA-256": "org.apache.kafka.common.security.scram.ScramLoginModule",
+    "SCRAM-SHA-512": "org.apache.kafka.common.security.scram.ScramLoginModule",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSecurity:
+    """Protocol, login and trust. Raises SettingError when they do not fit together."""
+
+    protocol: str = "PLAINTEXT"
+    mechanism: str = "SCRAM-SHA-256"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    cafile: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.uses_sasl and not (self.username and self.password):
+            raise SettingError(
+                f"KAFKA_SECURITY_PROTOCOL={self.protocol} needs a login; "
+                "set KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD or KAFKA_SASL_PASSWORD_FILE"
+            )
+
+    @classmethod
+    def from_settings(cls, values: dict[str, Any]) -> "KafkaSecurity":
+        """Build from the values of SETTINGS, reading the password file where one is named."""
+        password, password_file = values["sasl_password"], values["sasl_password_file"]
+        if password and password_file:
+            raise SettingError("KAFKA_SASL_PASSWORD and KAFKA_SASL_PASSWORD_FILE are both set; keep one of them")
+        if password_file:
+            password = password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        return cls(
+            protocol=values["security_protocol"],
+            mechanism=values["sasl_mechanism"],
+            username=values["sasl_username"],
+            password=password,
+            cafile=values["ssl_cafile"],
+        )
+
+    @property
+    def uses_sasl(self) -> bool:
+        """Whether the client logs in."""
+        return self.protocol.startswith("SASL_")
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.protocol.endswith("SSL")
+
+    def for_kafka_python(self) -> dict[str, Any]:
+        """Return keyword arguments for any kafka-python client."""
+        options: dict[str, Any] = {"security_protocol": self.protocol}
+        if self.uses_sasl:
+            options |= {
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password,
+            }
+        if self.uses_tls and self.cafile:
+            options["ssl_cafile"] = str(self.cafile)
+        return options
+
+    def for_spark(self) -> dict[str, str]:
+        """Return options for Spark's Kafka source."""
+        options = {"kafka.security.protocol": self.protocol}
+        if self.uses_sasl:
+            module = _LOGIN_MODULES[self.mechanism]
+            login = f"username={_quoted(self.username)} password={_quoted(self.password)}"
+            options |= {
+                "kafka.sasl.mechanism": self.mechanism,
+                "kafka.sasl.jaas.config": f"{module} required {login};",
+            }
+        if self.uses_tls and self.cafile:
+            options |= {"kafka.ssl.truststore.type": "PEM", "kafka.ssl.truststore.location": str(self.cafile)}
+        return options
+
+
+def _quoted(text: str | None) -> str:
+    """Quote a value for a JAAS line, where a quote or backslash inside would end it."""
+    escaped = (text or "").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

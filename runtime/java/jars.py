@@ -1,0 +1,146 @@
+"""The jars that no Python package brings: locked by checksum, downloaded once, kept outside the repository.
+
+``python -m runtime.java.jars [spark|broker …]`` downloads what is missing; without a group, everything.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from runtime.errors import PipelineError, SettingError
+from runtime.process import entry
+
+LOCK = Path(__file__).with_name("jars.lock")
+GROUPS = ("spark", "broker")
+
+_DOWNLOADS_AT_ONCE = 8
+_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """One line of the lock; ``coordinate`` is group:artifact:version."""
+
+    sha256: str
+    coordinate: str
+    group: str
+
+    @property
+    def name(self) -> str:
+        """File name, as every repository has it."""
+        _, artifact, version = self.coordinate.split(":")
+        return f"{artifact}-{version}.jar"
+
+    def is_intact(self, path: Path) -> bool:
+        """Whether ``path`` holds the very bytes that were locked."""
+        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == self.sha256
+
+
+def read_lock(path: Path = LOCK) -> list[Jar]:
+    """Return the jars of the lock, in its order."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [Jar(*line.split()) for line in lines if line and not line.startswith("#")]
+
+
+def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where jars are kept: CLIENT_TICKETS_CACHE, else the user's cache folder."""
+    if ours := environ.get("CLIENT_TICKETS_CACHE"):
+        return Path(ours) / "jars"
+    base = environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "client-tickets" / "jars"
+
+
+def spark_jars() -> list[Path]:
+    """Return the jars of Spark's Kafka connector. Raises SettingError when they were not downloaded."""
+    return _downloaded("spark")
+
+
+def broker_jars() -> list[Path]:
+    """Return the class path of the embedded broker. Raises SettingError when it was not downloaded."""
+    return _downloaded("broker")
+
+
+def _downloaded(group: str) -> list[Path]:
+    folder = cache_folder()
+    paths = [folder / jar.name for jar in read_lock() if jar.group == group]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise SettingError(f"{len(missing)} of {len(paths)} {group} jars are missing in {folder}; run make setup")
+    return paths
+
+
+def download(jars: Sequence[Jar], folder: Path) -> int:
+    """Bring every one of ``jars`` into ``folder`` intact; return how many had to be downloaded.
+
+    Raises PipelineError when one cannot be had or is not the locked one; what was downloaded until then stays.
+    """
+    wanted = [jar for jar in jars if not jar.is_intact(folder / jar.name)]
+    if not wanted:
+        return 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Inside the folder, so that the move at the end stays in one file system.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
+            pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE)
+            try:
+                for _ in pool.map(partial(_download_one, folder=folder, scratch=Path(scratch)), wanted):
+                    pass
+            finally:
+                pool.shutdown(cancel_futures=True)
+    except OSError as error:
+        raise PipelineError(f"cannot write to {folder} ({error}); set CLIENT_TICKETS_CACHE to another folder") from None
+    return len(wanted)
+
+
+def _download_one(jar: Jar, folder: Path, scratch: Path) -> None:
+    # Imported here because only whoever downloads needs it: a service that finds its jars runs without it.
+    import requests
+    from jgo.maven import MavenContext
+
+    repository = MavenContext(repo_cache=scratch / "repository", timeout=_TIMEOUT_S)
+    try:
+        path = repository.create_dependency(jar.coordinate).artifact.resolve()
+    except (requests.RequestException, RuntimeError) as error:
+        raise PipelineError(
+            f"cannot download {jar.name} ({type(error).__name__}); check the network and run the command again"
+        ) from None
+    if not jar.is_intact(path):
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        raise PipelineError(
+            f"{jar.name} is not the file that {LOCK.name} names: its sha256 is {found}, not {jar.sha256}; "
+            "if a second try gives the same, something between here and the repository replaces files"
+        )
+    path.replace(folder / jar.name)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m runtime.java.jars", description=__doc__, allow_abbrev=False)
+    parser.add_argument("groups", nargs="*", metavar="group", help=f"one of {', '.join(GROUPS)}; default: all")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Download what is missing and say how much that was."""
+    groups = build_parser().parse_args(argv).groups or GROUPS
+
+    def body() -> None:
+        for group in groups:
+            if group not in GROUPS:
+                raise SettingError(f"there are no jars for {group!r}; choose from {', '.join(GROUPS)}")
+        jars, folder = [jar for jar in read_lock() if jar.group in groups], cache_folder()
+        count = download(jars, folder)
+        sys.stdout.write(f"{len(jars)} jars in {folder}, {count} of them downloaded now\n")
+
+    return entry.run(body)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

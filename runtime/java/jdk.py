@@ -1,0 +1,60 @@
+"""Which Java runs the JVM of Spark and that of the embedded broker."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from runtime.errors import SettingError
+from runtime.process import entry
+
+LEAST_VERSION = 17
+_WHAT_WORKS = (
+    f"install Java {LEAST_VERSION} or 21 "
+    "(Debian, Ubuntu: openjdk-17-jre-headless; Fedora: java-21-openjdk-headless; macOS: brew install openjdk@21)"
+)
+
+
+def java_executable(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the ``java`` of JAVA_HOME, else of PATH. Raises SettingError when there is none or it is too old."""
+    home = environ.get("JAVA_HOME")
+    if home:
+        java = Path(home) / "bin" / "java"
+        if not os.access(java, os.X_OK):
+            raise SettingError(f"JAVA_HOME={home} holds no bin/java; correct it, or unset it and {_WHAT_WORKS}")
+    else:
+        found = shutil.which("java", path=environ.get("PATH"))
+        if found is None:
+            raise SettingError(f"Java is missing; {_WHAT_WORKS}")
+        java = Path(found)
+    version = _major_version(java)
+    if version < LEAST_VERSION:
+        raise SettingError(f"Java at {java} is version {version}, too old; {_WHAT_WORKS}, or set JAVA_HOME")
+    return java
+
+
+def _major_version(java: Path) -> int:
+    """Return 17 for ``openjdk version "17.0.15"`` and 8 for ``java version "1.8.0_402"``."""
+    try:
+        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True).stderr
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SettingError(f"Java at {java} does not run ({error}); {_WHAT_WORKS}, or set JAVA_HOME") from None
+    match = re.search(r'version "(?:1\.)?(\d+)', told)
+    if match is None:
+        raise SettingError(f"Java at {java} tells no version, it says {told[:100]!r}; {_WHAT_WORKS}")
+    return int(match[1])
+
+
+def main() -> int:
+    """Return 0 when there is a Java to run with; else say what to install."""
+
+    def body() -> None:
+        java_executable()
+
+    return entry.run(body)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

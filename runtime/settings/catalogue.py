@@ -1,0 +1,84 @@
+"""Every key of ``.env`` in one table, so that the services agree on a key and a typo is told from a setting.
+
+Flags without a key (``--count``, ``--seed``, …) belong to the service that has them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from runtime.process import logs
+from runtime.settings import parsers
+from runtime.settings.setting import ENV_FILE, Setting, refuse_unknown_keys
+
+BROKER = Setting(
+    "REDPANDA_BROKER_LOCAL",
+    "localhost:9092",
+    parsers.brokers,
+    "address of the broker, host:port, several with commas",
+    "--broker",
+)
+TOPIC = Setting("TOPIC_NAME", "client_tickets", parsers.topic, "name of the topic", "--topic")
+TOPIC_PARTITIONS = Setting(
+    "TOPIC_PARTITIONS", 4, parsers.integer(1, "4", 10_000), "partitions of a topic that the producer creates"
+)
+PRODUCER_RATE = Setting(
+    "PRODUCER_RATE", 10.0, parsers.number(0, "20"), "tickets a second, 0 for as fast as possible", "--rate"
+)
+SPARK_MEMORY = Setting(
+    "SPARK_MEMORY", "2g", parsers.memory, "heap of the Spark JVM, in m or g, at least 512m", "--memory"
+)
+SPARK_MASTER = Setting(
+    "SPARK_MASTER", "local[*]", parsers.spark_master, "where Spark runs: local[N] or spark://host:port", "--master"
+)
+OUTPUT_FORMAT = Setting(
+    "OUTPUT_FORMAT",
+    "parquet",
+    parsers.choice("parquet", "json", fold=str.lower),
+    "format of the datasets: parquet or json",
+    "--output-format",
+)
+OUTPUT_PATH = Setting("OUTPUT_PATH", Path("data/output"), parsers.path, "folder of the datasets", "--output-path")
+BATCH_INTERVAL = Setting(
+    "BATCH_INTERVAL",
+    0.0,
+    parsers.number(0, "30"),
+    "seconds from one batch to the next, 0 to catch up once and exit",
+    "--interval",
+)
+BATCH_MAX_MESSAGES = Setting(
+    "BATCH_MAX_MESSAGES", 5_000_000, parsers.integer(1, "5000000"), "most messages in one batch", "--max-messages"
+)
+LOG_LEVEL = Setting("LOG_LEVEL", "INFO", parsers.choice(*logs.LEVELS, fold=str.upper), "least severe level logged")
+LOG_FORMAT = Setting("LOG_FORMAT", "text", parsers.choice(*logs.FORMATS, fold=str.lower), "text or json")
+KAFKA_SECURITY_PROTOCOL = Setting(
+    "KAFKA_SECURITY_PROTOCOL",
+    "PLAINTEXT",
+    parsers.choice("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL", fold=str.upper),
+    "how to talk to the broker",
+)
+KAFKA_SASL_MECHANISM = Setting(
+    "KAFKA_SASL_MECHANISM",
+    "SCRAM-SHA-256",
+    parsers.choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", fold=str.upper),
+    "how to log in, with SASL_PLAINTEXT or SASL_SSL",
+)
+KAFKA_SASL_USERNAME = Setting("KAFKA_SASL_USERNAME", None, str, "user name, with SASL_PLAINTEXT or SASL_SSL")
+KAFKA_SASL_PASSWORD = Setting("KAFKA_SASL_PASSWORD", None, str, "password of that user", secret=True)
+KAFKA_SASL_PASSWORD_FILE = Setting(
+    "KAFKA_SASL_PASSWORD_FILE", None, parsers.readable_file, "file that holds the password, instead of it"
+)
+KAFKA_SSL_CAFILE = Setting(
+    "KAFKA_SSL_CAFILE", None, parsers.readable_file, "PEM file of the CA to trust, with SSL or SASL_SSL"
+)
+
+ALL: dict[str, Setting] = {
+    setting.key: setting for setting in tuple(globals().values()) if isinstance(setting, Setting) and setting.key
+}
+
+# Of our families of keys only those that nothing else in an environment is likely to use.
+PREFIXES = ("BATCH_", "KAFKA_S", "OUTPUT_", "PRODUCER_", "REDPANDA_", "TOPIC_")
+
+
+def refuse_typos(environ: Mapping[str, str], env_file: Path = ENV_FILE) -> None:
+    """Raise SettingError for a key, in the environment or ``.env``, that begins like one of ours but is none."""
+    refuse_unknown_keys(ALL, PREFIXES, environ, env_file)

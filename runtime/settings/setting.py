@@ -1,0 +1,124 @@
+"""Where a setting comes from: command line > environment > ``.env`` > default.
+
+A service describes its settings as fields of one frozen dataclass and resolves them before it opens anything.
+"""
+
+import argparse
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+
+from runtime.errors import SettingError
+
+ROOT = Path(__file__).resolve().parents[2]
+ENV_FILE = ROOT / ".env"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its ``.env`` key, its flag, or both.
+
+    ``parse`` turns text into the value and raises ValueError with the words "must be …" when it cannot.
+    """
+
+    key: str | None
+    default: Any
+    parse: Callable[[str], Any]
+    help: str
+    flag: str | None = None
+    switch: bool = False
+    secret: bool = False
+
+    def describe(self) -> str:
+        """Return the help text with the ``.env`` key and the default, as ``--help`` shows it."""
+        default = "none" if self.default in (None, "") else self.default
+        notes = [self.key or "no .env key"] + ([] if self.switch else [f"default: {default}"])
+        return f"{self.help} [{', '.join(notes)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What somebody gave for a setting, and where."""
+
+    text: str
+    source: str
+
+    def parse(self, setting: Setting) -> Any:
+        """Return the value; SettingError names the text, its source and what would work."""
+        try:
+            return setting.parse(self.text)
+        except ValueError as error:
+            shown = "(hidden)" if setting.secret else repr(self.text)
+            raise SettingError(f"{self.source} {error}, found {shown}") from None
+
+
+def add_flags(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -> None:
+    """Add the flag of each setting that has one. Values stay text: ``resolve`` parses them, whatever their source."""
+    for setting in settings:
+        if setting.flag is None:
+            continue
+        help_text = setting.describe().replace("%", "%%")
+        if setting.switch:
+            parser.add_argument(setting.flag, action="store_const", const="true", help=help_text)
+        else:
+            metavar = setting.flag.lstrip("-").replace("-", "_").upper()
+            parser.add_argument(setting.flag, metavar=metavar, help=help_text)
+
+
+def resolve(
+    settings: Mapping[str, Setting],
+    flags: argparse.Namespace,
+    environ: Mapping[str, str],
+    env_file: Path = ENV_FILE,
+) -> dict[str, Any]:
+    """Return field → value for each of ``settings`` (field → Setting). Raises SettingError.
+
+    An empty text counts as not given, so that ``KEY=`` in ``.env`` and ``${KEY:-}`` in Compose mean the default.
+    """
+    from_file = {key: value or "" for key, value in dotenv_values(env_file).items()}
+    values = {}
+    for field, setting in settings.items():
+        given = _given(setting, flags, environ, from_file, env_file)
+        values[field] = setting.default if given is None else given.parse(setting)
+    return values
+
+
+def _given(
+    setting: Setting,
+    flags: argparse.Namespace,
+    environ: Mapping[str, str],
+    from_file: Mapping[str, str],
+    env_file: Path,
+) -> Given | None:
+    if setting.flag is not None:
+        text = getattr(flags, setting.flag.lstrip("-").replace("-", "_"))
+        if text is not None:
+            return Given(text, setting.flag)
+    if setting.key is not None:
+        if text := environ.get(setting.key):
+            return Given(text, f"{setting.key} (from the environment)")
+        if text := from_file.get(setting.key):
+            return Given(text, f"{setting.key} (from {env_file})")
+    return None
+
+
+def refuse_unknown_keys(
+    known: Iterable[str],
+    prefixes: tuple[str, ...],
+    environ: Mapping[str, str],
+    env_file: Path = ENV_FILE,
+) -> None:
+    """Raise SettingError for a key that begins like ours but is none: a typo must not mean the default in silence."""
+    known = set(known)
+    for source, given in (("the environment", environ), (str(env_file), dotenv_values(env_file))):
+        for key, value in given.items():
+            if key.startswith(prefixes) and key not in known:
+                close = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(sorted(known))}"
+                # A mistyped password key need not spell "PASS".
+                shown = "(hidden)" if "PASS" in key or "SASL" in key else value
+                raise SettingError(f"{key}={shown} (from {source}) is no setting of this pipeline; {hint}")

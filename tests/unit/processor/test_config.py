@@ -1,0 +1,175 @@
+"""The settings of the processor: where each comes from, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from processor.config import ProcessorConfig
+from processor.spark_processor import build_parser
+from runtime.errors import SettingError
+from runtime.settings.setting import ROOT
+
+
+@pytest.fixture
+def env_file(tmp_path: Path) -> Path:
+    return tmp_path / ".env"
+
+
+@pytest.fixture(autouse=True)
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine_with(16_384, monkeypatch)
+
+
+def machine_with(mib: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("processor.config.memory_limit_mib", lambda: mib)
+
+
+def load(env_file: Path, *argv: str, **environ: str) -> ProcessorConfig:
+    return ProcessorConfig.from_sources(build_parser().parse_args(argv), environ, env_file)
+
+
+def test_without_anything_given_the_defaults_hold(env_file: Path) -> None:
+    assert load(env_file) == ProcessorConfig(
+        broker="localhost:9092",
+        topic="client_tickets",
+        output_path=ROOT / "data" / "output",
+        memory="2g",
+        master="local[*]",
+        output_format="parquet",
+        interval_s=0.0,
+        max_messages=5_000_000,
+        accept_gap=False,
+        log_level="INFO",
+        log_format="text",
+    )
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(env_file: Path) -> None:
+    env_file.write_text("SPARK_MEMORY=1g\nOUTPUT_FORMAT=json\nTOPIC_NAME=from_file\n")
+    config = load(env_file, "--memory", "4g", SPARK_MEMORY="3g", OUTPUT_FORMAT="parquet")
+    assert (config.memory, config.output_format, config.topic) == ("4g", "parquet", "from_file")
+
+
+def test_every_flag_is_heard(env_file: Path) -> None:
+    config = load(
+        env_file,
+        *("--broker", "b:1,c:2", "--topic", "t", "--memory", "512M", "--master", "local[2]", "--output-format", "JSON"),
+        *("--output-path", "/o", "--interval", "1.5", "--max-messages", "7", "--accept-gap"),
+    )
+    assert config == ProcessorConfig(
+        broker="b:1,c:2",
+        topic="t",
+        output_path=Path("/o"),
+        memory="512m",
+        master="local[2]",
+        output_format="json",
+        interval_s=1.5,
+        max_messages=7,
+        accept_gap=True,
+    )
+
+
+def test_a_relative_output_path_starts_where_the_user_is_or_at_the_root_of_the_repository(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    env_file.write_text("OUTPUT_PATH=of/file\n")
+    assert load(env_file).output_path == ROOT / "of/file"
+    assert load(env_file, OUTPUT_PATH="of/environment").output_path == tmp_path / "of/environment"
+    assert load(env_file, "--output-path", "of/flag", OUTPUT_PATH="/x").output_path == tmp_path / "of/flag"
+    assert load(env_file, OUTPUT_PATH="").output_path == ROOT / "of/file"
+
+
+@pytest.mark.parametrize("path", ["/absolute", "~/home"])
+@pytest.mark.parametrize("source", ["flag", "environment", "file"])
+def test_an_absolute_output_path_is_taken_as_it_is(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch, path: str, source: str
+) -> None:
+    monkeypatch.setenv("HOME", "/users/me")
+    expected = Path("/absolute" if path == "/absolute" else "/users/me/home")
+    if source == "file":
+        env_file.write_text(f"OUTPUT_PATH={path}\n")
+    argv = ["--output-path", path] if source == "flag" else []
+    environ = {"OUTPUT_PATH": path} if source == "environment" else {}
+    assert load(env_file, *argv, **environ).output_path == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("", "--output-path must be a path, e.g. data/output, found ''"),
+        ("~nobody-here/x", "--output-path must begin with the home of a user who exists, found '~nobody-here/x'"),
+    ],
+)
+def test_an_output_path_that_names_no_folder_is_refused(env_file: Path, path: str, said: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        load(env_file, "--output-path", path)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("memory", "limit", "works"),
+    [("2g", 2816, True), ("2g", 2815, False), ("512m", 1279, False), ("512m", 1280, True), ("64g", None, True)],
+)
+def test_a_heap_must_leave_room_for_the_workers(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch, memory: str, limit: int | None, works: bool
+) -> None:
+    machine_with(limit, monkeypatch)
+    if works:
+        assert load(env_file, "--memory", memory).memory == memory
+    else:
+        with pytest.raises(SettingError, match=rf"SPARK_MEMORY \(--memory\) {memory} does not fit"):
+            load(env_file, "--memory", memory)
+
+
+def test_a_heap_that_does_not_fit_is_refused_with_one_that_would(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine_with(4096, monkeypatch)
+    with pytest.raises(SettingError, match=r"the 4,096 MiB that this machine .*at most 3328m would work") as caught:
+        load(env_file, "--memory", "4g")
+    assert caught.value.exit_code == 2
+    assert load(env_file, "--memory", "3328m").memory == "3328m"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--memory", "2x"], "--memory must be a size in m or g of at least 512m, e.g. 4g, found '2x'"),
+        (["--memory", "511m"], "--memory must be a size in m or g of at least 512m, e.g. 4g, found '511m'"),
+        (["--output-format", "xml"], "--output-format must be one of parquet, json, found 'xml'"),
+        (["--interval", "nan"], "--interval must be a number from 0 up, e.g. 30, found 'nan'"),
+        (["--max-messages", "0"], "--max-messages must be a whole number from 1 up, e.g. 5000000, found '0'"),
+        (["--master", "yarn"], "--master must be local[*], local[N] or spark://host:port, e.g. local[2], found 'yarn'"),
+    ],
+)
+def test_a_flag_that_cannot_be_used_is_named_with_what_would_work(env_file: Path, argv: list[str], said: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        load(env_file, *argv)
+    assert str(caught.value) == said
+
+
+def test_a_mistyped_key_of_ours_is_refused(env_file: Path) -> None:
+    with pytest.raises(SettingError, match=r"OUTPUT_FROMAT=json \(from the environment\) .*did you mean OUTPUT_FORMAT"):
+        load(env_file, OUTPUT_FROMAT="json")
+
+
+def test_the_effective_settings_fit_on_one_line_and_hide_the_password(env_file: Path) -> None:
+    login = {
+        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "KAFKA_SASL_USERNAME": "me",
+        "KAFKA_SASL_PASSWORD": "hunter2",
+    }
+    config = load(env_file, "--output-path", "/o", "--interval", "30", **login)
+    assert config.describe() == (
+        "broker localhost:9092 (SASL_SSL), topic client_tickets, output /o (parquet), Spark local[*] with 2g, "
+        "every 30 s, at most 5,000,000 messages a batch"
+    )
+    assert "hunter2" not in repr(config)
+
+
+def test_help_names_key_and_default_of_each_flag() -> None:
+    text = " ".join(build_parser().format_help().split())
+    assert "[SPARK_MEMORY, default: 2g]" in text
+    assert "[OUTPUT_PATH, default: data/output]" in text
+    assert "[no .env key]" in text

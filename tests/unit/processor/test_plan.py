@@ -1,0 +1,105 @@
+"""Which messages a batch covers."""
+
+import random
+
+import pytest
+
+from processor.plan import Bounds, OffsetRange, plan_batch, starts
+from runtime.errors import DataConflict
+from store.manifest import Gap
+
+
+def test_a_new_output_starts_at_the_first_message_of_each_partition() -> None:
+    assert starts({}, {0: Bounds(0, 10), 1: Bounds(7, 9)}, accept_gap=False, batch_id=1) == ({0: 0, 1: 7}, [])
+
+
+def test_a_known_partition_goes_on_and_a_new_one_starts_at_its_first_message() -> None:
+    assert starts({0: 4}, {0: Bounds(0, 10), 1: Bounds(0, 5)}, accept_gap=False, batch_id=2) == ({0: 4, 1: 0}, [])
+
+
+@pytest.mark.parametrize("position", [3, 10])
+def test_a_position_at_either_edge_of_what_is_held_is_no_gap(position: int) -> None:
+    assert starts({0: position}, {0: Bounds(3, 10)}, accept_gap=False, batch_id=2) == ({0: position}, [])
+
+
+def test_messages_deleted_unread_are_refused() -> None:
+    with pytest.raises(
+        DataConflict, match=r"partition 1 begins at offset 1,500, but 300 .*1,200 messages .*accept-gap"
+    ):
+        starts({0: 0, 1: 300}, {0: Bounds(0, 1), 1: Bounds(1500, 2000)}, accept_gap=False, batch_id=2)
+
+
+def test_an_accepted_gap_is_skipped_and_recorded() -> None:
+    assert starts({0: 5, 1: 300}, {0: Bounds(5, 9), 1: Bounds(1500, 2000)}, accept_gap=True, batch_id=7) == (
+        {0: 5, 1: 1500},
+        [Gap(partition=1, start=300, end=1500, batch_id=7)],
+    )
+
+
+@pytest.mark.parametrize("accept_gap", [False, True])
+def test_a_partition_that_ends_before_what_was_read_is_refused(accept_gap: bool) -> None:
+    with pytest.raises(DataConflict, match="partition 0 ends at offset 4, but 5 were read"):
+        starts({0: 5}, {0: Bounds(0, 4)}, accept_gap, batch_id=2)
+
+
+@pytest.mark.parametrize("accept_gap", [False, True])
+def test_a_partition_that_vanished_is_refused(accept_gap: bool) -> None:
+    with pytest.raises(DataConflict, match=r"no longer has the partitions \[1, 2\]"):
+        starts({0: 5, 2: 0, 1: 0}, {0: Bounds(0, 5)}, accept_gap, batch_id=2)
+
+
+def test_all_that_is_new_makes_one_batch_when_it_is_few() -> None:
+    assert plan_batch({0: 5, 1: 0, 2: 3}, {0: 8, 1: 4, 2: 3}, max_messages=100) == [
+        OffsetRange(0, 5, 8),
+        OffsetRange(1, 0, 4),
+    ]
+
+
+def test_nothing_new_makes_no_ranges() -> None:
+    assert plan_batch({0: 5, 1: 0}, {0: 5, 1: 0}, max_messages=100) == []
+
+
+def test_a_batch_as_large_as_the_cap_is_not_cut() -> None:
+    assert plan_batch({0: 0, 1: 0}, {0: 60, 1: 40}, max_messages=100) == [OffsetRange(0, 0, 60), OffsetRange(1, 0, 40)]
+
+
+def test_the_cap_is_shared_equally() -> None:
+    assert plan_batch({0: 10, 1: 20}, {0: 1000, 1: 1000}, max_messages=100) == [
+        OffsetRange(0, 10, 60),
+        OffsetRange(1, 20, 70),
+    ]
+
+
+def test_what_a_short_partition_does_not_need_goes_to_the_others() -> None:
+    assert plan_batch({0: 0, 1: 0, 2: 0}, {0: 1_000_000, 1: 4, 2: 1_000_000}, max_messages=100) == [
+        OffsetRange(0, 0, 48),
+        OffsetRange(1, 0, 4),
+        OffsetRange(2, 0, 48),
+    ]
+
+
+def test_a_cap_below_the_number_of_partitions_still_makes_progress() -> None:
+    assert plan_batch(dict.fromkeys(range(4), 0), dict.fromkeys(range(4), 9), max_messages=1) == [OffsetRange(3, 0, 1)]
+
+
+def test_offsets_of_any_size_are_planned_exactly() -> None:
+    assert plan_batch({0: 0}, {0: 2**63 - 1}, max_messages=5_000_000) == [OffsetRange(0, 0, 5_000_000)]
+    assert plan_batch({0: 2**63 - 3}, {0: 2**63 - 1}, max_messages=5_000_000) == [OffsetRange(0, 2**63 - 3, 2**63 - 1)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_batches_never_exceed_the_cap_and_reach_the_end_with_each_offset_once(seed: int) -> None:
+    chance = random.Random(seed)
+    positions = {p: chance.randrange(50) for p in range(chance.randint(1, 12))}
+    ends = {p: start + chance.choice([0, 1, 3, 40, 700]) for p, start in positions.items()}
+    cap = chance.choice([1, 2, 5, 64, 1000])
+    while ranges := plan_batch(positions, ends, cap):
+        taken = sum(r.length for r in ranges)
+        waiting = sum(ends[p] - positions[p] for p in positions)
+        # A cap that the partitions do not divide evenly is still used up: no backlog is read at less than full size.
+        assert taken == min(cap, waiting)
+        for r in ranges:
+            assert r.start == positions[r.partition]
+            assert r.length > 0
+            positions[r.partition] = r.end
+    assert positions == ends

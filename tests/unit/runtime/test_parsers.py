@@ -1,0 +1,76 @@
+"""From the text of a setting to its value."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.settings import parsers
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        (parsers.brokers, "localhost:9092", "localhost:9092"),
+        (parsers.brokers, "a:1, [::1]:9092 ,b-2.example.com:65535", "a:1,[::1]:9092,b-2.example.com:65535"),
+        (parsers.topic, "client.tickets_v-2", "client.tickets_v-2"),
+        (parsers.topic, "t" * 249, "t" * 249),
+        (parsers.number(0, "20"), "0", 0.0),
+        (parsers.number(0, "20"), "0.5", 0.5),
+        (parsers.number(0, "20"), "1e3", 1000.0),
+        (parsers.integer(1, "4", 10), "10", 10),
+        (parsers.choice("parquet", "json", fold=str.lower), "JSON", "json"),
+        (parsers.memory, "512m", "512m"),
+        (parsers.memory, "4G", "4g"),
+        (parsers.spark_master, "local[*]", "local[*]"),
+        (parsers.spark_master, "local[2,3]", "local[2,3]"),
+        (parsers.spark_master, "spark://a:7077,b:7077", "spark://a:7077,b:7077"),
+        (parsers.path, "data/output", Path("data/output")),
+    ],
+)
+def test_what_is_right_is_taken(parse: Callable[[str], Any], text: str, value: object) -> None:
+    assert parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("parse", "texts"),
+    [
+        (parsers.brokers, ["", "localhost", ":9092", "a:0", "a:99999", "a:b", "a:1,,b:2", "http://a:9092", "a b:1"]),
+        (parsers.topic, ["", ".", "..", "a b", "a/b", "é", "t" * 250, "a\n"]),
+        (parsers.number(0, "20"), ["", "-1", "nan", "inf", "-inf", "1e999", "ten", "0x10"]),
+        (parsers.number(0, "20", above=True), ["0"]),
+        (parsers.integer(1, "4", 10), ["", "0", "11", "1.5", "1e1", "٣", "1_0", " 5"]),
+        (parsers.choice("parquet", "json"), ["", "csv", "JSON"]),
+        (parsers.memory, ["", "2x", "2", "511m", "0g", "-1g", "1.5g", "2gb", "512 m"]),
+        (parsers.spark_master, ["", "yarn", "local[0]", "local[]", "spark://a", "k8s://a:1", "spark://a:b"]),
+        (parsers.readable_file, ["", "/nowhere/ca.pem", "/"]),
+    ],
+)
+def test_what_is_wrong_is_refused_with_what_would_work(parse: Callable[[str], Any], texts: list[str]) -> None:
+    for text in texts:
+        with pytest.raises(ValueError, match=r"^must (be|name) "):
+            parse(text)
+
+
+def test_a_readable_file_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.touch()
+
+    assert parsers.readable_file(str(file)) == file
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="this machine lacks an unprivileged user: root may read every file")
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.touch(0o000)
+
+    with pytest.raises(ValueError, match="must name a file that can be read"):
+        parsers.readable_file(str(file))
+
+
+def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/alice")
+
+    assert parsers.path("~/out") == Path("/home/alice/out")

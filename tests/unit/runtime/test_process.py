@@ -1,0 +1,140 @@
+"""How a process of ours logs, stops and ends."""
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from runtime.errors import (
+    BrokerError,
+    DataConflict,
+    NotAcknowledged,
+    OutputUnavailable,
+    PipelineError,
+    SettingError,
+)
+from runtime.process import entry
+from runtime.process.logs import configure_logging
+from runtime.process.shutdown import Shutdown
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in ("kafka", "py4j", "faker"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def _signals_as_before() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def raising(error: Exception) -> Callable[[], None]:
+    def body() -> None:
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SettingError("x"), 2),
+        (BrokerError("x"), 3),
+        (DataConflict("x"), 4),
+        (OutputUnavailable("x"), 5),
+        (NotAcknowledged("x"), 6),
+        (PipelineError("x"), 1),
+    ],
+)
+def test_an_expected_error_is_one_line_without_traceback(
+    error: PipelineError, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("INFO", "text")
+
+    assert entry.run(raising(error)) == code
+    assert capsys.readouterr().err.splitlines()[0].endswith("ERROR   x")
+
+
+def test_anything_else_is_a_bug_with_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", "text")
+
+    assert entry.run(raising(ZeroDivisionError("oops"))) == 1
+    assert "Traceback" in (shown := capsys.readouterr().err)
+    assert "ZeroDivisionError: oops" in shown
+
+
+def test_a_body_that_ends_well_is_zero() -> None:
+    assert entry.run(lambda: None) == 0
+
+
+def test_a_json_log_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", "json")
+    logging.getLogger("producer.run").info("two\nlines and “quotes” %d", 7)
+
+    event = json.loads(capsys.readouterr().err)
+
+    assert event["level"] == "INFO"
+    assert event["logger"] == "producer.run"
+    assert event["message"] == "two\nlines and “quotes” 7"
+    assert event["time"].endswith("Z")
+
+
+def test_a_json_log_keeps_the_traceback_inside_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", "json")
+    entry.run(raising(ZeroDivisionError("oops")))
+
+    assert "ZeroDivisionError: oops" in json.loads(capsys.readouterr().err)["traceback"]
+
+
+@pytest.mark.parametrize(("level", "shown"), [("DEBUG", ["info"]), ("INFO", [])])
+def test_the_client_libraries_never_log_bytes_and_only_in_debug_their_doings(
+    level: str, shown: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging(level, "text")
+    library = logging.getLogger("kafka.protocol.parser")
+    library.debug("debug")
+    library.info("info")
+
+    assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == shown
+
+
+def test_a_stop_that_was_asked_for_stays_asked() -> None:
+    stop = Shutdown()
+
+    assert not stop.asked
+    stop.ask()
+    stop.ask()
+    assert stop.asked
+    assert stop.wait(60)
+
+
+@pytest.mark.usefixtures("_signals_as_before")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_wait_at_once(number: signal.Signals) -> None:
+    stop = Shutdown().install()
+    threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+    start = time.monotonic()
+
+    assert stop.wait(30)
+    assert time.monotonic() - start < 5
+
+
+def test_a_wait_without_a_stop_lasts_its_time() -> None:
+    start = time.monotonic()
+
+    assert not Shutdown().wait(0.05)
+    assert time.monotonic() - start >= 0.05
