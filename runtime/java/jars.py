@@ -1,6 +1,8 @@
 """The jars that no Python package brings: locked by checksum, downloaded once, kept outside the repository.
 
 ``python -m runtime.java.jars [spark|broker …]`` downloads what is missing; without a group, everything.
+
+Standard library only, as everything in ``runtime/java``: it runs on a bare Python, before any package is installed.
 """
 
 import argparse
@@ -15,13 +17,13 @@ from functools import partial
 from pathlib import Path
 
 from runtime.errors import PipelineError, SettingError
+from runtime.java import maven
 from runtime.process import entry
 
 LOCK = Path(__file__).with_name("jars.lock")
 GROUPS = ("spark", "broker")
 
 _DOWNLOADS_AT_ONCE = 8
-_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,12 @@ class Jar:
     group: str
 
     @property
+    def path(self) -> str:
+        """Where every repository in Maven's layout has it: group/with/slashes/artifact/version/artifact-version.jar."""
+        group, artifact, version = self.coordinate.split(":")
+        return f"{group.replace('.', '/')}/{artifact}/{version}/{self.name}"
+
+    @property
     def name(self) -> str:
         """File name, as every repository has it."""
         _, artifact, version = self.coordinate.split(":")
@@ -40,7 +48,7 @@ class Jar:
 
     def is_intact(self, path: Path) -> bool:
         """Whether ``path`` holds the very bytes that were locked."""
-        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == self.sha256
+        return path.is_file() and _sha256(path.read_bytes()) == self.sha256
 
 
 def read_lock(path: Path = LOCK) -> list[Jar]:
@@ -76,21 +84,24 @@ def _downloaded(group: str) -> list[Path]:
     return paths
 
 
-def download(jars: Sequence[Jar], folder: Path) -> int:
+def download(jars: Sequence[Jar], folder: Path, environ: Mapping[str, str] = os.environ) -> int:
     """Bring every one of ``jars`` into ``folder`` intact; return how many had to be downloaded.
 
-    Raises PipelineError when one cannot be had or is not the locked one; what was downloaded until then stays.
+    Raises SettingError when there is no repository to ask, and PipelineError when a jar cannot be had or is not the
+    locked one; what was downloaded until then stays, so that the next call goes on from there.
     """
     wanted = [jar for jar in jars if not jar.is_intact(folder / jar.name)]
     if not wanted:
         return 0
+    repository = maven.repository(environ)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Inside the folder, so that the move at the end stays in one file system.
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
             pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE)
             try:
-                for _ in pool.map(partial(_download_one, folder=folder, scratch=Path(scratch)), wanted):
+                one = partial(_download_one, repository=repository, folder=folder, scratch=Path(scratch))
+                for _ in pool.map(one, wanted):
                     pass
             finally:
                 pool.shutdown(cancel_futures=True)
@@ -99,25 +110,21 @@ def download(jars: Sequence[Jar], folder: Path) -> int:
     return len(wanted)
 
 
-def _download_one(jar: Jar, folder: Path, scratch: Path) -> None:
-    # Imported here because only whoever downloads needs it: a service that finds its jars runs without it.
-    import requests
-    from jgo.maven import MavenContext
-
-    repository = MavenContext(repo_cache=scratch / "repository", timeout=_TIMEOUT_S)
-    try:
-        path = repository.create_dependency(jar.coordinate).artifact.resolve()
-    except (requests.RequestException, RuntimeError) as error:
-        raise PipelineError(
-            f"cannot download {jar.name} ({type(error).__name__}); check the network and run the command again"
-        ) from None
-    if not jar.is_intact(path):
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+def _download_one(jar: Jar, repository: maven.Repository, folder: Path, scratch: Path) -> None:
+    content = repository.fetch(jar.path)
+    found = _sha256(content)
+    if found != jar.sha256:
         raise PipelineError(
             f"{jar.name} is not the file that {LOCK.name} names: its sha256 is {found}, not {jar.sha256}; "
-            "if a second try gives the same, something between here and the repository replaces files"
+            f"if a second try gives the same, {repository.origin} or something on the way to it replaces files"
         )
-    path.replace(folder / jar.name)
+    # Written aside and then moved, so that nobody ever sees half a jar under its name.
+    (scratch / jar.name).write_bytes(content)
+    (scratch / jar.name).replace(folder / jar.name)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def build_parser() -> argparse.ArgumentParser:

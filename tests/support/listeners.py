@@ -1,9 +1,12 @@
-"""Ports on 127.0.0.1: free ones, and ones that misbehave."""
+"""Ports on 127.0.0.1: free ones, ones that misbehave, and a folder behind HTTP."""
 
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 
 def free_ports(count: int) -> list[int]:
@@ -44,3 +47,29 @@ def server(answer: bytes | None) -> Iterator[str]:
             thread.join()
             for connection in kept:
                 connection.close()
+
+
+@contextmanager
+def web_server(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Serve the files of ``folder``; yield the address, which ends with a slash, and the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(folder))
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *args: object) -> None:
+            """Stay silent: the base class prints a line for each request."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.server_port}/", asked
+        finally:
+            listening.shutdown()
+            thread.join()

@@ -1,34 +1,43 @@
 """The jars: exactly the locked bytes, or one clear line."""
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-import requests
-from jgo.maven import Artifact
 
 from runtime.errors import PipelineError, SettingError
 from runtime.java import jars
 from runtime.java.jars import Jar
+from tests.support.listeners import web_server
 
 CONTENT = b"the bytes of a jar"
 JAR = Jar(hashlib.sha256(CONTENT).hexdigest(), "org.example:thing_2.13:1.2.3", "spark")
+OTHER_JAR = Jar(hashlib.sha256(b"others").hexdigest(), "org.example:other:4", "spark")
 
 
 @pytest.fixture
-def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Stand in for the remote repository: whatever lies in this file is what jgo downloads."""
-    served = tmp_path / "served"
-    served.write_bytes(CONTENT)
+def served(tmp_path: Path) -> Path:
+    """Return the file of JAR in a repository in ``tmp_path / "served"``, in Maven's layout."""
+    path = tmp_path / "served/org/example/thing_2.13/1.2.3/thing_2.13-1.2.3.jar"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    return path
 
-    def resolve(artifact: Artifact) -> Path:
-        copy = artifact.context.repo_cache / artifact.filename
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(served.read_bytes())
-        return copy
 
-    monkeypatch.setattr(Artifact, "resolve", resolve)
-    return served
+@pytest.fixture
+def mirror(served: Path, tmp_path: Path) -> Mapping[str, str]:
+    """Return an environment in which jars come from the folder of ``served``."""
+    return {"CLIENT_TICKETS_MAVEN_MIRROR": (tmp_path / "served").as_uri()}
+
+
+@pytest.fixture
+def asked(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Serve that folder over HTTP as the mirror of this process; return the list of the paths that were asked for."""
+    monkeypatch.setenv("no_proxy", "*")
+    with web_server(tmp_path / "served") as (address, paths):
+        monkeypatch.setenv("CLIENT_TICKETS_MAVEN_MIRROR", address)
+        yield paths
 
 
 def test_the_lock_holds_connector_and_broker_with_plain_coordinates() -> None:
@@ -62,44 +71,70 @@ def test_the_cache_is_where_the_environment_says(environ: dict[str, str], folder
     assert jars.cache_folder(environ) == Path(folder)
 
 
-def test_downloads_what_is_missing_and_nothing_twice(repository: Path, tmp_path: Path) -> None:
+def test_downloads_what_is_missing_and_nothing_twice(asked: list[str], tmp_path: Path) -> None:
     assert jars.download([JAR], tmp_path / "jars") == 1
     assert (tmp_path / "jars" / "thing_2.13-1.2.3.jar").read_bytes() == CONTENT
     assert jars.download([JAR], tmp_path / "jars") == 0
+    assert asked == ["/org/example/thing_2.13/1.2.3/thing_2.13-1.2.3.jar"]
     assert [path.name for path in (tmp_path / "jars").iterdir()] == ["thing_2.13-1.2.3.jar"]
 
 
-def test_a_damaged_jar_is_downloaded_again(repository: Path, tmp_path: Path) -> None:
+def test_a_mirror_can_be_a_folder(mirror: Mapping[str, str], tmp_path: Path) -> None:
+    assert jars.download([JAR], tmp_path / "jars", mirror) == 1
+    assert (tmp_path / "jars" / "thing_2.13-1.2.3.jar").read_bytes() == CONTENT
+
+
+def test_a_download_that_failed_goes_on_where_it_stopped(asked: list[str], tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"cannot download other-4\.jar"):
+        jars.download([JAR, OTHER_JAR], tmp_path / "jars")
+    assert [path.name for path in (tmp_path / "jars").iterdir()] == ["thing_2.13-1.2.3.jar"]
+
+    late = tmp_path / "served/org/example/other/4/other-4.jar"
+    late.parent.mkdir(parents=True)
+    late.write_bytes(b"others")
+    asked.clear()
+    assert jars.download([JAR, OTHER_JAR], tmp_path / "jars") == 1
+    assert asked == ["/org/example/other/4/other-4.jar"]
+
+
+def test_a_damaged_jar_is_downloaded_again(mirror: Mapping[str, str], tmp_path: Path) -> None:
     damaged = tmp_path / "jars" / JAR.name
     damaged.parent.mkdir()
     damaged.write_bytes(CONTENT[:5])
-    assert jars.download([JAR], tmp_path / "jars") == 1
+    assert jars.download([JAR], tmp_path / "jars", mirror) == 1
     assert damaged.read_bytes() == CONTENT
 
 
-def test_other_bytes_than_the_locked_ones_never_reach_the_cache(repository: Path, tmp_path: Path) -> None:
-    repository.write_bytes(b"something else")
-    with pytest.raises(PipelineError, match=r"thing_2\.13-1\.2\.3\.jar is not the file that jars\.lock names"):
-        jars.download([JAR], tmp_path / "jars")
+def test_other_bytes_than_the_locked_ones_never_reach_the_cache(
+    served: Path, mirror: Mapping[str, str], tmp_path: Path
+) -> None:
+    served.write_bytes(b"something else")
+    with pytest.raises(PipelineError) as caught:
+        jars.download([JAR], tmp_path / "jars", mirror)
+    assert str(caught.value) == (
+        "thing_2.13-1.2.3.jar is not the file that jars.lock names: "
+        "its sha256 is f41f3fa625ff120ddca7ef456bf66371ecea23c129f4e4c32367101edb516cf8, "
+        "not f11b957e45e1fbecd73d93cc1abf4349b1eb13df738f92bf161942bb957203d6; if a second try gives the same, "
+        f"CLIENT_TICKETS_MAVEN_MIRROR=file://{tmp_path}/served or something on the way to it replaces files"
+    )
     assert list((tmp_path / "jars").iterdir()) == []
 
 
-def test_says_in_one_line_that_there_is_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def resolve(artifact: Artifact) -> Path:
-        raise requests.ConnectionError("a long story\nabout sockets")
+def test_a_command_that_cannot_download_says_so_in_one_line(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CLIENT_TICKETS_CACHE", str(tmp_path))
+    assert jars.main(["spark"]) == 1
+    (record,) = caplog.records
+    assert record.getMessage().startswith("cannot download commons-pool2-2.13.1.jar from CLIENT_TICKETS_MAVEN_MIRROR=")
+    assert record.exc_info is None
+    assert "\n" not in record.getMessage()
 
-    monkeypatch.setattr(Artifact, "resolve", resolve)
-    with pytest.raises(PipelineError) as caught:
-        jars.download([JAR], tmp_path / "jars")
-    assert str(caught.value) == (
-        "cannot download thing_2.13-1.2.3.jar (ConnectionError); check the network and run the command again"
-    )
 
-
-def test_says_which_folder_it_cannot_write(repository: Path, tmp_path: Path) -> None:
+def test_says_which_folder_it_cannot_write(mirror: Mapping[str, str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PipelineError, match=r"cannot write to .*/file/jars .*set CLIENT_TICKETS_CACHE"):
-        jars.download([JAR], tmp_path / "file" / "jars")
+        jars.download([JAR], tmp_path / "file" / "jars", mirror)
 
 
 def test_a_process_that_misses_its_jars_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
