@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runtime.process import logs
 from runtime.settings import parsers
+from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ENV_FILE, Setting, refuse_unknown_keys
 
 BROKER = Setting(
@@ -37,7 +38,9 @@ OUTPUT_FORMAT = Setting(
     "format of the datasets: parquet or json",
     "--output-format",
 )
-OUTPUT_PATH = Setting("OUTPUT_PATH", Path("data/output"), parsers.path, "folder of the datasets", "--output-path")
+OUTPUT_PATH = Setting(
+    "OUTPUT_PATH", "data/output", OutputLocation.parse, "folder of the datasets", "--output-path", anchored=True
+)
 BATCH_INTERVAL = Setting(
     "BATCH_INTERVAL",
     0.0,
@@ -65,10 +68,14 @@ KAFKA_SASL_MECHANISM = Setting(
 KAFKA_SASL_USERNAME = Setting("KAFKA_SASL_USERNAME", None, str, "user name, with SASL_PLAINTEXT or SASL_SSL")
 KAFKA_SASL_PASSWORD = Setting("KAFKA_SASL_PASSWORD", None, str, "password of that user", secret=True)
 KAFKA_SASL_PASSWORD_FILE = Setting(
-    "KAFKA_SASL_PASSWORD_FILE", None, parsers.readable_file, "file that holds the password, instead of it"
+    "KAFKA_SASL_PASSWORD_FILE",
+    None,
+    parsers.readable_file,
+    "file that holds the password, instead of it",
+    anchored=True,
 )
 KAFKA_SSL_CAFILE = Setting(
-    "KAFKA_SSL_CAFILE", None, parsers.readable_file, "PEM file of the CA to trust, with SSL or SASL_SSL"
+    "KAFKA_SSL_CAFILE", None, parsers.readable_file, "PEM file of the CA to trust, with SSL or SASL_SSL", anchored=True
 )
 
 ALL: dict[str, Setting] = {

@@ -96,19 +96,19 @@ def spark_master(text: str) -> str:
     return text
 
 
-def path(text: str) -> Path:
-    """Return a path, ``~`` expanded."""
+def path(text: str, base: Path) -> Path:
+    """Return an absolute path, ``~`` expanded; a relative one starts at ``base``."""
     if not text:
         raise ValueError("must be a path, e.g. data/output")
     try:
-        return Path(text).expanduser()
+        return base / Path(text).expanduser()
     except RuntimeError:
         raise ValueError("must begin with the home of a user who exists") from None
 
 
-def readable_file(text: str) -> Path:
+def readable_file(text: str, base: Path) -> Path:
     """Return the path of a file that can be read."""
-    name = path(text)
+    name = path(text, base)
     if not name.is_file() or not os.access(name, os.R_OK):
         raise ValueError("must name a file that can be read")
     return name

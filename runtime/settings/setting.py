@@ -22,16 +22,19 @@ ENV_FILE = ROOT / ".env"
 class Setting:
     """One setting: its ``.env`` key, its flag, or both.
 
-    ``parse`` turns text into the value and raises ValueError with the words "must be …" when it cannot.
+    ``parse`` turns text into the value and raises ValueError with the words "must be …" when it cannot. The value of an
+    ``anchored`` setting is a path: its ``parse`` takes, as a second argument, the folder where a relative one starts,
+    and its default is text.
     """
 
     key: str | None
     default: Any
-    parse: Callable[[str], Any]
+    parse: Callable[..., Any]
     help: str
     flag: str | None = None
     switch: bool = False
     secret: bool = False
+    anchored: bool = False
 
     def describe(self) -> str:
         """Return the help text with the ``.env`` key and the default, as ``--help`` shows it."""
@@ -42,15 +45,16 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What somebody gave for a setting, and where."""
+    """What somebody gave for a setting, and where; a relative path in it starts at ``base``."""
 
     text: str
     source: str
+    base: Path
 
     def parse(self, setting: Setting) -> Any:
         """Return the value; SettingError names the text, its source and what would work."""
         try:
-            return setting.parse(self.text)
+            return setting.parse(self.text, self.base) if setting.anchored else setting.parse(self.text)
         except ValueError as error:
             shown = "(hidden)" if setting.secret else repr(self.text)
             raise SettingError(f"{self.source} {error}, found {shown}") from None
@@ -77,12 +81,16 @@ def resolve(
 ) -> dict[str, Any]:
     """Return field → value for each of ``settings`` (field → Setting). Raises SettingError.
 
-    An empty text counts as not given, so that ``KEY=`` in ``.env`` and ``${KEY:-}`` in Compose mean the default.
+    An empty text counts as not given, so that ``KEY=`` in ``.env`` and ``${KEY:-}`` in Compose mean the default. A
+    relative path that was typed, or stands in the environment, starts at the current folder; one from ``.env`` or the
+    default starts at the root of the repository, so that it is the same from every folder.
     """
     from_file = {key: value or "" for key, value in dotenv_values(env_file).items()}
     values = {}
     for field, setting in settings.items():
         given = _given(setting, flags, environ, from_file, env_file)
+        if given is None and setting.anchored and setting.default is not None:
+            given = Given(setting.default, "the default", ROOT)
         values[field] = setting.default if given is None else given.parse(setting)
     return values
 
@@ -97,12 +105,12 @@ def _given(
     if setting.flag is not None:
         text = getattr(flags, setting.flag.lstrip("-").replace("-", "_"))
         if text is not None:
-            return Given(text, setting.flag)
+            return Given(text, setting.flag, Path.cwd())
     if setting.key is not None:
         if text := environ.get(setting.key):
-            return Given(text, f"{setting.key} (from the environment)")
+            return Given(text, f"{setting.key} (from the environment)", Path.cwd())
         if text := from_file.get(setting.key):
-            return Given(text, f"{setting.key} (from {env_file})")
+            return Given(text, f"{setting.key} (from {env_file})", ROOT)
     return None
 
 

@@ -8,6 +8,11 @@ from typing import Any
 import pytest
 
 from runtime.settings import parsers
+from runtime.settings.location import OutputLocation
+
+
+def a_readable_file(text: str) -> Path:
+    return parsers.readable_file(text, Path("/"))
 
 
 @pytest.mark.parametrize(
@@ -27,7 +32,6 @@ from runtime.settings import parsers
         (parsers.spark_master, "local[*]", "local[*]"),
         (parsers.spark_master, "local[2,3]", "local[2,3]"),
         (parsers.spark_master, "spark://a:7077,b:7077", "spark://a:7077,b:7077"),
-        (parsers.path, "data/output", Path("data/output")),
     ],
 )
 def test_what_is_right_is_taken(parse: Callable[[str], Any], text: str, value: object) -> None:
@@ -45,7 +49,7 @@ def test_what_is_right_is_taken(parse: Callable[[str], Any], text: str, value: o
         (parsers.choice("parquet", "json"), ["", "csv", "JSON"]),
         (parsers.memory, ["", "2x", "2", "511m", "0g", "-1g", "1.5g", "2gb", "512 m"]),
         (parsers.spark_master, ["", "yarn", "local[0]", "local[]", "spark://a", "k8s://a:1", "spark://a:b"]),
-        (parsers.readable_file, ["", "/nowhere/ca.pem", "/"]),
+        (a_readable_file, ["", "/nowhere/ca.pem", "/"]),
     ],
 )
 def test_what_is_wrong_is_refused_with_what_would_work(parse: Callable[[str], Any], texts: list[str]) -> None:
@@ -58,7 +62,8 @@ def test_a_readable_file_is_taken(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.touch()
 
-    assert parsers.readable_file(str(file)) == file
+    assert parsers.readable_file(str(file), Path("/elsewhere")) == file
+    assert parsers.readable_file("ca.pem", tmp_path) == file
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="this machine lacks an unprivileged user: root may read every file")
@@ -67,10 +72,24 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
     file.touch(0o000)
 
     with pytest.raises(ValueError, match="must name a file that can be read"):
-        parsers.readable_file(str(file))
+        parsers.readable_file(str(file), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"), [("data/output", "/base/data/output"), ("/absolute", "/absolute"), (".", "/base")]
+)
+def test_a_relative_path_starts_at_the_base(text: str, path: str) -> None:
+    assert parsers.path(text, Path("/base")) == Path(path)
+    assert OutputLocation.parse(text, Path("/base")) == OutputLocation(Path(path))
+
+
+@pytest.mark.parametrize("text", ["s3://bucket/prefix", "file:///data", "hdfs://n:8020/x"])
+def test_an_output_location_is_a_folder(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be a folder, e\.g\. data/output$"):
+        OutputLocation.parse(text, Path("/base"))
 
 
 def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/alice")
 
-    assert parsers.path("~/out") == Path("/home/alice/out")
+    assert parsers.path("~/out", Path("/base")) == Path("/home/alice/out")

@@ -42,6 +42,22 @@ def test_the_command_line_wins_over_the_environment_over_the_file_over_the_defau
     assert resolve(None, {}) == "default_topic"
 
 
+def test_a_relative_path_starts_at_the_current_folder_or_at_the_root_of_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Setting("OUTPUT_PATH", "of/default", parsers.path, "a folder", "--output-path", anchored=True)
+    file = write(tmp_path, "OUTPUT_PATH=of/file\n")
+
+    def found(flag: str | None, environ: Mapping[str, str], env_file: Path) -> object:
+        return settings.resolve({"place": place}, argparse.Namespace(output_path=flag), environ, env_file)["place"]
+
+    assert found("of/flag", {"OUTPUT_PATH": "/x"}, file) == tmp_path / "of/flag"
+    assert found(None, {"OUTPUT_PATH": "of/environment"}, file) == tmp_path / "of/environment"
+    assert found(None, {}, file) == settings.ROOT / "of/file"
+    assert found(None, {}, tmp_path / "none") == settings.ROOT / "of/default"
+
+
 def test_an_empty_text_counts_as_not_given(tmp_path: Path) -> None:
     assert resolve(None, {"TOPIC_NAME": ""}, write(tmp_path, "TOPIC_NAME=\n")) == "default_topic"
     assert resolve(None, {"TOPIC_NAME": ""}, write(tmp_path, "TOPIC_NAME=from_file\n")) == "from_file"
@@ -131,7 +147,9 @@ def test_help_shows_each_flag_with_its_key_and_default(setting: Setting) -> None
 
 def test_every_setting_has_a_default_that_its_own_parser_takes() -> None:
     for setting in [*catalogue.ALL.values(), *SETTINGS.values()]:
-        if setting.default is not None:
+        if setting.anchored:
+            assert setting.default is None or setting.parse(setting.default, Path("/base")), setting.key
+        elif setting.default is not None:
             assert setting.parse(str(setting.default)) == setting.default, setting.key
 
 
