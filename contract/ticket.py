@@ -14,6 +14,8 @@ Priority = Literal["low", "medium", "high", "critical"]
 
 REQUEST_TYPES: tuple[RequestType, ...] = get_args(RequestType)
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+# What the dataset of high-priority tickets holds.
+URGENT: tuple[Priority, ...] = ("high", "critical")
 
 MAX_CLIENT_ID_CHARACTERS = 64
 MAX_REQUEST_CHARACTERS = 10_000

@@ -1,24 +1,46 @@
 """The set of all clients ever seen, so that ``unique_clients`` is exact and costs only what is new."""
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+from runtime.errors import DataConflict
+from store.datasets import TICKETS
+from store.files import writing
+from store.manifest import WAY_OUT, Manifest
+from store.output import Output
+
+# Tells our file from that of release 0.1, which kept a batch number where this one keeps a commit.
+_APPLICATION_ID = 0x54494B32
+
+Clients = Callable[[], Iterable[list[str]]]
+
+
+class Standing(NamedTuple):
+    """A commit, and how many clients the output had after it; number 0 and no id before the first one."""
+
+    commit: int = 0
+    commit_id: str = ""
+    clients: int = 0
 
 
 class ClientSet:
-    """Clients with the batch that first brought them, in a SQLite file that stands at a known batch.
+    """Clients with the number of the commit that first brought them, in a SQLite file that stands at a known commit.
 
-    The file is committed before the batch is: a batch that then fails is undone at the next start, and a file that was
-    lost or is behind is filled again from the published tickets.
+    The file is committed before the output is. What a commit that then failed has added is undone at the next start; a
+    file that stands anywhere else, or was lost or damaged, is filled again from the published tickets. So it is a
+    cache, and can be deleted.
     """
 
-    def __init__(self, path: Path, batch_id: int, published_clients: Callable[[], Iterable[list[str]]]) -> None:
-        """Open the set as it was after ``batch_id``; ``published_clients`` yields the clients of all published tickets.
+    def __init__(self, path: Path, at: Standing, published_clients: Clients) -> None:
+        """Open the set as of the commit ``at``; ``published_clients`` yields the clients of all published tickets.
 
-        Raises sqlite3.OperationalError when the file cannot be written.
+        Raises sqlite3.OperationalError when the file cannot be written, DataConflict when the published tickets do not
+        have as many clients as the ledger says.
         """
         self._path = path
-        self._batch_id = batch_id
+        self._at = at
         self._published_clients = published_clients
         try:
             self._open()
@@ -28,56 +50,106 @@ class ClientSet:
             self._start_anew()
 
     def _start_anew(self) -> None:
-        """Give up a damaged file: it can be derived again, so it is not worth stopping for."""
+        """Give up a file that is damaged or not ours: it can be derived again, so it is not worth stopping for."""
         self.close()
         self._path.unlink(missing_ok=True)
         self._path.with_name(self._path.name + "-journal").unlink(missing_ok=True)
         self._open()
 
     def _open(self) -> None:
-        batch_id = self._batch_id
         self._database = sqlite3.connect(self._path)
-        self._database.execute(
-            "CREATE TABLE IF NOT EXISTS clients"
-            " (client_id TEXT PRIMARY KEY, first_batch INTEGER NOT NULL) WITHOUT ROWID"
-        )
-        (standing,) = self._database.execute("PRAGMA user_version").fetchone()
-        if standing > batch_id:
-            self._database.execute("DELETE FROM clients WHERE first_batch > ?", (batch_id,))
-            self._commit(batch_id)
-        elif standing < batch_id:
-            self._database.execute("DELETE FROM clients")
-            for client_ids in self._published_clients():
-                self._insert(client_ids, batch_id)
-            self._commit(batch_id)
+        (tables,) = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (application,) = self._database.execute("PRAGMA application_id").fetchone()
+        if tables and application != _APPLICATION_ID:
+            raise sqlite3.DatabaseError("written by another release")
+        if not tables:
+            self._create()
+        found = self._database.execute("SELECT commit_number, commit_id, clients, follows FROM standing").fetchone()
+        if found is None:
+            raise sqlite3.DatabaseError("it does not say where it stands")
+        if found[:3] == self._at:
+            return
+        if found[3] == self._at.commit_id:
+            # The commit after ours was prepared here and never made.
+            self._database.execute("DELETE FROM clients WHERE since_commit > ?", (self._at.commit,))
+        if found[3] != self._at.commit_id or self._count() != self._at.clients:
+            self._fill()
+        self._stand_at(self._at, "")
 
-    def add(self, clients_of_batch: Callable[[], Iterable[list[str]]], batch_id: int) -> int:
-        """Add the clients of a batch and return how many of them are new."""
+    def _create(self) -> None:
+        self._database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        self._database.execute(
+            "CREATE TABLE clients (client_id TEXT PRIMARY KEY, since_commit INTEGER NOT NULL) WITHOUT ROWID"
+        )
+        self._database.execute(
+            "CREATE TABLE standing (commit_number INTEGER, commit_id TEXT, clients INTEGER, follows TEXT)"
+        )
+        self._database.execute("INSERT INTO standing VALUES (0, '', 0, NULL)")
+        self._database.commit()
+
+    def _fill(self) -> None:
+        self._database.execute("DELETE FROM clients")
+        for client_ids in self._published_clients():
+            self._insert(client_ids, self._at.commit)
+        if (found := self._count()) != self._at.clients:
+            self._database.rollback()
+            raise DataConflict(
+                f"the published tickets have {found:,} clients, but the ledger says {self._at.clients:,}; {WAY_OUT}"
+            )
+
+    def _count(self) -> int:
+        (number,) = self._database.execute("SELECT count(*) FROM clients").fetchone()
+        return int(number)
+
+    def add(self, clients: Clients, commit: int, commit_id: str) -> int:
+        """Add the clients of the commit that comes next, and return how many of them are new."""
         try:
-            return self._add(clients_of_batch(), batch_id)
+            return self._add(clients(), commit, commit_id)
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:
             self._start_anew()
-            return self._add(clients_of_batch(), batch_id)
+            return self._add(clients(), commit, commit_id)
 
-    def _add(self, client_ids: Iterable[list[str]], batch_id: int) -> int:
+    def _add(self, clients: Iterable[list[str]], commit: int, commit_id: str) -> int:
         before = self._database.total_changes
-        for some in client_ids:
-            self._insert(some, batch_id)
+        for some in clients:
+            self._insert(some, commit)
         new = self._database.total_changes - before
-        self._commit(batch_id)
-        self._batch_id = batch_id
+        follows, self._at = self._at.commit_id, Standing(commit, commit_id, self._at.clients + new)
+        self._stand_at(self._at, follows)
         return new
 
-    def _insert(self, client_ids: Iterable[str], batch_id: int) -> None:
-        self._database.executemany("INSERT OR IGNORE INTO clients VALUES (?, ?)", ((c, batch_id) for c in client_ids))
+    def _insert(self, client_ids: Iterable[str], commit: int) -> None:
+        self._database.executemany("INSERT OR IGNORE INTO clients VALUES (?, ?)", ((c, commit) for c in client_ids))
 
-    def _commit(self, batch_id: int) -> None:
-        # user_version lives in the file's header and changes in the same transaction as the rows.
-        self._database.execute(f"PRAGMA user_version = {int(batch_id)}")
+    def _stand_at(self, at: Standing, follows: str) -> None:
+        """Note the commit in the same transaction as the rows."""
+        self._database.execute(
+            "UPDATE standing SET commit_number = ?, commit_id = ?, clients = ?, follows = ?", (*at, follows)
+        )
         self._database.commit()
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+
+def open_clients(output: Output, manifest: Manifest | None) -> ClientSet:
+    """Return the client set of an output as of ``manifest``.
+
+    Raises OutputUnavailable when it cannot be written, DataConflict when the published tickets are not what they were.
+    """
+
+    def published() -> Iterator[list[str]]:
+        if manifest is None:
+            return
+        reader = output.reader(manifest)
+        for name in reader.files(TICKETS):
+            reader.require_intact(TICKETS, name)
+            for table in reader.tables_of(TICKETS, name, ["client_id"]):
+                yield table["client_id"].unique().to_pylist()
+
+    at = Standing(manifest.commit, manifest.commit_id, manifest.totals.unique_clients) if manifest else Standing()
+    with writing(output.state):
+        return ClientSet(output.state / "clients.sqlite", at, published)

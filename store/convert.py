@@ -1,44 +1,48 @@
 """The same datasets in another format: everything published is written again, then exchanged in one commit."""
 
 import logging
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
+from pathlib import PurePath
 
-import msgspec
-
-from store.datasets import DATASETS, Dataset
-from store.formats import WRITERS, FileWriter, read_tables
-from store.manifest import CommitRecord, Manifest, Rename
-from store.output import Output, writing
+from store.clients import open_clients
+from store.datasets import DATASETS
+from store.files import writing
+from store.manifest import Manifest
+from store.output import Output
 
 _log = logging.getLogger(__name__)
 
 
-def convert(output: Output, manifest: Manifest, file_format: str) -> Manifest:
-    """Publish all datasets of ``manifest`` in ``file_format`` and return the new manifest; the rows stay the same."""
-    files = sum(map(len, manifest.files.values()))
+def convert(
+    output: Output, manifest: Manifest, file_format: str, now: datetime, between: Callable[[], None] = lambda: None
+) -> Manifest:
+    """Publish all datasets of ``manifest`` in ``file_format`` and return the new manifest; the rows stay the same.
+
+    ``between`` is called now and then: it may say that there is progress, or give up by raising. Raises DataConflict
+    when a published file is not what it was, OutputUnavailable when one cannot be read or written.
+    """
+    files = sum(map(len, manifest.contents.values()))
     _log.info("converting %d files from %s to %s", files, manifest.format, file_format)
-    staging = output.new_staging(manifest.batch_id)
-    renames, removals = [], []
-    published: dict[str, list[str]] = {}
+    reader = output.reader(manifest)
+    change = output.begin(manifest, "conversion", file_format)
     for dataset in DATASETS:
-        published[dataset.name] = []
-        for old_name in manifest.files[dataset.name]:
-            new_name = str(Path(old_name).with_suffix(f".{file_format}"))
-            old = output.root / dataset.name / old_name
-            staged = staging / f"{dataset.name}-{new_name}"
-            with writing(staging):
-                _rewrite(old, manifest.format, staged, file_format, dataset)
-            published[dataset.name].append(new_name)
-            renames.append(Rename(str(staged.relative_to(output.root)), f"{dataset.name}/{new_name}"))
-            removals.append(f"{dataset.name}/{old_name}")
-    converted = msgspec.structs.replace(manifest, format=file_format, files=published, updated_at=datetime.now(UTC))
-    output.commit(CommitRecord(converted, renames, removals))
-    return converted
-
-
-def _rewrite(old: Path, old_format: str, new: Path, new_format: str, dataset: Dataset) -> None:
-    writer: FileWriter = WRITERS[new_format](new, dataset)
-    for table in read_tables(old_format, old, dataset):
-        writer.write(table)
-    writer.close()
+        for name, file in reader.files(dataset).items():
+            reader.require_intact(dataset, name)
+            stem = PurePath(name).stem
+            staging = change.staging
+            with writing(staging.folder), staging.writer(dataset, f"{dataset.name}-{stem}") as writer:
+                for table in reader.tables_of(dataset, name):
+                    writer.write(table)
+                    between()
+                staged = writer.finish()
+            change.remove(dataset, name)
+            change.publish(staged, stem, (file.first_batch, file.last_batch))
+            between()
+    record = change.record(now)
+    with closing(open_clients(output, manifest)) as clients, writing(output.state):
+        # The same clients; but the set must stand at the commit that comes, or it would be filled again.
+        clients.add(list, change.commit, change.commit_id)
+    output.commit(record)
+    return record.manifest

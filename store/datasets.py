@@ -54,7 +54,8 @@ REJECTED = Dataset(
         ("reason", pa.string()),
         ("key", pa.binary()),
         ("payload", pa.binary()),
-        nullable=frozenset({"key", "payload"}),
+        # A record may carry a timestamp that is no time.
+        nullable=frozenset({"received_at", "key", "payload"}),
     ),
     appended=True,
     dictionary=("reason",),
@@ -97,3 +98,4 @@ DATASETS: tuple[Dataset, ...] = (
     BY_HOUR,
     REJECTED,
 )
+BY_NAME: dict[str, Dataset] = {dataset.name: dataset for dataset in DATASETS}

@@ -1,23 +1,22 @@
 """Arrow tables to files that any reader opens: Parquet, or JSON with one object a line."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from store.datasets import UTC_MICROSECONDS, Dataset
+from store.files import ChecksummedFile
 
 _JSON_PIECE_BYTES = 64 << 20
 _JSON_TYPES: dict[pa.DataType, Any] = {
     pa.string(): str,
     pa.int32(): int,
     pa.int64(): int,
-    pa.binary(): bytes | None,
+    pa.binary(): bytes,
     UTC_MICROSECONDS: datetime,
 }
 
@@ -25,40 +24,42 @@ _JSON_TYPES: dict[pa.DataType, Any] = {
 ROW_GROUP_ROWS = 250_000
 
 
-class FileWriter(Protocol):
-    """Writes one file of one dataset; the file is complete and on the disk once ``close`` returns."""
+class Damaged(Exception):
+    """The content of a file is not what its format and its dataset ask for; the text says what was found."""
+
+
+class TableWriter(Protocol):
+    """Writes the rows of one dataset to an open file."""
 
     def write(self, table: pa.Table) -> None:
         """Append the rows of ``table``, which has the schema of the dataset. Raises OSError."""
 
-    def close(self) -> None:
-        """Finish the file and force it to the disk. Raises OSError."""
+    def finish(self) -> None:
+        """Write what the format has at its end. Raises OSError."""
 
 
-class ParquetFileWriter:
+class ParquetTableWriter:
     """Parquet: zstd, dictionary encoding where the dataset says that it pays."""
 
-    def __init__(self, path: Path, dataset: Dataset) -> None:
-        self._path = path
+    def __init__(self, file: ChecksummedFile, dataset: Dataset) -> None:
         self._writer = pq.ParquetWriter(
-            path, dataset.schema, compression="zstd", use_dictionary=list(dataset.dictionary), write_statistics=True
+            file, dataset.schema, compression="zstd", use_dictionary=list(dataset.dictionary), write_statistics=True
         )
 
     def write(self, table: pa.Table) -> None:
         """Append the rows of ``table`` as one or more row groups."""
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
-    def close(self) -> None:
-        """Write the footer and force the file to the disk."""
+    def finish(self) -> None:
+        """Write the footer."""
         self._writer.close()
-        sync(self._path)
 
 
-class JsonFileWriter:
+class JsonTableWriter:
     """JSON lines: times as RFC 3339 with Z, binary columns as base64."""
 
-    def __init__(self, path: Path, dataset: Dataset) -> None:
-        self._file = path.open("wb")
+    def __init__(self, file: ChecksummedFile, dataset: Dataset) -> None:
+        self._file = file
         self._encoder = msgspec.json.Encoder()
 
     def write(self, table: pa.Table) -> None:
@@ -66,50 +67,64 @@ class JsonFileWriter:
         for batch in table.to_batches(max_chunksize=10_000):
             self._file.write(self._encoder.encode_lines(batch.to_pylist()))
 
-    def close(self) -> None:
-        """Force the file to the disk."""
-        with self._file:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+    def finish(self) -> None:
+        """Write nothing: a line is complete by itself."""
 
 
-WRITERS: dict[str, type[ParquetFileWriter] | type[JsonFileWriter]] = {
-    "parquet": ParquetFileWriter,
-    "json": JsonFileWriter,
+WRITERS: dict[str, type[ParquetTableWriter] | type[JsonTableWriter]] = {
+    "parquet": ParquetTableWriter,
+    "json": JsonTableWriter,
 }
 
 
-def write_file(file_format: str, path: Path, dataset: Dataset, table: pa.Table) -> None:
-    """Write ``table`` as one finished file."""
-    writer: FileWriter = WRITERS[file_format](path, dataset)
-    writer.write(table)
-    writer.close()
+def count_rows(file_format: str, file: BinaryIO) -> int:
+    """Return how many rows a file holds. Raises Damaged, OSError."""
+    if file_format == "json":
+        return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
+    try:
+        return int(pq.ParquetFile(file).metadata.num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise _as_damage(error) from None
 
 
-def read_tables(file_format: str, path: Path, dataset: Dataset) -> Iterator[pa.Table]:
-    """Yield the rows of a file that one of the writers wrote, in pieces of bounded size."""
-    if file_format == "parquet":
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=65_536):
-                yield pa.Table.from_batches([batch], schema=dataset.schema)
-        return
-    decoder = msgspec.json.Decoder(_row_type(dataset.schema))
-    with path.open("rb") as file:
-        while lines := file.readlines(_JSON_PIECE_BYTES):
-            rows = [decoder.decode(line) for line in lines]
-            columns = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in dataset.schema]
-            yield pa.Table.from_arrays(columns, schema=dataset.schema)
+def read_tables(
+    file_format: str, file: BinaryIO, dataset: Dataset, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """Yield the rows of a file that one of the writers wrote, in pieces of bounded size.
+
+    ``columns`` names those wanted, in the order of the schema; without it all. Raises Damaged, OSError.
+    """
+    schema = pa.schema([field for field in dataset.schema if columns is None or field.name in columns])
+    pieces = _parquet_tables(file, schema) if file_format == "parquet" else _json_tables(file, schema)
+    try:
+        yield from pieces
+    except (pa.ArrowException, msgspec.MsgspecError, UnicodeDecodeError, KeyError, OSError) as error:
+        raise _as_damage(error) from None
+
+
+def _parquet_tables(file: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
+    with pq.ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches(batch_size=65_536, columns=schema.names):
+            # An older release wrote received_at as never null.
+            yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+
+
+def _json_tables(file: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
+    decoder = msgspec.json.Decoder(_row_type(schema))
+    while lines := file.readlines(_JSON_PIECE_BYTES):
+        rows = [decoder.decode(line) for line in lines]
+        columns = [pa.array([getattr(row, field.name) for row in rows], field.type) for field in schema]
+        yield pa.Table.from_arrays(columns, schema=schema)
 
 
 def _row_type(schema: pa.Schema) -> type[msgspec.Struct]:
     """Return the type of one JSON line, from which msgspec reads times and base64 back."""
-    return msgspec.defstruct("Row", [(field.name, _JSON_TYPES[field.type]) for field in schema])
+    types = [_JSON_TYPES[field.type] | None if field.nullable else _JSON_TYPES[field.type] for field in schema]
+    return msgspec.defstruct("Row", list(zip(schema.names, types, strict=True)))
 
 
-def sync(path: Path) -> None:
-    """Force a file, or the names in a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _as_damage(error: Exception) -> Exception:
+    # Arrow reports damaged pages as an OSError too; only one of the system has a number.
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    return Damaged((str(error).splitlines() or [type(error).__name__])[0])

@@ -1,14 +1,31 @@
-"""The ledger: what has been published, and which offsets it covers, in one file beside the datasets."""
+"""The ledger: what is published, what became of every offset that was read, and which commit follows which.
 
+``_manifest.json`` holds it, in version 2. A field that a program must obey to stay right raises the version; one that
+only informs does not, so a program carries over, unchanged, the fields that it does not know.
+"""
+
+import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 
 from runtime.errors import DataConflict
+from store.counts import Totals
+from store.files import Disk, read_if_there, reading
 
 MANIFEST_NAME = "_manifest.json"
-VERSION = 1
+VERSION = 2
+
+# What works whenever ledger and files do not belong together, whoever is to blame.
+WAY_OUT = (
+    "nothing was changed; put a backup of the whole output folder into an empty folder, or choose another "
+    "--output-path to read the topic again from its start"
+)
+
+Unknown = dict[str, Any]
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -17,6 +34,7 @@ class Source(msgspec.Struct, frozen=True):
     topic: str
     cluster_id: str | None
     topic_id: str | None
+    unknown: Unknown = {}
 
     def require_same(self, ledger: "Source") -> None:
         """Raise DataConflict when the ledger was written from another topic or cluster."""
@@ -39,35 +57,88 @@ class Gap(msgspec.Struct, frozen=True):
     start: int
     end: int
     batch_id: int
+    unknown: Unknown = {}
 
 
-class Totals(msgspec.Struct, frozen=True):
-    """Counts since the output began."""
+class Partition(msgspec.Struct, frozen=True):
+    """What became of each offset of a partition, from ``first_offset`` up to but without ``next_offset``.
 
+    ``empty`` counts offsets that hold no message: compacted away, of an aborted transaction, or a marker of one.
+    """
+
+    first_offset: int
+    next_offset: int
     tickets: int = 0
     rejected: int = 0
-    unique_clients: int = 0
-    by_type: dict[str, int] = {}
-    by_priority: dict[str, int] = {}
-    by_team: dict[str, int] = {}
+    duplicates: int = 0
+    forgotten: int = 0
+    empty: int = 0
+    gaps: int = 0
+    unknown: Unknown = {}
+
+    @property
+    def accounted(self) -> int:
+        """How many offsets the counts explain; all of them, in a ledger that is right."""
+        return self.tickets + self.rejected + self.duplicates + self.forgotten + self.empty + self.gaps
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The state of an output after ``batch_id``: how far the source is read, totals, the files of each dataset."""
+class PublishedFile(msgspec.Struct, frozen=True):
+    """A file of a dataset: its size, and the batches and the commit that its rows come from."""
 
+    rows: int
+    bytes: int
+    checksum: str
+    first_batch: int
+    last_batch: int
+    commit: int
+    unknown: Unknown = {}
+
+
+class Upgrade(msgspec.Struct, frozen=True):
+    """Where an older version ended: its messages are in the totals, but in the counts of no partition."""
+
+    version: int
+    tickets: int
+    rejected: int
+    unknown: Unknown = {}
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The state of an output after one commit.
+
+    ``commit`` counts commits of every kind, ``batch_id`` those that read messages. ``contents`` holds the files of
+    each dataset; on the disk their names stand in ``files`` as well, where readers find them.
+    """
+
+    output_id: str
+    commit: int
+    commit_id: str
+    follows: str | None
+    kind: str
     format: str
     batch_id: int
     updated_at: datetime
     source: Source
-    next_offsets: dict[int, int]
+    partitions: dict[int, Partition]
     totals: Totals
-    files: dict[str, list[str]]
+    contents: dict[str, dict[str, PublishedFile]]
     gaps: list[Gap] = []
-    version: int = VERSION
+    upgrade: Upgrade | None = None
+    unknown: Unknown = {}
+
+    @property
+    def files(self) -> dict[str, list[str]]:
+        """The names of the files of each dataset."""
+        return {dataset: list(files) for dataset, files in self.contents.items()}
+
+    @property
+    def next_offsets(self) -> dict[int, int]:
+        """The offset at which each partition is read on."""
+        return {number: partition.next_offset for number, partition in self.partitions.items()}
 
 
-class _Versioned(msgspec.Struct):
-    version: int
+# The keys that a reader finds in the file.
+KEYS = ("version", "files", *(name for name in Manifest.__struct_fields__ if name != "unknown"))
 
 
 class Rename(msgspec.Struct, frozen=True):
@@ -78,45 +149,133 @@ class Rename(msgspec.Struct, frozen=True):
 
 
 class CommitRecord(msgspec.Struct, frozen=True):
-    """A decided batch: once this is on the disk, the batch counts, and whoever comes next must finish it."""
+    """A decided commit: once this is on the disk, it counts, and whoever comes next must finish it."""
 
     manifest: Manifest
     renames: list[Rename]
     removals: list[str]
 
 
+def new_id() -> str:
+    """Return an id that no other output and no other commit has."""
+    return uuid.uuid4().hex
+
+
 def encode(value: Manifest | CommitRecord) -> bytes:
     """Return JSON that a person can read."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(_to_json(value)), indent=2) + b"\n"
 
 
-def read_manifest(output: Path) -> Manifest | None:
-    """Return the manifest of ``output``, None when there is none. Raises DataConflict when it cannot be understood."""
-    path = output / MANIFEST_NAME
+def _to_json(value: Any) -> Any:
+    """Return ``value`` with the unknown fields of each struct among those that are known."""
+    if isinstance(value, msgspec.Struct):
+        fields = {name: _to_json(getattr(value, name)) for name in value.__struct_fields__ if name != "unknown"}
+        if isinstance(value, Manifest):
+            fields = {"version": VERSION, **fields, "files": value.files}
+        return fields | getattr(value, "unknown", {})
+    if isinstance(value, dict):
+        return {key: _to_json(content) for key, content in value.items()}
+    return [_to_json(one) for one in value] if isinstance(value, list) else value
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def _with_unknown(kind: type[S], raw: Any) -> Any:
+    """Move the fields that ``kind`` does not know into its field ``unknown``."""
+    if not isinstance(raw, dict):
+        return raw
+    known = set(kind.__struct_fields__) - {"unknown"}
+    unknown = {key: value for key, value in raw.items() if key not in known}
+    return {**{key: value for key, value in raw.items() if key in known}, "unknown": unknown}
+
+
+def _each(kind: type[S], raw: Any) -> Any:
+    return {key: _with_unknown(kind, value) for key, value in raw.items()} if isinstance(raw, dict) else raw
+
+
+def manifest_from_json(raw: Mapping[str, Any]) -> Manifest:
+    """Return the manifest in a JSON object of version 2. Raises msgspec.ValidationError."""
+    fields = {key: value for key, value in raw.items() if key not in ("version", "files")}
+    fields["source"] = _with_unknown(Source, fields.get("source"))
+    fields["totals"] = _with_unknown(Totals, fields.get("totals"))
+    fields["partitions"] = _each(Partition, fields.get("partitions"))
+    fields["gaps"] = [_with_unknown(Gap, gap) for gap in fields.get("gaps") or []]
+    if fields.get("upgrade") is not None:
+        fields["upgrade"] = _with_unknown(Upgrade, fields["upgrade"])
+    contents = fields.get("contents")
+    if isinstance(contents, dict):
+        fields["contents"] = {name: _each(PublishedFile, files) for name, files in contents.items()}
+    manifest = msgspec.convert(_with_unknown(Manifest, fields), Manifest, str_keys=True)
+    if raw.get("files") != manifest.files:
+        raise msgspec.ValidationError("`files` and `contents` name different files")
+    return manifest
+
+
+class _Versioned(msgspec.Struct):
+    version: int
+
+
+def version_of(path: Path, content: bytes, damage: str) -> int:
+    """Return the version of a ledger or a commit record that this program can read.
+
+    Raises DataConflict, with ``damage`` saying what it means, when it cannot be understood or is newer.
+    """
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    try:
-        # First of all: what else is in the file of another version, nobody knows.
         version = msgspec.json.decode(content, type=_Versioned).version
-        if version != VERSION:
-            raise DataConflict(f"{path} has version {version}, this program writes {VERSION}; run the matching release")
-        return msgspec.json.decode(content, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise damaged(path, content, error, damage) from None
+    if not 1 <= version <= VERSION:
         raise DataConflict(
-            f"{path} is damaged ({len(content):,} bytes: {error}): without it nobody knows which messages are in the "
-            "datasets; restore it from a backup, or choose another --output-path to read the topic again from its start"
-        ) from None
+            f"{path} has version {version}, this program reads up to {VERSION}: a newer release wrote it; run that "
+            "release, or choose another --output-path"
+        )
+    return version
 
 
-def read_record(path: Path) -> CommitRecord:
-    """Return the commit record in the file ``path``. Raises DataConflict when it cannot be understood."""
-    content = path.read_bytes()
+def damaged(path: Path, content: bytes, error: Exception, damage: str) -> DataConflict:
+    """Return the error for a file of the ledger that cannot be understood."""
+    return DataConflict(f"{path} is damaged ({len(content):,} bytes: {error}): {damage}; {WAY_OUT}")
+
+
+UNREADABLE_MANIFEST = "without it nobody knows which messages are in the datasets"
+
+
+def decode_manifest(path: Path, content: bytes) -> Manifest:
+    """Return the manifest of version 2 in ``content``, which was read from ``path``. Raises DataConflict."""
     try:
-        return msgspec.json.decode(content, type=CommitRecord)
+        return manifest_from_json(msgspec.json.decode(content, type=dict))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise damaged(path, content, error, UNREADABLE_MANIFEST) from None
+
+
+class _Identified(msgspec.Struct):
+    commit_id: str
+
+
+def commit_id_of(path: Path, content: bytes) -> str:
+    """Return the commit id of the manifest in ``content``, and look at nothing else. Raises DataConflict."""
+    try:
+        return msgspec.json.decode(content, type=_Identified).commit_id
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise damaged(path, content, error, UNREADABLE_MANIFEST) from None
+
+
+def read_manifest(disk: Disk, output: Path) -> Manifest | None:
+    """Return the manifest of ``output`` for somebody who only reads; None when there is none.
+
+    Raises DataConflict when it cannot be understood, or is of an older version, which a processor upgrades at its next
+    start; OutputUnavailable when it cannot be read.
+    """
+    path = output / MANIFEST_NAME
+    with reading(path):
+        content = read_if_there(disk, path)
+    if content is None:
+        return None
+    version = version_of(path, content, UNREADABLE_MANIFEST)
+    if version < VERSION:
         raise DataConflict(
-            f"{path} is damaged ({len(content):,} bytes: {error}): it decides a batch that is published in part; "
-            "restore it from a backup, or choose another --output-path to read the topic again from its start"
-        ) from None
+            f"{path} has version {version}, which the release before this one wrote; start the processor once: it "
+            f"upgrades the ledger to version {VERSION}"
+        )
+    return decode_manifest(path, content)

@@ -1,166 +1,232 @@
-"""The output folder and its commit protocol: a batch becomes visible as a whole or not at all.
+"""The output folder and its commit protocol: a commit becomes visible as a whole or not at all.
 
     <output>/_manifest.json         the ledger
     <output>/<dataset>/…            finished files only
     <output>/.pipeline/lock         held while a processor works here
-    <output>/.pipeline/staging/…    files of a batch that is not decided yet
-    <output>/.pipeline/commit.json  a decided batch whose files are being renamed
+    <output>/.pipeline/staging/…    files of a commit that is not decided yet
+    <output>/.pipeline/commit.json  a decided commit whose files are being renamed
 
 Writing the commit record is the commit point. Before it a crash leaves nothing but staging, which the next start
-removes; after it the next start finishes the renames. Every step can be repeated.
+removes; after it the next start finishes the renames. Every step can be repeated. A record names the commit that it
+follows, and is valid on that one only.
 """
 
-import fcntl
 import logging
-import os
-import shutil
-import sqlite3
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
 
 from runtime.errors import DataConflict, OutputUnavailable
 from runtime.process.failpoint import failpoint
+from runtime.settings.location import OutputLocation
+from store.check import require_folder, require_no_datasets, require_sound
 from store.datasets import DATASETS
-from store.formats import sync
-from store.manifest import MANIFEST_NAME, CommitRecord, Manifest, encode, read_manifest, read_record
+from store.files import Disk, make_folders, read_if_there, reading, remove_if_there, replace_content, writing
+from store.manifest import (
+    MANIFEST_NAME,
+    UNREADABLE_MANIFEST,
+    VERSION,
+    WAY_OUT,
+    CommitRecord,
+    Manifest,
+    Rename,
+    commit_id_of,
+    decode_manifest,
+    encode,
+    new_id,
+    version_of,
+)
+from store.reader import Reader
+from store.recovery import examine
+from store.staging import Change, Staging
+from store.upgrade import decode_version_1, upgrade_version_1
 
 _log = logging.getLogger(__name__)
-
-
-@contextmanager
-def writing(place: Path) -> Iterator[None]:
-    """Turn the error of a disk that is full or not ours to write into OutputUnavailable."""
-    try:
-        yield
-    except (OSError, sqlite3.OperationalError) as error:
-        file = getattr(error, "filename", None) or place
-        raise OutputUnavailable(
-            f"cannot write {file}: {getattr(error, 'strerror', None) or error}; free space or give this user the "
-            "right to write there, then start again: what is published stays as it is"
-        ) from error
 
 
 class Output:
     """One output folder, locked for one processor at a time."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.state = root / ".pipeline"
+    def __init__(self, location: OutputLocation, disk: Disk | None = None) -> None:
+        self.disk = disk or Disk()
+        self.root = location.folder
+        self.state = self.root / ".pipeline"
+        self._manifest_file = self.root / MANIFEST_NAME
+        self._record_file = self.state / "commit.json"
         self._staging = self.state / "staging"
-        self._record = self.state / "commit.json"
+        self._lock_file = self.state / "lock"
+        self._held: tuple[object, object] | None = None
 
     @contextmanager
     def locked(self) -> Iterator["Output"]:
         """Create the folder and hold its lock. Raises OutputUnavailable when another processor holds it."""
         with writing(self.root):
-            self.state.mkdir(parents=True, exist_ok=True)
-            lock = (self.state / "lock").open("a")
+            make_folders(self.disk, self.state)
+            lock = self._lock()
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OutputUnavailable(
-                    f"another processor is writing {self.root}; wait until it is done, stop it, or choose another "
-                    "--output-path"
-                ) from None
+            self._held = self._identity()
             yield self
 
-    def recover(self) -> Manifest | None:
-        """Finish a decided batch, remove an undecided one, and return the manifest (None for a new output).
+    def _lock(self) -> BinaryIO:
+        try:
+            return self.disk.lock(self._lock_file)
+        except BlockingIOError:
+            raise OutputUnavailable(
+                f"another processor is writing {self.root}; wait until it is done, stop it, or choose another "
+                "--output-path"
+            ) from None
 
-        Raises DataConflict when manifest and datasets do not belong together, OutputUnavailable when they cannot be
-        read.
+    def _identity(self) -> tuple[object, object]:
+        """Return what tells the folder and its lock from others that have taken their places."""
+        with reading(self.root):
+            folder, lock = self.disk.look(self.root, follow=True), self.disk.look(self._lock_file)
+        return folder and folder.identity, lock and lock.identity
+
+    def recover(self) -> Manifest | None:
+        """Finish a decided commit, remove an undecided one, and return the manifest (None for a new output).
+
+        An output of an earlier version is upgraded. Raises DataConflict, and changes nothing, when ledger, record and
+        files do not belong together; OutputUnavailable when they cannot be read or written.
         """
-        with writing(self.root):
-            if self._record.exists():
-                record = read_record(self._record)
-                _log.warning("finishing batch %d, which an earlier run had decided", record.manifest.batch_id)
-                self._publish(record)
-            if self._staging.exists():
-                shutil.rmtree(self._staging)
-            manifest = read_manifest(self.root)
-            if manifest is None:
-                self._require_no_files()
-            else:
-                self._require_files(manifest)
+        self._require_one_file_system()
+        content = self._read(self._manifest_file)
+        record = self._read(self._record_file)
+        if record is not None:
+            decided = examine(self.disk, self.root, self._record_file, record, content)
+            with writing(self.root):
+                if not decided.in_force:
+                    self._publish(decided.renames, decided.manifest)
+                self._clean_up(decided.removals)
+            content = decided.manifest
+        manifest = self._checked(content)
+        self.discard_staging()
+        if manifest is not None and manifest.commit == 0:
+            manifest = self._commit_upgrade(manifest)
         return manifest
 
-    def new_staging(self, batch_id: int) -> Path:
-        """Return a new folder for the files of a batch. Its name never repeats: no straggler can write into it."""
-        staging = self._staging / f"batch-{batch_id:06d}-{uuid.uuid4().hex[:8]}"
-        with writing(staging):
-            staging.mkdir(parents=True)
-        return staging
+    def _read(self, path: Path) -> bytes | None:
+        with reading(path):
+            return read_if_there(self.disk, path)
+
+    def _checked(self, content: bytes | None) -> Manifest | None:
+        """Return the manifest in ``content`` once the folder was found to be what it says."""
+        if content is None:
+            require_no_datasets(self.disk, self.root)
+            return None
+        if version_of(self._manifest_file, content, UNREADABLE_MANIFEST) == 1:
+            old = decode_version_1(self._manifest_file, content)
+            return upgrade_version_1(self.disk, self.root, old, content)
+        manifest = decode_manifest(self._manifest_file, content)
+        require_sound(manifest, self._manifest_file)
+        require_folder(self.disk, self.root, manifest)
+        return manifest
+
+    def _commit_upgrade(self, manifest: Manifest) -> Manifest:
+        _log.warning("upgrading the ledger from version 1 to version %d; older releases cannot go on here", VERSION)
+        upgraded = msgspec.structs.replace(manifest, commit=1, commit_id=new_id(), follows=manifest.commit_id)
+        with writing(self.root):
+            # Nothing but the manifest changes, so no record is needed.
+            replace_content(self.disk, self._manifest_file, encode(upgraded))
+        return upgraded
+
+    def reader(self, manifest: Manifest) -> Reader:
+        """Return a reader of what ``manifest`` names."""
+        return Reader(self.root, manifest, self.disk)
+
+    def begin(self, before: Manifest | None, kind: str, file_format: str) -> Change:
+        """Return the next commit, with a staging folder whose name never repeats: no straggler can write into it."""
+        commit = before.commit + 1 if before else 1
+        folder = self._staging / f"{kind}-{commit:06d}-{new_id()[:8]}"
+        with writing(folder):
+            self._require_own()
+            make_folders(self.disk, folder)
+        return Change(self.root, Staging(folder, file_format, self.disk), before, kind)
 
     def discard_staging(self) -> None:
-        """Remove everything that was staged and not committed."""
-        shutil.rmtree(self._staging, ignore_errors=True)
+        """Remove everything that was staged and not committed; what cannot be removed now is at the next start."""
+        try:
+            if self.disk.look(self._staging) is not None:
+                self.disk.remove_folder(self._staging)
+        except OSError as error:
+            # A task of a killed run may still write into its folder, whose name nobody uses again.
+            _log.debug("staging is not empty yet: %s", error)
 
     def commit(self, record: CommitRecord) -> None:
-        """Decide the batch and publish it. The staged files must be on the disk already."""
+        """Decide a commit and publish it. The staged files must be on the disk already.
+
+        Raises OutputUnavailable or DataConflict; before the commit record is written nothing was changed.
+        """
         failpoint("staged")
+        self.require_unchanged(record.manifest.follows)
+        self._require_one_file_system()
         with writing(self.root):
             for folder in sorted({(self.root / rename.staged).parent for rename in record.renames}):
-                sync(folder)
-            _replace(self._record, encode(record))
+                self.disk.sync_folder(folder)
+            replace_content(self.disk, self._record_file, encode(record))
             failpoint("committed")
-            self._publish(record)
+            self._publish(record.renames, encode(record.manifest))
+            self._clean_up(record.removals)
         self.discard_staging()
 
-    def _publish(self, record: CommitRecord) -> None:
+    def _publish(self, renames: list[Rename], manifest: bytes) -> None:
         touched = {self.root}
         for dataset in DATASETS:
-            (self.root / dataset.name).mkdir(exist_ok=True)
-        for number, rename in enumerate(record.renames):
+            make_folders(self.disk, self.root / dataset.name)
+        for number, rename in enumerate(renames):
             if number == 1:
                 failpoint("between-renames")
             staged, published = self.root / rename.staged, self.root / rename.published
-            if staged.exists():
-                staged.replace(published)
-            elif not published.exists():
-                raise DataConflict(
-                    f"batch {record.manifest.batch_id} was decided, but its file {staged} is gone: restore it, or "
-                    "choose another --output-path to read the topic again from its start"
-                )
+            # A repeated commit finds some files where they belong already.
+            if self.disk.look(staged) is not None:
+                self.disk.replace(staged, published)
             touched.add(published.parent)
         for folder in sorted(touched):
-            sync(folder)
+            self.disk.sync_folder(folder)
         failpoint("before-manifest")
-        _replace(self.root / MANIFEST_NAME, encode(record.manifest))
-        for name in record.removals:
-            (self.root / name).unlink(missing_ok=True)
-        self._record.unlink()
-        sync(self.state)
+        replace_content(self.disk, self._manifest_file, manifest)
 
-    def _require_no_files(self) -> None:
-        for dataset in DATASETS:
-            folder = self.root / dataset.name
-            if folder.is_dir() and any(folder.iterdir()):
-                raise DataConflict(
-                    f"{folder} holds files, but {self.root / MANIFEST_NAME} is missing: nobody knows which messages "
-                    "they cover; restore the manifest, or move the folder away, or choose another --output-path"
-                )
+    def _clean_up(self, removals: list[str]) -> None:
+        """Remove what the manifest no longer names, and then the record, which says what to remove."""
+        for name in removals:
+            remove_if_there(self.disk, self.root / name)
+        for folder in sorted({(self.root / name).parent for name in removals}):
+            self.disk.sync_folder(folder)
+        remove_if_there(self.disk, self._record_file)
+        self.disk.sync_folder(self.state)
 
-    def _require_files(self, manifest: Manifest) -> None:
-        for dataset, names in manifest.files.items():
-            present = (
-                {entry.name for entry in os.scandir(self.root / dataset)} if (self.root / dataset).is_dir() else set()
+    def require_unchanged(self, commit_id: str | None) -> None:
+        """Raise unless folder and lock are those of ``locked``, and the ledger still ends with ``commit_id``."""
+        self._require_own()
+        content = self._read(self._manifest_file)
+        found = None if content is None else commit_id_of(self._manifest_file, content)
+        if found != commit_id:
+            raise DataConflict(
+                f"{self._manifest_file} was replaced while this processor worked on {self.root}: it ends with another "
+                f"commit than the last one made here; {WAY_OUT}"
             )
-            if lost := sorted(set(names) - present):
-                raise DataConflict(
-                    f"{self.root / dataset} lacks {len(lost)} published files, the first is {lost[0]}: restore them, "
-                    "or choose another --output-path to read the topic again from its start"
+
+    def is_own(self) -> bool:
+        """Whether folder and lock are still those of ``locked``."""
+        return self._held is None or self._identity() == self._held
+
+    def _require_own(self) -> None:
+        if not self.is_own():
+            raise OutputUnavailable(
+                f"{self.root}, or .pipeline in it, was removed or exchanged while this processor worked on it; nothing "
+                "more is written there; start again: a new output is filled from what the topic still holds"
+            )
+
+    def _require_one_file_system(self) -> None:
+        """Raise OutputUnavailable when a rename could not reach its place, because it lies on another file system."""
+        with reading(self.root):
+            folders = [self.root, self.state, self._staging, *(self.root / dataset.name for dataset in DATASETS)]
+            mounts = {f: self.disk.mount(f) for f in folders if self.disk.look(f, follow=True) is not None}
+        for folder, mount in mounts.items():
+            if mount != mounts[self.root]:
+                raise OutputUnavailable(
+                    f"{folder} lies on another file system than {self.root}, so that files cannot be renamed into it; "
+                    "mount or link the output folder as a whole; nothing was changed"
                 )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` so that a crash leaves the old or the new file, never a part of one."""
-    new = path.parent / f".{path.name}.new"
-    with new.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    sync(path.parent)

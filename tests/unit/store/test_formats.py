@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from store.datasets import DATASETS, HIGH_PRIORITY, METRICS, REJECTED, TICKETS, Dataset
-from store.formats import WRITERS, FileWriter, read_tables, write_file
+from store.files import Disk
+from store.formats import Damaged, count_rows, read_tables
+from store.staging import Staging
 
 FORMATS = ("parquet", "json")
 HOSTILE = [
@@ -47,12 +49,25 @@ def hostile_rows(dataset: Dataset) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=dataset.schema)
 
 
+def write(file_format: str, folder: Path, dataset: Dataset, *tables: pa.Table) -> Path:
+    """Write a file as the pipeline does, and return where it is."""
+    writer = Staging(folder, file_format, Disk()).writer(dataset, "file")
+    for table in tables:
+        writer.write(table)
+    return folder / writer.finish().name
+
+
+def read(file_format: str, path: Path, dataset: Dataset) -> list[pa.Table]:
+    with path.open("rb") as file:
+        return list(read_tables(file_format, file, dataset))
+
+
 @pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.name)
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_every_dataset_comes_back_to_the_letter(tmp_path: Path, file_format: str, dataset: Dataset) -> None:
     table = hostile_rows(dataset)
-    write_file(file_format, tmp_path / "file", dataset, table)
-    back = pa.concat_tables(read_tables(file_format, tmp_path / "file", dataset))
+    path = write(file_format, tmp_path, dataset, table)
+    back = pa.concat_tables(read(file_format, path, dataset))
     assert back.schema.equals(dataset.schema, check_metadata=True)
     assert back.combine_chunks() == table
 
@@ -60,33 +75,30 @@ def test_every_dataset_comes_back_to_the_letter(tmp_path: Path, file_format: str
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_tables_written_one_after_the_other_are_read_in_that_order(tmp_path: Path, file_format: str) -> None:
     table = hostile_rows(TICKETS)
-    writer: FileWriter = WRITERS[file_format](tmp_path / "file", TICKETS)
-    for start in (0, 10, 20):
-        writer.write(table.slice(start, 10))
-    writer.close()
-    assert pa.concat_tables(read_tables(file_format, tmp_path / "file", TICKETS)).combine_chunks() == table.slice(0, 30)
+    path = write(file_format, tmp_path, TICKETS, *(table.slice(start, 10) for start in (0, 10, 20)))
+    assert pa.concat_tables(read(file_format, path, TICKETS)).combine_chunks() == table.slice(0, 30)
 
 
 @pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.name)
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_a_file_without_rows_reads_as_no_rows(tmp_path: Path, file_format: str, dataset: Dataset) -> None:
-    write_file(file_format, tmp_path / "file", dataset, dataset.schema.empty_table())
-    assert sum(table.num_rows for table in read_tables(file_format, tmp_path / "file", dataset)) == 0
+    path = write(file_format, tmp_path, dataset, dataset.schema.empty_table())
+    assert sum(table.num_rows for table in read(file_format, path, dataset)) == 0
 
 
 @pytest.mark.parametrize("rows", [0, 36])
 @pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.name)
 def test_parquet_holds_exactly_the_schema(tmp_path: Path, dataset: Dataset, rows: int) -> None:
-    write_file("parquet", tmp_path / "file.parquet", dataset, hostile_rows(dataset).slice(0, rows))
-    assert pq.read_schema(tmp_path / "file.parquet").equals(dataset.schema, check_metadata=True)
+    path = write("parquet", tmp_path, dataset, hostile_rows(dataset).slice(0, rows))
+    assert pq.read_schema(path).equals(dataset.schema, check_metadata=True)
 
 
 @pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.name)
 def test_every_parquet_column_is_zstd_and_only_the_named_ones_have_a_dictionary(
     tmp_path: Path, dataset: Dataset
 ) -> None:
-    write_file("parquet", tmp_path / "file.parquet", dataset, hostile_rows(dataset))
-    group = pq.read_metadata(tmp_path / "file.parquet").row_group(0)
+    path = write("parquet", tmp_path, dataset, hostile_rows(dataset))
+    group = pq.read_metadata(path).row_group(0)
     columns = [group.column(number) for number in range(group.num_columns)]
     assert {column.compression for column in columns} == {"ZSTD"}
     assert {column.path_in_schema for column in columns if column.has_dictionary_page} == set(dataset.dictionary)
@@ -96,8 +108,8 @@ def test_a_large_table_is_split_into_row_groups_that_a_reader_can_skip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("store.formats.ROW_GROUP_ROWS", 16)
-    write_file("parquet", tmp_path / "file.parquet", TICKETS, hostile_rows(TICKETS))
-    metadata = pq.read_metadata(tmp_path / "file.parquet")
+    path = write("parquet", tmp_path, TICKETS, hostile_rows(TICKETS))
+    metadata = pq.read_metadata(path)
     assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [16, 16, 4]
 
 
@@ -114,8 +126,8 @@ def test_a_ticket_in_json_is_one_object_a_line_with_a_z_time(tmp_path: Path) -> 
     table = pa.Table.from_pylist(
         [row, row | {"created_at": datetime(1, 1, 1, 0, 0, 0, 5, tzinfo=UTC)}], HIGH_PRIORITY.schema
     )
-    write_file("json", tmp_path / "file.json", HIGH_PRIORITY, table)
-    assert (tmp_path / "file.json").read_bytes().decode().splitlines() == [
+    path = write("json", tmp_path, HIGH_PRIORITY, table)
+    assert path.read_bytes().decode().splitlines() == [
         '{"ticket_id":"3e476c38-2a7f-4d89-a08f-9e5f60456fa3","client_id":"../é","created_at":"2026-01-31T09:30:00Z",'
         '"request":"two\\nlines","request_type":"billing","priority":"high","assigned_team":"Billing Team"}',
         '{"ticket_id":"3e476c38-2a7f-4d89-a08f-9e5f60456fa3","client_id":"../é","created_at":'
@@ -133,8 +145,8 @@ def test_the_bytes_of_a_rejected_message_are_base64_in_json(tmp_path: Path) -> N
         "key": None,
         "payload": b"\xff\xfe\x00",
     }
-    write_file("json", tmp_path / "file.json", REJECTED, pa.Table.from_pylist([row], REJECTED.schema))
-    assert json.loads((tmp_path / "file.json").read_text()) == {
+    path = write("json", tmp_path, REJECTED, pa.Table.from_pylist([row], REJECTED.schema))
+    assert json.loads(path.read_text()) == {
         "partition": 3,
         "offset": 41,
         "received_at": "2026-01-31T09:30:00.250000Z",
@@ -147,8 +159,8 @@ def test_the_bytes_of_a_rejected_message_are_base64_in_json(tmp_path: Path) -> N
 def test_json_of_more_than_one_piece_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("store.formats._JSON_PIECE_BYTES", 500)
     table = hostile_rows(TICKETS)
-    write_file("json", tmp_path / "file.json", TICKETS, table)
-    pieces = list(read_tables("json", tmp_path / "file.json", TICKETS))
+    path = write("json", tmp_path, TICKETS, table)
+    pieces = list(read("json", path, TICKETS))
     assert len(pieces) > 2
     assert pa.concat_tables(pieces).combine_chunks() == table
 
@@ -156,4 +168,62 @@ def test_json_of_more_than_one_piece_is_read_whole(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_a_missing_folder_is_an_os_error(tmp_path: Path, file_format: str) -> None:
     with pytest.raises(FileNotFoundError):
-        write_file(file_format, tmp_path / "missing" / "file", METRICS, METRICS.schema.empty_table())
+        write(file_format, tmp_path / "missing", METRICS, METRICS.schema.empty_table())
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_only_the_wanted_columns_are_read_in_the_order_of_the_schema(tmp_path: Path, file_format: str) -> None:
+    table = hostile_rows(TICKETS)
+    with write(file_format, tmp_path, TICKETS, table).open("rb") as file:
+        back = pa.concat_tables(read_tables(file_format, file, TICKETS, ["priority", "client_id"])).combine_chunks()
+    assert back == table.select(["client_id", "priority"])
+
+
+@pytest.mark.parametrize("rows", [0, 36])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_rows_are_counted_without_a_look_at_each(tmp_path: Path, file_format: str, rows: int) -> None:
+    path = write(file_format, tmp_path, TICKETS, hostile_rows(TICKETS).slice(0, rows))
+    with path.open("rb") as file:
+        assert count_rows(file_format, file) == rows
+
+
+def test_a_message_may_lack_the_time_at_which_it_was_received(tmp_path: Path) -> None:
+    row = {"partition": 0, "offset": 1, "received_at": None, "reason": "not UTF-8", "key": None, "payload": b""}
+    table = pa.Table.from_pylist([row], REJECTED.schema)
+    for file_format in FORMATS:
+        (back,) = read(file_format, write(file_format, tmp_path, REJECTED, table), REJECTED)
+        assert back.to_pylist() == [row]
+
+
+def test_files_of_the_release_before_are_read_whose_received_at_was_never_null(tmp_path: Path) -> None:
+    old = pa.schema([field.with_nullable(field.name in ("key", "payload")) for field in REJECTED.schema])
+    table = hostile_rows(REJECTED)
+    pq.write_table(table.cast(old), tmp_path / "old.parquet")
+    assert pa.concat_tables(read("parquet", tmp_path / "old.parquet", REJECTED)).combine_chunks() == table
+
+
+@pytest.mark.parametrize(
+    ("file_format", "cut", "dataset"),
+    [("parquet", 0, TICKETS), ("parquet", -9, TICKETS), ("parquet", 100, TICKETS), ("json", -9, TICKETS)],
+)
+def test_a_file_that_was_cut_is_damaged(tmp_path: Path, file_format: str, cut: int, dataset: Dataset) -> None:
+    path = write(file_format, tmp_path, dataset, hostile_rows(dataset))
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(Damaged, match=r"^.+$"):
+        read(file_format, path, dataset)
+
+
+def test_a_file_of_other_columns_is_damaged(tmp_path: Path) -> None:
+    for file_format in FORMATS:
+        path = write(file_format, tmp_path, METRICS, hostile_rows(METRICS))
+        with pytest.raises(Damaged):
+            read(file_format, path, TICKETS)
+
+
+def test_parquet_whose_pages_were_overwritten_is_damaged(tmp_path: Path) -> None:
+    path = write("parquet", tmp_path, TICKETS, hostile_rows(TICKETS))
+    content = bytearray(path.read_bytes())
+    content[4:300] = b"\xff" * 296
+    path.write_bytes(content)
+    with pytest.raises(Damaged):
+        read("parquet", path, TICKETS)

@@ -1,12 +1,16 @@
 """One processor an output, and an output that cannot be written."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from runtime.errors import OutputUnavailable
+from runtime.settings.location import OutputLocation
+from store.files import Disk
 from store.output import Output
 
 HOLD_LOCK = """
@@ -20,7 +24,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def output(tmp_path: Path) -> Output:
-    return Output(tmp_path / "output")
+    return Output(OutputLocation(tmp_path / "output"))
 
 
 def test_a_new_output_is_created_and_has_no_manifest(output: Output) -> None:
@@ -48,7 +52,7 @@ def test_a_second_processor_is_refused_while_the_first_one_holds_the_lock(output
 
 def test_only_one_of_two_processors_gets_the_lock(output: Output) -> None:
     with output.locked(), pytest.raises(OutputUnavailable, match="another processor"):
-        Output(output.root).locked().__enter__()
+        Output(OutputLocation(output.root)).locked().__enter__()
 
 
 def test_the_lock_is_free_again_after_a_failure(output: Output) -> None:
@@ -61,12 +65,25 @@ def test_the_lock_is_free_again_after_a_failure(output: Output) -> None:
 def test_a_file_where_the_output_should_be_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for root in (tmp_path / "file", tmp_path / "file" / "output"):
-        with pytest.raises(OutputUnavailable, match=rf"cannot write {root}.*: .*; free space or give this user"):
-            Output(root).locked().__enter__()
+        with pytest.raises(
+            OutputUnavailable, match=rf"cannot write {tmp_path}/file: File exists; see that it is a folder"
+        ):
+            Output(OutputLocation(root)).locked().__enter__()
 
 
 def test_a_staging_folder_that_cannot_be_made_is_not_writable(output: Output) -> None:
     output.state.mkdir(parents=True)
     (output.state / "staging").touch()
     with pytest.raises(OutputUnavailable, match=r"cannot write .*/staging"):
-        output.new_staging(1)
+        output.begin(None, "batch", "parquet")
+
+
+def test_a_file_system_without_locks_is_named_as_the_cause(tmp_path: Path) -> None:
+    class Lockless(Disk):
+        def lock(self, path: Path) -> BinaryIO:
+            raise OSError(errno.ENOLCK, "No locks available", str(path))
+
+    with pytest.raises(
+        OutputUnavailable, match=r"/lock: No locks available; this file system knows no locks \(flock\)"
+    ):
+        Output(OutputLocation(tmp_path), Lockless()).locked().__enter__()

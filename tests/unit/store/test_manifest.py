@@ -3,79 +3,168 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from runtime.errors import DataConflict
-from store.manifest import CommitRecord, Gap, Manifest, Rename, Totals, encode, read_manifest
+from store.counts import Totals
+from store.files import Disk
+from store.manifest import (
+    Gap,
+    Manifest,
+    Partition,
+    PublishedFile,
+    Upgrade,
+    encode,
+    manifest_from_json,
+    read_manifest,
+)
 from tests.support.staging import SOURCE
 
 MANIFEST = Manifest(
+    output_id="output-1",
+    commit=43,
+    commit_id="commit-43",
+    follows="commit-42",
+    kind="batch",
     format="parquet",
     batch_id=42,
     updated_at=datetime(2026, 1, 31, 9, 30, tzinfo=UTC),
     source=SOURCE,
-    next_offsets={0: 10, 11: 2**62},
+    partitions={0: Partition(2, 12, tickets=3, rejected=1, empty=4, gaps=2), 11: Partition(2**62, 2**62)},
     totals=Totals(3, 1, 2, {"billing": 3}, {"low": 3}, {"Billing Team": 3}),
-    files={"metrics": ["metrics.parquet"]},
+    contents={"metrics": {"metrics.parquet": PublishedFile(1, 1234, "sha256:ab", 1, 42, 43)}},
     gaps=[Gap(partition=0, start=2, end=4, batch_id=7)],
+    upgrade=Upgrade(1, 0, 0),
 )
 
+IN_JSON: dict[str, Any] = {
+    "version": 2,
+    "output_id": "output-1",
+    "commit": 43,
+    "commit_id": "commit-43",
+    "follows": "commit-42",
+    "kind": "batch",
+    "format": "parquet",
+    "batch_id": 42,
+    "updated_at": "2026-01-31T09:30:00Z",
+    "source": {"topic": "client_tickets", "cluster_id": "cluster-1", "topic_id": "topic-1"},
+    "partitions": {
+        "0": {
+            "first_offset": 2,
+            "next_offset": 12,
+            "tickets": 3,
+            "rejected": 1,
+            "duplicates": 0,
+            "forgotten": 0,
+            "empty": 4,
+            "gaps": 2,
+        },
+        "11": {
+            "first_offset": 2**62,
+            "next_offset": 2**62,
+            "tickets": 0,
+            "rejected": 0,
+            "duplicates": 0,
+            "forgotten": 0,
+            "empty": 0,
+            "gaps": 0,
+        },
+    },
+    "totals": {
+        "tickets": 3,
+        "rejected": 1,
+        "unique_clients": 2,
+        "by_type": {"billing": 3},
+        "by_priority": {"low": 3},
+        "by_team": {"Billing Team": 3},
+    },
+    "contents": {
+        "metrics": {
+            "metrics.parquet": {
+                "rows": 1,
+                "bytes": 1234,
+                "checksum": "sha256:ab",
+                "first_batch": 1,
+                "last_batch": 42,
+                "commit": 43,
+            }
+        }
+    },
+    "gaps": [{"partition": 0, "start": 2, "end": 4, "batch_id": 7}],
+    "upgrade": {"version": 1, "tickets": 0, "rejected": 0},
+    "files": {"metrics": ["metrics.parquet"]},
+}
 
-def written(folder: Path, content: bytes) -> Path:
+
+def read(folder: Path, content: bytes) -> Manifest | None:
     (folder / "_manifest.json").write_bytes(content)
-    return folder
-
-
-def test_a_manifest_comes_back_as_it_was(tmp_path: Path) -> None:
-    assert read_manifest(written(tmp_path, encode(MANIFEST))) == MANIFEST
-
-
-def test_a_commit_record_comes_back_as_it_was() -> None:
-    record = CommitRecord(MANIFEST, [Rename("a", "b")], ["c"])
-    assert msgspec.json.decode(encode(record), type=CommitRecord) == record
+    return read_manifest(Disk(), folder)
 
 
 def test_the_file_is_json_that_anyone_can_read() -> None:
-    assert json.loads(encode(MANIFEST)) == {
-        "format": "parquet",
-        "batch_id": 42,
-        "updated_at": "2026-01-31T09:30:00Z",
-        "source": {"topic": "client_tickets", "cluster_id": "cluster-1", "topic_id": "topic-1"},
-        "next_offsets": {"0": 10, "11": 2**62},
-        "totals": {
-            "tickets": 3,
-            "rejected": 1,
-            "unique_clients": 2,
-            "by_type": {"billing": 3},
-            "by_priority": {"low": 3},
-            "by_team": {"Billing Team": 3},
-        },
-        "files": {"metrics": ["metrics.parquet"]},
-        "gaps": [{"partition": 0, "start": 2, "end": 4, "batch_id": 7}],
-        "version": 1,
-    }
-    assert encode(MANIFEST).count(b"\n") > 20
+    assert json.loads(encode(MANIFEST)) == IN_JSON
+    assert encode(MANIFEST).count(b"\n") > 40
+
+
+def test_a_manifest_comes_back_as_it_was(tmp_path: Path) -> None:
+    assert read(tmp_path, encode(MANIFEST)) == MANIFEST
 
 
 def test_a_new_output_has_no_manifest(tmp_path: Path) -> None:
-    assert read_manifest(tmp_path) is None
+    assert read_manifest(Disk(), tmp_path) is None
+
+
+def test_what_a_later_release_only_tells_is_carried_over_unchanged() -> None:
+    told = json.loads(json.dumps(IN_JSON))
+    places = (
+        told,
+        told["source"],
+        told["totals"],
+        told["partitions"]["0"],
+        told["contents"]["metrics"]["metrics.parquet"],
+        told["gaps"][0],
+        told["upgrade"],
+    )
+    for number, place in enumerate(places):
+        place["note"] = {"of the future": [number, None, 1.5]}
+    manifest = manifest_from_json(told)
+    assert json.loads(encode(manifest)) == told
+    assert json.loads(encode(msgspec.structs.replace(manifest, batch_id=43))) == {**told, "batch_id": 43}
+    assert manifest.totals.add([], 0, 0).unknown == {"note": {"of the future": [2, None, 1.5]}}
 
 
 @pytest.mark.parametrize(
-    "content", [b"", encode(MANIFEST)[:200], encode(MANIFEST)[:-3], b"\xff", b"[]", b"{}", b"null", b'{"version": 1}']
+    "content", [b"", encode(MANIFEST)[:200], encode(MANIFEST)[:-3], b"\xff", b"[]", b"{}", b"null", b'{"version": 2}']
 )
 def test_a_damaged_manifest_is_refused_with_the_way_out(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(DataConflict) as caught:
-        read_manifest(written(tmp_path, content))
+        read(tmp_path, content)
     assert caught.value.exit_code == 4
     assert f"{tmp_path}/_manifest.json is damaged ({len(content):,} bytes: " in str(caught.value)
-    assert "restore it from a backup, or choose another --output-path" in str(caught.value)
+    assert "put a backup of the whole output folder into an empty folder, or choose another" in str(caught.value)
+
+
+def test_files_that_stand_in_one_of_the_two_lists_only_are_damage(tmp_path: Path) -> None:
+    other = {**IN_JSON, "files": {"metrics": ["metrics.parquet", "more.parquet"]}}
+    with pytest.raises(DataConflict, match="`files` and `contents` name different files"):
+        read(tmp_path, json.dumps(other).encode())
+
+
+def test_a_field_of_another_type_is_damage(tmp_path: Path) -> None:
+    other = {**IN_JSON, "partitions": {"0": {"first_offset": "2", "next_offset": 2}}}
+    with pytest.raises(DataConflict, match=r"is damaged .*Expected `int`, got `str`"):
+        read(tmp_path, json.dumps(other).encode())
 
 
 def test_a_manifest_of_a_newer_release_is_refused_as_such(tmp_path: Path) -> None:
-    newer = json.loads(encode(MANIFEST)) | {"version": 2, "a_field_of_the_future": [1]}
-    del newer["files"]
-    with pytest.raises(DataConflict, match="has version 2, this program writes 1; run the matching release"):
-        read_manifest(written(tmp_path, json.dumps(newer).encode()))
+    newer = {"version": 3, "a_field_that_must_be_obeyed": [1]}
+    with pytest.raises(DataConflict, match="has version 3, this program reads up to 2: a newer release wrote it; run"):
+        read(tmp_path, json.dumps(newer).encode())
+
+
+def test_whoever_only_reads_is_told_that_an_older_ledger_needs_one_run_of_the_processor(tmp_path: Path) -> None:
+    with pytest.raises(DataConflict, match=r"has version 1, .*start the processor once: it upgrades the ledger"):
+        read(tmp_path, b'{"version": 1}')

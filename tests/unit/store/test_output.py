@@ -1,161 +1,206 @@
-"""The commit protocol: whatever interrupts it, a batch is published as a whole or not at all."""
+"""The commit protocol: whatever interrupts it, a commit is published as a whole or not at all."""
 
+import json
 import logging
+import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from contract.ticket import encode as encode_ticket
 from runtime.errors import DataConflict, OutputUnavailable
+from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT
+from store.convert import convert
 from store.datasets import DATASETS
-from store.manifest import CommitRecord, Manifest, Rename, Totals, encode, read_manifest
+from store.files import Disk
+from store.manifest import CommitRecord, Manifest, encode, read_manifest
 from store.output import Output
-from tests.support.staging import RECEIVED_AT, SOURCE
+from tests.support.datasets import Published
+from tests.support.disks import QuickDisk
+from tests.support.staging import UPDATED_AT, messages, prepare_batch, publish_batch, ticket
 
 # Commits the record in its second argument to the output in its first, until a failpoint kills it.
 COMMIT = """
 import sys
 from pathlib import Path
-from store.manifest import read_record
+from runtime.settings.location import OutputLocation
 from store.output import Output
-Output(Path(sys.argv[1])).commit(read_record(Path(sys.argv[2])))
+from store.recovery import decode_record
+output = Output(OutputLocation(Path(sys.argv[1])))
+record = Path(sys.argv[2])
+output.commit(decode_record(record, record.read_bytes()))
 """
 
 
-def manifest(batch_id: int) -> Manifest:
-    names = [f"batch-{number:06d}-0000.parquet" for number in range(1, batch_id + 1)]
-    files = {dataset.name: names if dataset.appended else [f"{dataset.name}.parquet"] for dataset in DATASETS}
-    return Manifest("parquet", batch_id, RECEIVED_AT, SOURCE, {0: 10 * batch_id}, Totals(tickets=batch_id), files)
+def tickets(first: int) -> list[list[object]]:
+    """Return what one task reads for a batch: three tickets, one of them urgent, and a message that is none."""
+    made = [encode_ticket(ticket(first + n, priority=("low", "high", "medium")[n])) for n in range(3)]
+    return [[messages([*made, b"bad"], first_offset=first)]]
 
 
-def staged(output: Output, batch_id: int) -> CommitRecord:
-    """Stage one file for each dataset, which says of which batch it is, and return the record that publishes them."""
-    output.state.mkdir(parents=True, exist_ok=True)
-    staging = output.new_staging(batch_id)
-    renames = []
-    # First the datasets of one file: killed between two renames, it is one of them that has just been replaced.
-    for dataset in sorted(DATASETS, key=lambda d: d.appended):
-        name = f"batch-{batch_id:06d}-0000.parquet" if dataset.appended else f"{dataset.name}.parquet"
-        (staging / f"{dataset.name}-x").write_text(f"{dataset.name} {batch_id}")
-        renames.append(Rename(f"{staging.relative_to(output.root)}/{dataset.name}-x", f"{dataset.name}/{name}"))
-    return CommitRecord(manifest(batch_id), renames, removals=[])
+def batch(output: Output, before: Manifest | None) -> CommitRecord:
+    """Stage the next batch of four messages and return the record that publishes it."""
+    return prepare_batch(output, before, "parquet", tickets(before.next_offsets[0] if before else 0))
 
 
-def files(output: Output) -> dict[str, str]:
-    """Return every visible file, but for the manifest, with its content."""
+def files(output: Output) -> dict[str, bytes]:
+    """Return every file of the datasets, with its content."""
     return {
-        str(path.relative_to(output.root)): path.read_text()
-        for path in output.root.glob("[!._]*/*")
-        if path.is_file() and not path.name.startswith(".")
+        str(path.relative_to(output.root)): path.read_bytes()
+        for dataset in DATASETS
+        for path in (output.root / dataset.name).glob("*")
     }
 
 
-def published_after(batch_id: int) -> dict[str, str]:
-    expected = {}
-    for dataset in DATASETS:
-        if dataset.appended:
-            for number in range(1, batch_id + 1):
-                expected[f"{dataset.name}/batch-{number:06d}-0000.parquet"] = f"{dataset.name} {number}"
-        else:
-            expected[f"{dataset.name}/{dataset.name}.parquet"] = f"{dataset.name} {batch_id}"
-    return expected
+def everything(output: Output) -> dict[str, bytes]:
+    """Return every file of an output but the lock, with its content."""
+    return {
+        str(path.relative_to(output.root)): path.read_bytes()
+        for path in output.root.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
+
+
+def ledger(output: Output) -> Manifest | None:
+    return read_manifest(Disk(), output.root)
 
 
 @pytest.fixture
 def output(tmp_path: Path) -> Output:
-    return Output(tmp_path / "output")
+    return Output(OutputLocation(tmp_path / "output"), QuickDisk())
 
 
 @pytest.fixture
-def one_batch(output: Output) -> Output:
-    output.commit(staged(output, 1))
-    return output
+def first(output: Output) -> Manifest:
+    """Publish a batch of three tickets and return the manifest."""
+    return publish_batch(output, None, "parquet", tickets(0))
 
 
-def test_a_committed_batch_is_published_and_leaves_nothing_behind(one_batch: Output) -> None:
-    assert files(one_batch) == published_after(1)
-    assert read_manifest(one_batch.root) == manifest(1)
-    assert list(one_batch.state.iterdir()) == []
-    assert [path.name for path in one_batch.root.iterdir() if path.is_file()] == ["_manifest.json"]
-    assert one_batch.recover() == manifest(1)
+def test_a_committed_batch_is_published_and_leaves_only_the_set_of_clients_behind(
+    output: Output, first: Manifest
+) -> None:
+    assert sorted(files(output)) == [
+        "high_priority_tickets/batch-000001-0000.parquet",
+        "metrics/metrics.parquet",
+        "rejected_messages/batch-000001-0000.parquet",
+        "tickets_by_hour/tickets_by_hour.parquet",
+        "tickets_by_priority/tickets_by_priority.parquet",
+        "tickets_by_team/tickets_by_team.parquet",
+        "tickets_by_type/tickets_by_type.parquet",
+        "tickets_with_assignment/batch-000001-0000.parquet",
+    ]
+    assert sorted(path.name for path in output.root.iterdir() if path.is_file()) == ["_manifest.json"]
+    assert sorted(path.name for path in output.state.iterdir()) == ["clients.sqlite"]
+    assert ledger(output) == first
+    assert output.recover() == first
 
 
-def test_the_next_batch_adds_files_and_replaces_the_datasets_of_one_file(one_batch: Output) -> None:
-    one_batch.commit(staged(one_batch, 2))
-    assert files(one_batch) == published_after(2)
-    assert one_batch.recover() == manifest(2)
+def test_each_commit_names_the_one_that_it_follows(output: Output, first: Manifest) -> None:
+    second = publish_batch(output, first, "parquet", tickets(4))
+    third = convert(output, second, "json", UPDATED_AT)
+    assert [m.commit for m in (first, second, third)] == [1, 2, 3]
+    assert [m.kind for m in (first, second, third)] == ["batch", "batch", "conversion"]
+    assert [m.batch_id for m in (first, second, third)] == [1, 2, 2]
+    assert [m.follows for m in (first, second, third)] == [None, first.commit_id, second.commit_id]
+    assert len({m.commit_id for m in (first, second, third)}) == 3
+    assert len({m.output_id for m in (first, second, third)}) == 1
 
 
-def test_files_that_a_commit_removes_are_gone_after_it(one_batch: Output) -> None:
-    record = staged(one_batch, 2)
-    record.removals.append("rejected_messages/batch-000001-0000.parquet")
-    one_batch.commit(record)
-    expected = published_after(2)
-    del expected["rejected_messages/batch-000001-0000.parquet"]
-    assert files(one_batch) == expected
+def test_the_ledger_says_of_each_file_what_is_in_it(output: Output, first: Manifest) -> None:
+    second = publish_batch(output, first, "parquet", tickets(4))
+    found = second.contents["tickets_with_assignment"]
+    assert {name: (f.rows, f.first_batch, f.last_batch, f.commit) for name, f in found.items()} == {
+        "batch-000001-0000.parquet": (3, 1, 1, 1),
+        "batch-000002-0000.parquet": (3, 2, 2, 2),
+    }
+    (metrics,) = second.contents["metrics"].values()
+    assert (metrics.rows, metrics.first_batch, metrics.last_batch, metrics.commit) == (1, 1, 2, 2)
 
 
 @pytest.mark.parametrize(
     ("point", "after"), [("staged", 1), ("committed", 2), ("between-renames", 2), ("before-manifest", 2)]
 )
 def test_a_batch_killed_at_any_point_is_whole_after_the_next_start(
-    one_batch: Output, tmp_path: Path, caplog: pytest.LogCaptureFixture, point: str, after: int
+    output: Output, first: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture, point: str, after: int
 ) -> None:
-    record_file = tmp_path / "record.json"
-    record_file.write_bytes(encode(staged(one_batch, 2)))
-    killed = subprocess.run(
-        [sys.executable, "-c", COMMIT, one_batch.root, record_file],
-        cwd=ROOT,
-        env={"CLIENT_TICKETS_FAILPOINT": point},
-        check=False,
-    )
+    before, record = files(output), batch(output, first)
+    (tmp_path / "record.json").write_bytes(encode(record))
+    command = [sys.executable, "-c", COMMIT, str(output.root), str(tmp_path / "record.json")]
+    killed = subprocess.run(command, cwd=ROOT, env={"CLIENT_TICKETS_FAILPOINT": point}, check=False)
     assert killed.returncode == -signal.SIGKILL
     # Readers trust the manifest: it names the old batch until the new one is complete.
-    assert read_manifest(one_batch.root) == manifest(1)
-    assert all((one_batch.root / d / n).exists() for d, names in manifest(1).files.items() for n in names)
+    assert ledger(output) == first
     if point in ("staged", "committed"):
-        assert files(one_batch) == published_after(1)
+        assert files(output) == before
 
     with caplog.at_level(logging.WARNING):
-        assert one_batch.recover() == manifest(after)
-    assert files(one_batch) == published_after(after)
-    assert list(one_batch.state.iterdir()) == []
-    assert ("finishing batch 2" in caplog.text) == (after == 2)
+        assert output.recover() == (record.manifest if after == 2 else first)
+    assert ("finishing batch 2, which an earlier run had decided" in caplog.text) == (after == 2)
+    assert sorted(path.name for path in output.state.iterdir()) == ["clients.sqlite"]
+    published = Published(output.root)
+    published.require_agreement()
+    assert published.count("tickets_with_assignment") == 3 * after
 
 
-def test_a_roll_forward_can_itself_be_repeated(one_batch: Output) -> None:
-    record = staged(one_batch, 2)
-    one_batch.commit(record)
-    (one_batch.state / "commit.json").write_bytes(encode(record))
-    assert one_batch.recover() == manifest(2)
-    assert files(one_batch) == published_after(2)
+def test_a_record_whose_manifest_is_in_force_is_only_cleaned_up(output: Output, first: Manifest) -> None:
+    record = batch(output, first)
+    output.commit(record)
+    published = files(output)
+    output._record_file.write_bytes(encode(record))
+    # What lies under the name of a staged file now is not looked at any more.
+    staged = output.root / record.renames[0].staged
+    staged.parent.mkdir(parents=True)
+    staged.write_bytes(b"of somebody else")
+    assert output.recover() == record.manifest
+    assert files(output) == published
+    assert sorted(path.name for path in output.state.iterdir()) == ["clients.sqlite"]
 
 
-def test_what_was_staged_and_not_decided_is_removed_at_the_next_start(one_batch: Output) -> None:
-    staged(one_batch, 2)
-    (one_batch.state / ".commit.json.new").write_bytes(b"half a rec")
-    assert one_batch.recover() == manifest(1)
-    assert files(one_batch) == published_after(1)
-    assert not (one_batch.state / "staging").exists()
+def test_a_conversion_that_was_killed_before_its_old_files_were_removed_removes_them(
+    output: Output, first: Manifest
+) -> None:
+    old = files(output)
+    manifest = convert(output, first, "json", UPDATED_AT)
+    for name, content in old.items():
+        (output.root / name).write_bytes(content)
+    output._record_file.write_bytes(encode(CommitRecord(manifest, [], sorted(old))))
+    assert output.recover() == manifest
+    assert {Path(name).suffix for name in files(output)} == {".json"}
 
 
-def test_no_two_staging_folders_have_the_same_name(output: Output) -> None:
-    first, second = output.new_staging(7), output.new_staging(7)
-    assert first.name.startswith("batch-000007-")
-    assert first != second
+def test_what_was_staged_and_not_decided_is_removed_at_the_next_start(output: Output, first: Manifest) -> None:
+    published = files(output)
+    batch(output, first)
+    (output.state / ".commit.json.new").write_bytes(b"half a rec")
+    assert output.recover() == first
+    assert files(output) == published
+    assert not (output.state / "staging").exists()
+
+
+def test_a_straggler_that_still_writes_into_staging_does_not_fail_a_recovery(output: Output, first: Manifest) -> None:
+    class Busy(Disk):
+        def remove_folder(self, path: Path) -> None:
+            raise OSError(39, "Directory not empty", str(path))
+
+    batch(output, first)
+    assert Output(OutputLocation(output.root), Busy()).recover() == first
+    assert output.recover() == first
+    assert not (output.state / "staging").exists()
+
+
+def test_no_two_staging_folders_have_the_same_name(output: Output, first: Manifest) -> None:
+    one, other = (output.begin(first, "batch", "parquet").staging.folder for _ in range(2))
+    assert one.name.startswith("batch-000002-")
+    assert one != other
     output.discard_staging()
-    assert not first.exists()
+    assert not one.exists()
     output.discard_staging()
-
-
-def test_files_without_a_manifest_are_refused(one_batch: Output) -> None:
-    (one_batch.root / "_manifest.json").unlink()
-    with pytest.raises(DataConflict, match=r"tickets_with_assignment holds files, but .*_manifest\.json is missing"):
-        one_batch.recover()
-    assert files(one_batch) == published_after(1)
 
 
 def test_empty_dataset_folders_and_foreign_files_beside_them_are_no_conflict(output: Output) -> None:
@@ -164,56 +209,204 @@ def test_empty_dataset_folders_and_foreign_files_beside_them_are_no_conflict(out
     assert output.recover() is None
 
 
-def test_a_lost_published_file_is_refused(one_batch: Output) -> None:
-    one_batch.commit(staged(one_batch, 2))
-    (one_batch.root / "rejected_messages" / "batch-000001-0000.parquet").unlink()
-    with pytest.raises(
-        DataConflict, match=r"rejected_messages lacks 1 published files, the first is batch-000001-0000\.parquet"
-    ):
-        one_batch.recover()
-
-
-def test_a_lost_dataset_folder_is_refused(one_batch: Output) -> None:
-    (one_batch.root / "metrics" / "metrics.parquet").unlink()
-    (one_batch.root / "metrics").rmdir()
-    with pytest.raises(DataConflict, match=r"metrics lacks 1 published files, the first is metrics\.parquet"):
-        one_batch.recover()
-
-
-def test_a_lost_file_of_a_decided_batch_is_refused_and_the_decision_stays(one_batch: Output) -> None:
-    record = staged(one_batch, 2)
-    (one_batch.state / "commit.json").write_bytes(encode(record))
-    (one_batch.root / record.renames[-1].staged).unlink()
-    with pytest.raises(DataConflict, match=r"batch 2 was decided, but its file .* is gone: restore it"):
-        one_batch.recover()
-    assert (one_batch.state / "commit.json").exists()
-    assert (one_batch.root / record.renames[0].staged).parent.exists()
-
-
-def test_a_damaged_commit_record_is_refused_and_nothing_is_removed(one_batch: Output) -> None:
-    record = staged(one_batch, 2)
-    (one_batch.state / "commit.json").write_bytes(encode(record)[:100])
-    with pytest.raises(DataConflict, match=r"commit\.json is damaged \(100 bytes: .*published in part"):
-        one_batch.recover()
-    assert (one_batch.root / record.renames[0].staged).exists()
-
-
-def test_a_file_where_a_dataset_should_be_stops_the_publishing_and_recovers_once_it_is_gone(one_batch: Output) -> None:
-    record = staged(one_batch, 2)
-    folder = one_batch.root / "metrics"
-    aside = one_batch.root / "aside"
+def test_a_file_where_a_dataset_should_be_stops_the_publishing_and_recovers_once_it_is_gone(
+    output: Output, first: Manifest
+) -> None:
+    record = batch(output, first)
+    folder, aside = output.root / "metrics", output.root / "aside"
     folder.rename(aside)
     folder.touch()
-    with pytest.raises(OutputUnavailable, match=r"cannot write .*/metrics"):
-        one_batch.commit(record)
+    with pytest.raises(OutputUnavailable, match=r"/metrics"):
+        output.commit(record)
     folder.unlink()
     aside.rename(folder)
-    assert one_batch.recover() == manifest(2)
-    assert files(one_batch) == published_after(2)
+    output.recover()
+    Published(output.root).require_agreement()
 
 
-def test_a_manifest_that_cannot_be_read_is_an_output_that_cannot_be_used(tmp_path: Path) -> None:
+def test_a_manifest_that_cannot_be_read_is_said_to_be_that(output: Output) -> None:
     # A folder in its place fails for root too, whom permissions do not stop.
-    (tmp_path / "_manifest.json").mkdir()
-    with pytest.raises(OutputUnavailable, match=r"_manifest\.json: Is a directory"):
-        Output(tmp_path).recover()
+    (output.root / "_manifest.json").mkdir(parents=True)
+    with pytest.raises(OutputUnavailable, match=r"cannot read .*_manifest\.json: Is a directory"):
+        output.recover()
+
+
+def test_a_disk_that_is_full_before_the_commit_record_leaves_everything_as_it_was(
+    output: Output, first: Manifest
+) -> None:
+    class Full(Disk):
+        def sync(self, file: object) -> None:
+            raise OSError(28, "No space left on device")
+
+    published, record = everything(output), batch(output, first)
+    with pytest.raises(OutputUnavailable, match="No space left on device; free space there"):
+        Output(OutputLocation(output.root), Full()).commit(record)
+    assert output.recover() == first
+    found = everything(output)
+    del published[".pipeline/clients.sqlite"], found[".pipeline/clients.sqlite"]
+    assert found == published
+
+
+def remove_the_output(output: Output) -> None:
+    shutil.rmtree(output.root)
+
+
+def remove_the_state(output: Output) -> None:
+    shutil.rmtree(output.state)
+
+
+def exchange_the_output(output: Output) -> None:
+    output.root.rename(output.root.with_name("aside"))
+    shutil.copytree(output.root.with_name("aside"), output.root)
+
+
+@pytest.mark.parametrize("happens", [remove_the_output, remove_the_state, exchange_the_output])
+def test_an_output_that_was_removed_or_exchanged_under_a_running_processor_is_noticed_before_the_next_commit(
+    output: Output, happens: Callable[[Output], None]
+) -> None:
+    with output.locked():
+        first = publish_batch(output, None, "parquet", tickets(0))
+        record = batch(output, first)
+        happens(output)
+        with pytest.raises(OutputUnavailable, match=r"or \.pipeline in it, was removed or exchanged while") as caught:
+            output.commit(record)
+        with pytest.raises(OutputUnavailable, match="was removed or exchanged"):
+            output.begin(first, "batch", "parquet")
+    assert caught.value.exit_code == 5
+    assert not (output.root / ".pipeline" / "commit.json").exists()
+
+
+def test_a_ledger_that_was_replaced_under_a_running_processor_is_noticed_before_the_next_commit(
+    output: Output, first: Manifest
+) -> None:
+    older = (output.root / "_manifest.json").read_bytes()
+    second = publish_batch(output, first, "parquet", tickets(4))
+    record = batch(output, second)
+    (output.root / "_manifest.json").write_bytes(older)
+    before = everything(output)
+    with pytest.raises(DataConflict, match=r"_manifest\.json was replaced while this processor worked on"):
+        output.commit(record)
+    assert everything(output) == before
+
+
+class OtherDisk(Disk):
+    """Says that a folder lies on another file system."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def mount(self, folder: Path) -> str:
+        return "another" if folder == self._folder else super().mount(folder)
+
+
+@pytest.mark.parametrize("name", ["metrics", ".pipeline", ".pipeline/staging"])
+def test_a_folder_on_another_file_system_is_refused_before_anything_is_decided(
+    output: Output, first: Manifest, name: str
+) -> None:
+    record = batch(output, first)
+    before = everything(output)
+    mounted = Output(OutputLocation(output.root), OtherDisk(output.root / name))
+    for call in (lambda: mounted.commit(record), mounted.recover):
+        with pytest.raises(
+            OutputUnavailable, match=rf"/{name} lies on another file system than .*/output, so"
+        ) as caught:
+            call()
+        assert caught.value.exit_code == 5
+    assert everything(output) == before
+
+
+def test_a_dataset_folder_may_be_a_link_to_one_on_the_same_file_system(output: Output, first: Manifest) -> None:
+    (output.root / "metrics").rename(output.root.parent / "elsewhere")
+    (output.root / "metrics").symlink_to(output.root.parent / "elsewhere")
+    publish_batch(output, first, "parquet", tickets(4))
+    output.recover()
+    Published(output.root).require_agreement()
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("removals", "../victim.txt"),
+        ("removals", "metrics/../../victim.txt"),
+        ("removals", "/etc/victim"),
+        ("removals", "_manifest.json"),
+        ("removals", ".pipeline/lock"),
+        ("published", "../victim.txt"),
+        ("published", "no_dataset/file.parquet"),
+        ("published", "metrics/not_in_its_manifest.parquet"),
+        ("removals", "metrics/metrics.parquet"),
+        ("staged", "../victim.txt"),
+        ("staged", "metrics/metrics.parquet"),
+        ("staged", ".pipeline/staging/../../../victim.txt"),
+        ("staged", ".pipeline/staging/x/../../../victim.txt"),
+    ],
+)
+def test_a_record_that_names_files_which_are_not_its_own_is_refused(
+    output: Output, first: Manifest, field: str, name: str
+) -> None:
+    victim = output.root.parent / "victim.txt"
+    victim.write_text("precious")
+    record = json.loads(encode(batch(output, first)))
+    if field == "removals":
+        record["removals"] = [name]
+    else:
+        record["renames"][0][field] = name
+    (output.state / "commit.json").write_text(json.dumps(record))
+    before = everything(output)
+    with pytest.raises(DataConflict, match=r"commit\.json is damaged .*is no (staged )?file") as caught:
+        output.recover()
+    assert repr(name) in str(caught.value)
+    assert everything(output) == before
+    assert victim.read_text() == "precious"
+
+
+def test_a_record_of_a_newer_release_is_refused_as_such(output: Output, first: Manifest) -> None:
+    record = json.loads(encode(batch(output, first)))
+    record["manifest"]["version"] = 3
+    (output.state / "commit.json").write_text(json.dumps(record))
+    with pytest.raises(DataConflict, match=r"commit\.json has version 3, this program reads up to 2"):
+        output.recover()
+
+
+def test_strangers_that_no_reader_counts_are_left_alone_with_a_warning(
+    output: Output, first: Manifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    (output.root / "metrics" / ".DS_Store").write_bytes(b"finder")
+    with caplog.at_level(logging.WARNING):
+        assert output.recover() == first
+    assert f"{output.root}/metrics holds .DS_Store, which is not ours" in caplog.text
+    assert (output.root / "metrics" / ".DS_Store").exists()
+
+
+def test_staged_files_are_forced_to_the_disk_before_the_record_and_their_folders_before_the_manifest(
+    output: Output, first: Manifest
+) -> None:
+    calls: list[str] = []
+
+    class Noting(Disk):
+        def sync_folder(self, folder: Path) -> None:
+            calls.append(f"sync {folder.relative_to(output.root)}")
+            super().sync_folder(folder)
+
+        def replace(self, old: Path, new: Path) -> None:
+            calls.append(f"replace {new.relative_to(output.root)}")
+            super().replace(old, new)
+
+    record = batch(output, first)
+    Output(OutputLocation(output.root), Noting()).commit(record)
+    order = [
+        f"sync {os.path.dirname(record.renames[0].staged)}",  # noqa: PTH120 - a name, not a path on the disk
+        "replace .pipeline/commit.json",
+        "sync .pipeline",
+        f"replace {record.renames[-1].published}",
+        "sync metrics",
+        "replace _manifest.json",
+        "sync .",
+        "sync .pipeline",
+    ]
+    places = []
+    start = 0
+    for call in order:
+        start = calls.index(call, start)
+        places.append(start)
+    assert places == sorted(places)

@@ -1,0 +1,266 @@
+"""The one way to the disk, and what its errors mean.
+
+``Disk`` is handed to whoever touches a file of an output. It keeps no state, so a task on another machine gets a copy,
+and a test can put a disk in its place that is full, or that forgets what was not forced to it. Two things go past it:
+SQLite writes its file itself, and what it holds can be derived again.
+"""
+
+import errno
+import fcntl
+import hashlib
+import io
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from runtime.errors import OutputUnavailable
+
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a path names. A link is not followed: it is neither a file nor a folder."""
+
+    is_file: bool
+    is_folder: bool
+    bytes: int
+    identity: tuple[int, int]
+
+
+class Disk:
+    """The calls that an output needs. Each raises OSError as the system does."""
+
+    def open(self, path: Path) -> BinaryIO:
+        """Open a file to read it."""
+        return path.open("rb")
+
+    def create(self, path: Path) -> BinaryIO:
+        """Create a file, or empty it, to write it."""
+        return path.open("wb")
+
+    def sync(self, file: BinaryIO) -> None:
+        """Force what was written to an open file to the disk."""
+        file.flush()
+        os.fsync(file.fileno())
+
+    def sync_folder(self, folder: Path) -> None:
+        """Force the names in a folder to the disk."""
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            # Some file systems keep names safe by other means and refuse the call for a folder.
+            if error.errno != errno.EINVAL:
+                raise
+        finally:
+            os.close(handle)
+
+    def replace(self, old: Path, new: Path) -> None:
+        """Rename a file, over another one where there is one."""
+        old.replace(new)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
+        path.unlink()
+
+    def make_folder(self, path: Path) -> None:
+        """Make one folder in an existing one."""
+        path.mkdir()
+
+    def remove_folder(self, path: Path) -> None:
+        """Remove a folder with all that it holds."""
+        shutil.rmtree(path)
+
+    def names(self, folder: Path) -> list[str]:
+        """Return the names in a folder, sorted."""
+        return sorted(entry.name for entry in folder.iterdir())
+
+    def look(self, path: Path, follow: bool = False) -> Entry | None:
+        """Return what ``path`` names, None when there is nothing; a link is followed only when asked."""
+        try:
+            found = path.stat() if follow else path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        mode = found.st_mode
+        return Entry(stat.S_ISREG(mode), stat.S_ISDIR(mode), found.st_size, (found.st_dev, found.st_ino))
+
+    def mount(self, folder: Path) -> str:
+        """Return a mark that two folders share if a file can be renamed from one to the other.
+
+        The number of the device is not enough: a folder can be mounted a second time, and a rename between two mounts
+        of one device fails.
+        """
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            device = str(os.fstat(handle).st_dev)
+            try:
+                told = Path(f"/proc/self/fdinfo/{handle}").read_text(encoding="ascii")
+            except OSError:
+                return device
+            mounts = [line.split()[1] for line in told.splitlines() if line.startswith("mnt_id:")]
+            return f"{device}, mount {mounts[0]}" if mounts else device
+        finally:
+            os.close(handle)
+
+    def lock(self, path: Path) -> BinaryIO:
+        """Open a file and lock it for this process. Raises BlockingIOError when another one holds it."""
+        file = path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise
+        return file
+
+
+class ChecksummedFile(io.RawIOBase):
+    """A file that is written from its start to its end, and whose checksum and size are known once it is complete."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._abandoned = False
+        self.bytes = 0
+
+    @property
+    def checksum(self) -> str:
+        """``sha256:`` and the hexadecimal digest of what was written, as ``sha256sum`` prints it."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def writable(self) -> bool:
+        """Say yes: that is what it is for."""
+        return True
+
+    def write(self, content: bytes | memoryview) -> int:  # type: ignore[override]
+        """Append ``content``."""
+        size = memoryview(content).nbytes
+        if self._abandoned:
+            return size
+        self._hash.update(content)
+        self._file.write(content)
+        self.bytes += size
+        return size
+
+    def abandon(self) -> None:
+        """Let go of the file: a Parquet writer that is given up still writes its footer when it is collected."""
+        self._abandoned = True
+        self._file.close()
+
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return self.bytes
+
+
+def checksum(disk: Disk, path: Path) -> str:
+    """Return the checksum of a file, in the form of ``ChecksummedFile.checksum``."""
+    digest = hashlib.sha256()
+    with disk.open(path) as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def read_if_there(disk: Disk, path: Path) -> bytes | None:
+    """Return the content of a file, None when there is none."""
+    try:
+        with disk.open(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def replace_content(disk: Disk, path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path`` so that a crash leaves the old or the new file, never a part of one."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        with disk.create(new) as file:
+            file.write(content)
+            disk.sync(file)
+    except OSError:
+        # What a full disk took of it takes space that others need.
+        with suppress(OSError):
+            disk.unlink(new)
+        raise
+    disk.replace(new, path)
+    disk.sync_folder(path.parent)
+
+
+def make_folders(disk: Disk, path: Path) -> None:
+    """Make a folder and those above it that are missing, so that a power loss forgets none of them."""
+    found = disk.look(path, follow=True)
+    if found is not None and found.is_folder:
+        return
+    if path.parent != path:
+        make_folders(disk, path.parent)
+    try:
+        disk.make_folder(path)
+    except FileExistsError:
+        # A file of that name stays an error; a folder may have been made by somebody else just now.
+        again = disk.look(path, follow=True)
+        if again is None or not again.is_folder:
+            raise
+    disk.sync_folder(path.parent)
+
+
+def remove_if_there(disk: Disk, path: Path) -> None:
+    """Remove a file, if there is one."""
+    try:
+        disk.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+_NO_LOCKS = "this file system knows no locks (flock); choose an --output-path on one that does"
+
+_WRITING_REMEDIES = {
+    errno.ENOSPC: "free space there",
+    errno.EDQUOT: "free space there, or raise the quota",
+    errno.EACCES: "give this user the right to write there",
+    errno.EPERM: "give this user the right to write there",
+    errno.EROFS: "the file system is read-only; choose another --output-path",
+    errno.EXDEV: "it lies on another file system; mount or link the output folder as a whole",
+    errno.ENOLCK: _NO_LOCKS,
+    errno.ENOSYS: _NO_LOCKS,
+    errno.EOPNOTSUPP: _NO_LOCKS,
+    errno.EIO: "the disk reports an error; see the log of the system",
+}
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turn the error of a disk that cannot be written into OutputUnavailable; what is published stays as it is."""
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        remedy = _WRITING_REMEDIES.get(getattr(error, "errno", None) or 0, "see that it is a folder of this user")
+        raise OutputUnavailable(
+            f"cannot write {_place(error, place)}: {_reason(error)}; {remedy}, then start again: "
+            "what is published stays as it is"
+        ) from error
+
+
+@contextmanager
+def reading(place: Path) -> Iterator[None]:
+    """Turn the error of a file that cannot be read into OutputUnavailable."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputUnavailable(
+            f"cannot read {_place(error, place)}: {_reason(error)}; give this user the right to read it, or see to the "
+            "disk, then start again: nothing was changed"
+        ) from error
+
+
+def _place(error: Exception, place: Path) -> object:
+    return getattr(error, "filename", None) or place
+
+
+def _reason(error: Exception) -> object:
+    return getattr(error, "strerror", None) or error

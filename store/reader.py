@@ -1,0 +1,81 @@
+"""The one way to read an output: which files belong to it, and what they hold."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from runtime.errors import DataConflict
+from runtime.settings.location import OutputLocation
+from store.datasets import Dataset
+from store.files import Disk, checksum, reading
+from store.formats import Damaged, read_tables
+from store.manifest import WAY_OUT, Manifest, PublishedFile, read_manifest
+
+
+class Reader:
+    """The rows of an output as of one commit, the one whose manifest is given.
+
+    Later commits only add files and replace those of one file, until one converts the output: then read the manifest
+    again. All methods raise DataConflict when a file is gone or damaged, OutputUnavailable when it cannot be read.
+    ``staged`` says where a file (``dataset/name``) waits that is decided and not published yet.
+    """
+
+    def __init__(self, root: Path, manifest: Manifest, disk: Disk, staged: Mapping[str, Path] | None = None) -> None:
+        self.manifest = manifest
+        self._staged = staged or {}
+        self._root = root
+        self._disk = disk
+
+    def files(self, dataset: Dataset) -> dict[str, PublishedFile]:
+        """Return the files of a dataset, by name, in the order in which they were published."""
+        return self.manifest.contents[dataset.name]
+
+    def path(self, dataset: Dataset, name: str) -> Path:
+        """Return where a file lies."""
+        return self._staged.get(f"{dataset.name}/{name}", self._root / dataset.name / name)
+
+    def table(self, dataset: Dataset) -> pa.Table:
+        """Return all rows of a dataset."""
+        return pa.concat_tables([dataset.schema.empty_table(), *self.tables(dataset)])
+
+    def rows(self, dataset: Dataset) -> list[dict[str, Any]]:
+        """Return all rows of a dataset, as Python values."""
+        found: list[dict[str, Any]] = self.table(dataset).to_pylist()
+        return found
+
+    def tables(self, dataset: Dataset, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the rows of a dataset in pieces of bounded size, only ``columns`` where they are named."""
+        for name in self.files(dataset):
+            yield from self.tables_of(dataset, name, columns)
+
+    def tables_of(self, dataset: Dataset, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the rows of one file in pieces of bounded size."""
+        path = self.path(dataset, name)
+        try:
+            with reading(path), self._disk.open(path) as file:
+                yield from read_tables(self.manifest.format, file, dataset, columns)
+        except Damaged as damage:
+            raise DataConflict(f"{path} is damaged ({damage}); {WAY_OUT}") from None
+
+    def require_intact(self, dataset: Dataset, name: str) -> None:
+        """Raise DataConflict unless a file holds, to the byte, what was published. It is read whole."""
+        path = self.path(dataset, name)
+        with reading(path):
+            if self._disk.look(path) is None:
+                raise DataConflict(f"{path} was published and is gone; {WAY_OUT}")
+            found = checksum(self._disk, path)
+        if found != self.files(dataset)[name].checksum:
+            raise DataConflict(f"{path} is not the file that was published: its checksum differs; {WAY_OUT}")
+
+
+def open_output(location: OutputLocation, disk: Disk | None = None) -> Reader | None:
+    """Return a reader of the output as it is now; None when nothing was published yet.
+
+    It takes no lock. Raises DataConflict when the ledger cannot be understood, OutputUnavailable when it cannot be
+    read.
+    """
+    disk = disk or Disk()
+    manifest = read_manifest(disk, location.folder)
+    return None if manifest is None else Reader(location.folder, manifest, disk)

@@ -1,0 +1,157 @@
+"""Files that are finished but not published yet, and the commit that is made of them."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import pyarrow as pa
+
+from store.datasets import DATASETS, Dataset
+from store.files import ChecksummedFile, Disk
+from store.formats import WRITERS, TableWriter
+from store.manifest import CommitRecord, Manifest, PublishedFile, Rename, new_id
+
+
+class StagedFile(msgspec.Struct, frozen=True):
+    """A finished file in the staging folder, and what the ledger will say of it."""
+
+    dataset: str
+    name: str
+    rows: int
+    bytes: int
+    checksum: str
+
+
+class StagedWriter:
+    """Writes one staged file; it is complete and on the disk once ``finish`` returned. All raise OSError.
+
+    As a context manager it closes the file also when it is given up.
+    """
+
+    def __init__(self, disk: Disk, path: Path, file_format: str, dataset: Dataset) -> None:
+        self._disk = disk
+        self._path = path
+        self._dataset = dataset
+        self._rows = 0
+        self._file: BinaryIO = disk.create(path)
+        self._sums = ChecksummedFile(self._file)
+        self._writer: TableWriter = WRITERS[file_format](self._sums, dataset)
+
+    def write(self, table: pa.Table) -> None:
+        """Append the rows of ``table``, which has the schema of the dataset."""
+        self._writer.write(table)
+        self._rows += table.num_rows
+
+    def __enter__(self) -> "StagedWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._sums.abandon()
+
+    def finish(self) -> StagedFile:
+        """Complete the file, force it to the disk, and say what it holds."""
+        with self._file:
+            self._writer.finish()
+            self._disk.sync(self._file)
+        return StagedFile(self._dataset.name, self._path.name, self._rows, self._sums.bytes, self._sums.checksum)
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """The folder of one commit in the making. A task on another machine gets a copy."""
+
+    folder: Path
+    file_format: str
+    disk: Disk
+
+    def writer(self, dataset: Dataset, name: str) -> StagedWriter:
+        """Begin a file, ``name`` without its suffix. Raises OSError."""
+        return StagedWriter(self.disk, self.folder / f"{name}.{self.file_format}", self.file_format, dataset)
+
+    def write(self, dataset: Dataset, name: str, table: pa.Table) -> StagedFile:
+        """Write ``table`` as one file. Raises OSError."""
+        with self.writer(dataset, name) as writer:
+            writer.write(table)
+            return writer.finish()
+
+
+def write_clients(staging: Staging, name: str, client_ids: Collection[str]) -> None:
+    """Write client ids to a file for the driver, which nobody publishes. Raises OSError."""
+    with staging.disk.create(staging.folder / name) as file:
+        file.write(_encode_clients(list(client_ids)))
+
+
+def read_clients(staging: Staging, name: str) -> list[str]:
+    """Return the client ids that ``write_clients`` wrote. Raises OSError."""
+    with staging.disk.open(staging.folder / name) as file:
+        return _decode_clients(file.read())
+
+
+_encode_clients = msgspec.msgpack.Encoder().encode
+_decode_clients = msgspec.msgpack.Decoder(list[str]).decode
+
+
+class Change:
+    """The next commit of an output: which staged file is published under which name, and which file goes.
+
+    Whatever the commit is for, it is made here, so that each names the one that it follows.
+    """
+
+    def __init__(self, root: Path, staging: Staging, before: Manifest | None, kind: str) -> None:
+        self._root = root
+        self._before = before
+        self._kind = kind
+        self._contents = {d.name: dict(before.contents.get(d.name, {})) if before else {} for d in DATASETS}
+        self._renames: list[Rename] = []
+        self._removals: list[str] = []
+        self.staging = staging
+        self.commit = before.commit + 1 if before else 1
+        self.commit_id = new_id()
+
+    def names(self, dataset: Dataset) -> list[str]:
+        """Return the files that the dataset has after this commit, as far as it is made."""
+        return list(self._contents[dataset.name])
+
+    def publish(self, staged: StagedFile, stem: str, batches: tuple[int, int]) -> None:
+        """Publish a staged file as ``stem`` with the suffix of its format; ``batches`` are the first and the last."""
+        name = f"{stem}.{self.staging.file_format}"
+        self._contents[staged.dataset][name] = PublishedFile(
+            staged.rows, staged.bytes, staged.checksum, *batches, self.commit
+        )
+        path = (self.staging.folder / staged.name).relative_to(self._root)
+        self._renames.append(Rename(str(path), f"{staged.dataset}/{name}"))
+
+    def replace(self, tables: Iterable[tuple[Dataset, pa.Table]], batch_id: int) -> None:
+        """Write datasets of one file anew, under the names that they have: readers find one file at any moment.
+
+        Raises OSError.
+        """
+        for dataset, table in tables:
+            staged = self.staging.write(dataset, dataset.name, table)
+            self._contents[dataset.name] = {}
+            self.publish(staged, dataset.name, (1, batch_id))
+
+    def remove(self, dataset: Dataset, name: str) -> None:
+        """Take a published file away once the commit is made."""
+        del self._contents[dataset.name][name]
+        self._removals.append(f"{dataset.name}/{name}")
+
+    def record(self, updated_at: datetime, **changes: Any) -> CommitRecord:
+        """Return the commit record; ``changes`` are the other fields of the manifest that this commit sets."""
+        chain: dict[str, Any] = {
+            "output_id": self._before.output_id if self._before else new_id(),
+            "commit": self.commit,
+            "commit_id": self.commit_id,
+            "follows": self._before.commit_id if self._before else None,
+            "kind": self._kind,
+            "format": self.staging.file_format,
+            "updated_at": updated_at,
+            "contents": self._contents,
+        }
+        if self._before is None:
+            return CommitRecord(Manifest(**chain, **changes), self._renames, self._removals)
+        manifest = msgspec.structs.replace(self._before, **chain, **changes)
+        return CommitRecord(manifest, self._renames, self._removals)

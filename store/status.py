@@ -1,0 +1,73 @@
+"""What a processor is doing now, for people to look at: ``_status.json`` beside the ledger. It decides nothing."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from store.files import Disk
+
+_log = logging.getLogger(__name__)
+
+STATUS_NAME = "_status.json"
+
+State = Literal["waiting for broker", "reading", "publishing", "converting", "idle", "stopped"]
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a batch is: ``messages`` offsets of ``of`` are read."""
+
+    batch_id: int
+    messages: int
+    of: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    """``since`` is when the state began, ``updated_at`` when this was written; both in UTC.
+
+    ``interval_s`` is 0 for a single run. ``end_offsets`` are those of the last look at the topic.
+    """
+
+    state: State
+    since: datetime
+    updated_at: datetime
+    interval_s: float
+    host: str
+    pid: int
+    end_offsets: dict[int, int] = {}
+    progress: Progress | None = None
+
+
+class StatusFile:
+    """Keeps the file up to date; an output that cannot take it is none the worse."""
+
+    def __init__(self, output: Path, interval_s: float, disk: Disk, now: Callable[[], datetime]) -> None:
+        self._path = output / STATUS_NAME
+        self._disk = disk
+        self._now = now
+        moment = now()
+        self._status = Status("idle", moment, moment, interval_s, socket.gethostname(), os.getpid())
+
+    def set(self, state: State, progress: Progress | None = None, end_offsets: dict[int, int] | None = None) -> None:
+        """Say what the processor does from now on; end offsets stay until there are newer ones."""
+        now, before = self._now(), self._status
+        self._status = msgspec.structs.replace(
+            before,
+            state=state,
+            since=before.since if state == before.state else now,
+            updated_at=now,
+            progress=progress,
+            end_offsets=before.end_offsets if end_offsets is None else end_offsets,
+        )
+        new = self._path.with_name(f".{self._path.name}.new")
+        try:
+            with self._disk.create(new) as file:
+                file.write(msgspec.json.format(msgspec.json.encode(self._status), indent=2) + b"\n")
+            self._disk.replace(new, self._path)
+        except OSError as error:
+            _log.debug("the status was not written: %s", error)

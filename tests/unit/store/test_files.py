@@ -1,0 +1,154 @@
+"""The way to the disk, and what its errors mean."""
+
+import errno
+import hashlib
+import os
+import pickle
+import subprocess
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from runtime.errors import OutputUnavailable
+from store.files import (
+    ChecksummedFile,
+    Disk,
+    checksum,
+    make_folders,
+    read_if_there,
+    reading,
+    remove_if_there,
+    replace_content,
+    writing,
+)
+
+DISK = Disk()
+
+
+def test_a_disk_can_be_sent_to_a_worker() -> None:
+    assert isinstance(pickle.loads(pickle.dumps(DISK)), Disk)
+
+
+def test_a_checksum_is_the_one_that_sha256sum_prints(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"tickets")
+    printed = subprocess.run(["sha256sum", tmp_path / "file"], capture_output=True, text=True, check=True).stdout
+    assert checksum(DISK, tmp_path / "file") == f"sha256:{printed.split()[0]}"
+
+
+def test_what_arrow_writes_to_a_checksummed_file_has_its_size_and_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "file.parquet"
+    with DISK.create(path) as file:
+        sums = ChecksummedFile(file)
+        pq.write_table(pa.table({"n": range(10_000)}), sums)
+        DISK.sync(file)
+    assert pq.read_table(path).num_rows == 10_000
+    assert sums.bytes == path.stat().st_size
+    assert sums.checksum == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def test_a_replaced_content_leaves_no_other_file(tmp_path: Path) -> None:
+    for content in (b"old", b"new"):
+        replace_content(DISK, tmp_path / "file", content)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_folders_are_made_with_those_above_them_and_each_name_is_forced_to_the_disk(tmp_path: Path) -> None:
+    class Noting(Disk):
+        def __init__(self) -> None:
+            self.synced: list[Path] = []
+
+        def sync_folder(self, folder: Path) -> None:
+            self.synced.append(folder)
+
+    disk = Noting()
+    make_folders(disk, tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+    assert disk.synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    make_folders(disk, tmp_path / "a" / "b")
+    assert len(disk.synced) == 3
+
+
+def test_a_link_to_a_folder_will_do_where_a_folder_is_wanted(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    make_folders(DISK, tmp_path / "link")
+    make_folders(DISK, tmp_path / "link" / "below")
+    assert (tmp_path / "real" / "below").is_dir()
+
+
+def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(FileExistsError):
+            make_folders(DISK, folder)
+
+
+def test_a_look_does_not_follow_a_link_unless_asked(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"four")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "broken").symlink_to("nothing")
+    file, link = DISK.look(tmp_path / "file"), DISK.look(tmp_path / "link")
+    assert file is not None
+    assert (file.is_file, file.is_folder, file.bytes) == (True, False, 4)
+    assert link is not None
+    assert (link.is_file, link.is_folder) == (False, False)
+    assert DISK.look(tmp_path / "link", follow=True) == file
+    assert DISK.look(tmp_path / "broken", follow=True) is None
+    assert DISK.look(tmp_path / "nothing") is None
+    assert DISK.look(tmp_path / "file" / "below") is None
+
+
+def test_a_missing_file_reads_as_nothing_and_is_removed_without_ado(tmp_path: Path) -> None:
+    assert read_if_there(DISK, tmp_path / "nothing") is None
+    remove_if_there(DISK, tmp_path / "nothing")
+
+
+def test_two_folders_of_one_mount_share_its_mark_and_another_file_system_has_its_own(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    assert DISK.mount(tmp_path) == DISK.mount(tmp_path / "a")
+    assert DISK.mount(tmp_path) != DISK.mount(Path("/proc"))
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "No space left on device; free space there, then start again: what is published stays as it is"),
+        (errno.EACCES, "Permission denied; give this user the right to write there, then"),
+        (errno.EROFS, "Read-only file system; the file system is read-only; choose another --output-path"),
+        (errno.ENOLCK, "No locks available; this file system knows no locks (flock); choose an --output-path"),
+        (errno.EXDEV, "it lies on another file system; mount or link the output folder as a whole"),
+    ],
+)
+def test_what_cannot_be_written_is_said_with_its_cause_and_what_would_help(number: int, remedy: str) -> None:
+    with pytest.raises(OutputUnavailable) as caught, writing(Path("/output")):
+        raise OSError(number, os.strerror(number), "/output/file")
+    assert str(caught.value).startswith("cannot write /output/file: ")
+    assert remedy in str(caught.value)
+
+
+def test_what_cannot_be_read_is_not_reported_as_what_cannot_be_written() -> None:
+    with pytest.raises(OutputUnavailable) as caught, reading(Path("/output/_manifest.json")):
+        raise OSError(errno.EACCES, "Permission denied")
+    assert str(caught.value) == (
+        "cannot read /output/_manifest.json: Permission denied; give this user the right to read it, or see to the "
+        "disk, then start again: nothing was changed"
+    )
+
+
+def test_a_file_system_that_refuses_to_force_a_folder_to_the_disk_is_taken_at_its_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(number: int) -> None:
+        def fsync(handle: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("store.files.os.fsync", fsync)
+
+    refuse(errno.EINVAL)
+    DISK.sync_folder(tmp_path)
+    refuse(errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        DISK.sync_folder(tmp_path)

@@ -1,0 +1,54 @@
+"""What a processor says of itself."""
+
+import json
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+from store.files import Disk
+from store.status import Progress, StatusFile
+
+START = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.time = START
+
+    def now(self) -> datetime:
+        return self.time
+
+
+def test_it_says_what_is_done_since_when_how_far_and_by_whom(tmp_path: Path) -> None:
+    watch = Watch()
+    status = StatusFile(tmp_path, 30.0, Disk(), watch.now)
+    watch.time += timedelta(seconds=5)
+    status.set("reading", Progress(7, 0, 1000), {0: 500, 1: 500})
+    watch.time += timedelta(seconds=2)
+    status.set("reading", Progress(7, 250, 1000))
+    assert json.loads((tmp_path / "_status.json").read_text()) == {
+        "state": "reading",
+        "since": "2026-01-31T09:30:05Z",
+        "updated_at": "2026-01-31T09:30:07Z",
+        "interval_s": 30.0,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "end_offsets": {"0": 500, "1": 500},
+        "progress": {"batch_id": 7, "messages": 250, "of": 1000},
+    }
+    status.set("idle")
+    told = json.loads((tmp_path / "_status.json").read_text())
+    assert (told["state"], told["since"], told["progress"]) == ("idle", "2026-01-31T09:30:07Z", None)
+    assert told["end_offsets"] == {"0": 500, "1": 500}
+    assert [path.name for path in tmp_path.iterdir()] == ["_status.json"]
+
+
+def test_an_output_that_cannot_take_it_is_none_the_worse(tmp_path: Path) -> None:
+    class Full(Disk):
+        def create(self, path: Path) -> BinaryIO:
+            raise OSError(28, "No space left on device")
+
+    StatusFile(tmp_path, 0.0, Full(), Watch().now).set("idle")
+    assert list(tmp_path.iterdir()) == []
