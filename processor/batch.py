@@ -1,40 +1,34 @@
 """From the receipts of a batch to its commit record: totals, one-file datasets, names of the published files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 
+import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from processor.plan import OffsetRange
 from processor.receipt import Receipt, require_complete
-from processor.transformations import Transformations
 from store.clients import ClientSet
-from store.datasets import (
-    BY_HOUR,
-    BY_PRIORITY,
-    BY_TEAM,
-    BY_TYPE,
-    DATASETS,
-    METRICS,
-    TICKETS,
-    Dataset,
-)
-from store.formats import read_tables, write_file
-from store.manifest import CommitRecord, Gap, Manifest, Rename, Source, Totals
-from store.output import Output, writing
+from store.counts import Totals, merge_hours, summaries
+from store.datasets import BY_HOUR, DATASETS
+from store.files import writing
+from store.manifest import CommitRecord, Gap, Manifest, Partition, Source
+from store.output import Output
+from store.staging import Change, read_clients
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step of the ledger: ``ranges`` are read, after which each partition goes on at ``next_offsets``."""
+    """One step of the ledger: ``ranges`` are read, after which each partition goes on where its range ends.
+
+    ``positions`` says where each partition stands before, with its accepted gap behind it.
+    """
 
     batch_id: int
     source: Source
+    positions: Mapping[int, int]
     ranges: Sequence[OffsetRange]
-    next_offsets: dict[int, int]
     gaps: Sequence[Gap]
 
     @property
@@ -43,93 +37,86 @@ class Batch:
         return sum(r.length for r in self.ranges)
 
 
-class Assembly:
-    """Puts a batch together in its staging folder."""
+def assemble(
+    output: Output,
+    change: Change,
+    before: Manifest | None,
+    batch: Batch,
+    receipts: Sequence[Receipt],
+    clients: ClientSet,
+    now: datetime,
+) -> CommitRecord:
+    """Return the record that publishes ``batch``, whose files wait in the staging folder of ``change``.
 
-    def __init__(
-        self, output: Output, staging: Path, file_format: str, before: Manifest | None, clients: ClientSet
-    ) -> None:
-        self._output = output
-        self._staging = staging
-        self._format = file_format
-        self._before = before
-        self._clients = clients
-        self._renames: list[Rename] = []
-        self._files: dict[str, list[str]] = {d.name: list(before.files[d.name]) if before else [] for d in DATASETS}
+    Raises DataConflict when the receipts do not account for every message, OutputUnavailable when a file cannot be
+    written.
+    """
+    require_complete(batch.ranges, receipts)
+    hours = [count for receipt in receipts for count in receipt.hours]
+    rejected = sum(read.rejected for receipt in receipts for read in receipt.partitions)
+    known_hours = _published_hours(output, before)
+    with writing(change.staging.folder):
+        new_clients = clients.add(lambda: _staged_clients(change, receipts), change.commit, change.commit_id)
+        totals = (before.totals if before else Totals()).add(hours, rejected, new_clients)
+        _append(change, batch.batch_id, receipts)
+        tables = summaries(totals, merge_hours(known_hours, hours), batch.batch_id, now)
+        change.replace(tables.items(), batch.batch_id)
+    return change.record(
+        now,
+        batch_id=batch.batch_id,
+        source=batch.source,
+        partitions=account(before.partitions if before else {}, batch, receipts),
+        totals=totals,
+        gaps=[*(before.gaps if before else ()), *batch.gaps],
+    )
 
-    def assemble(self, batch: Batch, receipts: Sequence[Receipt]) -> CommitRecord:
-        """Return the record that publishes ``batch``.
 
-        Raises DataConflict when the receipts do not account for every message, OutputUnavailable when a file cannot be
-        written.
-        """
-        require_complete(batch.ranges, receipts)
-        hours = [count for receipt in receipts for count in receipt.hours]
-        rejected = sum(read.rejected for receipt in receipts for read in receipt.partitions)
-        with writing(self._staging):
-            new_clients = self._clients.add(lambda: self._staged_clients(receipts), batch.batch_id)
-            totals_before = self._before.totals if self._before else Totals()
-            totals = Transformations.add_totals(totals_before, hours, rejected, new_clients)
-            updated_at = datetime.now(UTC)
-            self._append(batch.batch_id, receipts)
-            self._replace(METRICS, Transformations.metrics(totals, batch.batch_id, updated_at))
-            self._replace(BY_TYPE, Transformations.by_type(totals))
-            self._replace(BY_PRIORITY, Transformations.by_priority(totals))
-            self._replace(BY_TEAM, Transformations.by_team(totals))
-            self._replace(BY_HOUR, Transformations.merge_hours(self._published_hours(), hours))
-        manifest = Manifest(
-            format=self._format,
-            batch_id=batch.batch_id,
-            updated_at=updated_at,
-            source=batch.source,
-            next_offsets=batch.next_offsets,
-            totals=totals,
-            files=self._files,
-            gaps=[*(self._before.gaps if self._before else ()), *batch.gaps],
+def account(before: Mapping[int, Partition], batch: Batch, receipts: Sequence[Receipt]) -> dict[int, Partition]:
+    """Return the partitions of the ledger after ``batch``: what became of each offset that it passed."""
+    partitions = {number: before.get(number, Partition(at, at)) for number, at in batch.positions.items()}
+    for gap in batch.gaps:
+        known = partitions[gap.partition]
+        partitions[gap.partition] = msgspec.structs.replace(
+            known, next_offset=gap.end, gaps=known.gaps + gap.end - gap.start
         )
-        return CommitRecord(manifest, self._renames, removals=[])
-
-    def _append(self, batch_id: int, receipts: Sequence[Receipt]) -> None:
-        """Give the staged files their names; a dataset that would have no file gets an empty one, for its schema."""
-        for dataset in (d for d in DATASETS if d.appended):
-            staged = [file.name for receipt in receipts for file in receipt.files if file.dataset == dataset.name]
-            if not staged and not self._files[dataset.name]:
-                staged = [f"{dataset.name}-empty.{self._format}"]
-                write_file(self._format, self._staging / staged[0], dataset, dataset.schema.empty_table())
-            for number, name in enumerate(staged):
-                self._publish_as(dataset, name, f"batch-{batch_id:06d}-{number:04d}.{self._format}")
-
-    def _replace(self, dataset: Dataset, table: pa.Table) -> None:
-        """Write a one-file dataset anew. Its name stays, so that readers find one file at any moment."""
-        name = f"{dataset.name}.{self._format}"
-        write_file(self._format, self._staging / name, dataset, table)
-        self._files[dataset.name] = []
-        self._publish_as(dataset, name, name)
-
-    def _publish_as(self, dataset: Dataset, staged: str, name: str) -> None:
-        self._files[dataset.name].append(name)
-        staged_path = (self._staging / staged).relative_to(self._output.root)
-        self._renames.append(Rename(str(staged_path), f"{dataset.name}/{name}"))
-
-    def _published_hours(self) -> pa.Table:
-        nothing = BY_HOUR.schema.empty_table()
-        if self._before is None:
-            return nothing
-        return pa.concat_tables([nothing, *_published(self._output, self._before, BY_HOUR)])
-
-    def _staged_clients(self, receipts: Sequence[Receipt]) -> Iterator[list[str]]:
-        for receipt in receipts:
-            if receipt.clients:
-                yield pq.read_table(self._staging / receipt.clients)["client_id"].to_pylist()
+    read: dict[int, tuple[int, int]] = {}
+    for receipt in receipts:
+        for one in receipt.partitions:
+            tickets, rejected = read.get(one.partition, (0, 0))
+            read[one.partition] = tickets + one.tickets, rejected + one.rejected
+    for offsets in batch.ranges:
+        known = partitions[offsets.partition]
+        tickets, rejected = read.get(offsets.partition, (0, 0))
+        partitions[offsets.partition] = msgspec.structs.replace(
+            known,
+            next_offset=offsets.end,
+            tickets=known.tickets + tickets,
+            rejected=known.rejected + rejected,
+            empty=known.empty + offsets.length - tickets - rejected,
+        )
+    return partitions
 
 
-def published_clients(output: Output, manifest: Manifest | None) -> Iterator[list[str]]:
-    """Yield the client ids of all published tickets, in pieces."""
-    if manifest is not None:
-        for table in _published(output, manifest, TICKETS):
-            yield table["client_id"].unique().to_pylist()
+def _published_hours(output: Output, before: Manifest | None) -> pa.Table:
+    if before is None:
+        return BY_HOUR.schema.empty_table()
+    reader = output.reader(before)
+    for name in reader.files(BY_HOUR):
+        reader.require_intact(BY_HOUR, name)
+    return reader.table(BY_HOUR)
 
 
-def _published(output: Output, manifest: Manifest, dataset: Dataset) -> Iterator[pa.Table]:
-    for name in manifest.files[dataset.name]:
-        yield from read_tables(manifest.format, output.root / dataset.name / name, dataset)
+def _append(change: Change, batch_id: int, receipts: Sequence[Receipt]) -> None:
+    """Give the staged files their names; a dataset that would have no file gets an empty one, for its schema."""
+    for dataset in (d for d in DATASETS if d.appended):
+        staged = [file for receipt in receipts for file in receipt.files if file.dataset == dataset.name]
+        if not staged and not change.names(dataset):
+            staged = [change.staging.write(dataset, f"{dataset.name}-empty", dataset.schema.empty_table())]
+        for number, file in enumerate(staged):
+            change.publish(file, f"batch-{batch_id:06d}-{number:04d}", (batch_id, batch_id))
+
+
+def _staged_clients(change: Change, receipts: Sequence[Receipt]) -> Iterator[list[str]]:
+    for receipt in receipts:
+        if receipt.clients:
+            yield read_clients(change.staging, receipt.clients)

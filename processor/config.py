@@ -10,8 +10,9 @@ from runtime.broker.security import KafkaSecurity
 from runtime.errors import SettingError
 from runtime.process.memory import memory_limit_mib
 from runtime.settings import catalogue
+from runtime.settings.location import OutputLocation
 from runtime.settings.parsers import heap_mib
-from runtime.settings.setting import ENV_FILE, ROOT, Setting, resolve
+from runtime.settings.setting import ENV_FILE, Setting, resolve
 
 ACCEPT_GAP = Setting(
     None,
@@ -31,7 +32,7 @@ SETTINGS: dict[str, Setting] = {
     "memory": catalogue.SPARK_MEMORY,
     "master": catalogue.SPARK_MASTER,
     "output_format": catalogue.OUTPUT_FORMAT,
-    "output_path": catalogue.OUTPUT_PATH,
+    "output": catalogue.OUTPUT_PATH,
     "interval_s": catalogue.BATCH_INTERVAL,
     "max_messages": catalogue.BATCH_MAX_MESSAGES,
     "accept_gap": ACCEPT_GAP,
@@ -46,7 +47,7 @@ class ProcessorConfig:
 
     broker: str
     topic: str
-    output_path: Path
+    output: OutputLocation
     memory: str = "2g"
     master: str = "local[*]"
     output_format: str = "parquet"
@@ -72,23 +73,17 @@ class ProcessorConfig:
     def from_sources(
         cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
     ) -> "ProcessorConfig":
-        """Resolve command line, environment and ``.env``. Raises SettingError.
-
-        A relative output path given on the command line or in the environment starts at the current folder; one from
-        ``.env`` or the default starts at the root of the repository, so that it is the same from every folder.
-        """
+        """Resolve command line, environment and ``.env``. Raises SettingError."""
         catalogue.refuse_typos(environ, env_file)
         login = KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
         values = resolve(SETTINGS, flags, environ, env_file)
-        given_here = flags.output_path or environ.get("OUTPUT_PATH")
-        values["output_path"] = (Path.cwd() if given_here else ROOT) / values["output_path"]
         return cls(security=login, **values)
 
     def describe(self) -> str:
         """Return the settings on one line, without secrets."""
         every = f"every {self.interval_s:g} s" if self.interval_s else "once"
         return (
-            f"broker {self.broker} ({self.security.protocol}), topic {self.topic}, output {self.output_path} "
+            f"broker {self.broker} ({self.security.protocol}), topic {self.topic}, output {self.output} "
             f"({self.output_format}), Spark {self.master} with {self.memory}, {every}, "
             f"at most {self.max_messages:,} messages a batch"
         )

@@ -1,42 +1,57 @@
-"""SparkProcessor: plan a batch, let Spark run it, check it, publish it."""
+"""SparkProcessor: plan a batch, let its tasks run, check what they say, publish it."""
 
 import logging
-import os
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Protocol
 
-from pyspark.sql import SparkSession
-
-from processor.batch import Assembly, Batch, published_clients
+from processor.batch import Batch, assemble
 from processor.config import ProcessorConfig
 from processor.plan import Bounds, OffsetRange, plan_batch, starts
-from processor.receipt import Receipt, decode_receipt
-from processor.session import start_session
-from processor.source import read_ranges
-from processor.task import StagingTask
-from processor.topic import look_up
-from runtime.broker.preflight import check_broker
+from processor.receipt import Receipt
 from runtime.errors import BrokerError, OutputUnavailable
+from runtime.process.clock import Clock
 from runtime.process.failpoint import failpoint
 from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
-from store.clients import ClientSet
+from store.clients import open_clients
 from store.convert import convert
 from store.manifest import Manifest, Source
-from store.output import Output, writing
+from store.output import Output
+from store.staging import Staging
+from store.status import Progress, StatusFile
 
 _log = logging.getLogger(__name__)
 
-_CANCEL_EVERY_S = 0.2
-_SMALL_BATCH = 500_000
 _RETRY_S = 5.0
 
 
 class _StopAsked(Exception):
-    """A batch was abandoned because somebody asked to stop."""
+    """Something was abandoned because somebody asked to stop."""
+
+
+class TopicLookUp(Protocol):
+    """What the broker says of the topic."""
+
+    def check(self) -> None:
+        """Raise BrokerError, naming the step that failed, when the broker cannot be used; return early on a stop."""
+
+    def look_up(self) -> tuple[Source, dict[int, Bounds]]:
+        """Return the identity of the topic and the offsets of each partition. Raises BrokerError."""
+
+
+class TaskRunner(Protocol):
+    """What reads the messages and writes the files."""
+
+    def prepare(self, messages: int) -> None:
+        """Start what running takes, for a batch of so many messages."""
+
+    def run(self, ranges: Sequence[OffsetRange], staging: Staging, progress: Callable[[int], None]) -> list[Receipt]:
+        """Read ``ranges``, write files into ``staging``, and return what the tasks report."""
+
+    def stop(self) -> None:
+        """End everything that was started."""
 
 
 class SparkProcessor:
@@ -45,63 +60,96 @@ class SparkProcessor:
     ``run`` raises a PipelineError for whatever a user can mend; a batch that fails leaves the output as it was.
     """
 
-    def __init__(self, config: ProcessorConfig, shutdown: Shutdown) -> None:
+    def __init__(
+        self,
+        config: ProcessorConfig,
+        output: Output,
+        topic: TopicLookUp,
+        tasks: TaskRunner,
+        shutdown: Shutdown,
+        heartbeat: Heartbeat,
+        clock: Clock,
+    ) -> None:
         self._config = config
+        self._output = output
+        self._topic = topic
+        self._tasks = tasks
         self._shutdown = shutdown
-        self._output = Output(config.output_path)
+        self._heartbeat = heartbeat
+        self._clock = clock
+        self._status = StatusFile(output.root, config.interval_s, output.disk, clock.now)
         self._manifest: Manifest | None = None
-        self._spark: SparkSession | None = None
-        self._heartbeat = Heartbeat.from_environment(os.environ)
 
     def run(self) -> None:
         """Work until the topic is read to its end, or, with an interval, until asked to stop."""
         try:
             with self._output.locked():
                 self._manifest = self._output.recover()
-                check_broker(self._config.broker, self._config.security, stop=self._shutdown)
-                self._repeat()
+                self._status.set("waiting for broker")
+                try:
+                    self._topic.check()
+                    self._repeat()
+                finally:
+                    # Where the folder is another one now, its status is not ours to write.
+                    if self._output.is_own():
+                        self._status.set("stopped")
         finally:
-            if self._spark is not None:
-                self._spark.stop()
+            self._tasks.stop()
 
     def _repeat(self) -> None:
         while not self._shutdown.asked:
-            began = time.monotonic()
+            began = self._clock.seconds()
             try:
                 self._catch_up()
-            except _StopAsked:
-                _log.info("stopped in the middle of a batch: nothing of it was published, the next start reads it")
+            except _StopAsked as stop:
+                _log.info("stopped in the middle of %s: nothing of it was published, the next start does it", stop)
             except BrokerError as error:
+                if self._shutdown.asked:
+                    return
                 # A service outlives its broker; a single run has nothing to wait for.
                 if not self._config.interval_s:
                     raise
                 pause = min(self._config.interval_s, _RETRY_S)
                 _log.warning("%s; trying again in %g s", error, pause)
+                self._status.set("waiting for broker")
                 # Without a heartbeat: to wait for a broker or a topic is no progress.
                 self._shutdown.wait(pause)
                 continue
             if not self._config.interval_s:
                 return
-            rest = max(0.0, began + self._config.interval_s - time.monotonic())
+            rest = max(0.0, began + self._config.interval_s - self._clock.seconds())
             self._heartbeat.beat(rest)
+            self._status.set("idle")
             self._shutdown.wait(rest)
 
     def _catch_up(self) -> None:
         """Publish everything that the topic holds now, in as many batches as the size limit asks for."""
-        source, bounds = look_up(self._config.broker, self._config.security, self._config.topic)
+        self._output.require_unchanged(self._manifest.commit_id if self._manifest else None)
+        source, bounds = self._topic.look_up()
         if self._manifest is not None:
             source.require_same(self._manifest.source)
-            if self._manifest.format != self._config.output_format:
-                self._manifest = convert(self._output, self._manifest, self._config.output_format)
         ends = {partition: held.end for partition, held in bounds.items()}
+        # A plan that is refused must be refused before a conversion has changed the output.
         batch = self._plan(source, bounds, ends)
+        if self._manifest is not None and self._manifest.format != self._config.output_format:
+            self._status.set("converting")
+            now = self._clock.now()
+            self._manifest = convert(self._output, self._manifest, self._config.output_format, now, self._go_on)
         if batch is None:
+            self._status.set("idle", end_offsets=ends)
             _log.info("nothing new in topic %s", self._config.topic)
         while batch is not None and not self._shutdown.asked:
-            self._publish(batch)
+            self._publish(batch, ends)
             batch = self._plan(source, bounds, ends)
 
-    def _plan(self, source: Source, bounds: dict[int, Bounds], ends: dict[int, int]) -> Batch | None:
+    def _go_on(self) -> None:
+        """Say that there is progress, or give up because somebody asked to stop."""
+        self._heartbeat.beat()
+        if self._shutdown.asked:
+            self._output.discard_staging()
+            raise _StopAsked("a conversion")
+
+    def _plan(self, source: Source, bounds: Mapping[int, Bounds], ends: Mapping[int, int]) -> Batch | None:
         """Return the next batch; None when nothing is left. The first one may be empty: it creates the datasets."""
         before = self._manifest
         batch_id = before.batch_id + 1 if before else 1
@@ -109,95 +157,76 @@ class SparkProcessor:
         ranges = plan_batch(positions, ends, self._config.max_messages)
         if before is not None and not ranges and not gaps:
             return None
-        return Batch(batch_id, source, ranges, positions | {r.partition: r.end for r in ranges}, gaps)
+        return Batch(batch_id, source, positions, ranges, gaps)
 
-    def _publish(self, batch: Batch) -> None:
+    def _publish(self, batch: Batch, ends: Mapping[int, int]) -> None:
         output, before = self._output, self._manifest
         for gap in batch.gaps:
             _log.warning("partition %d: offsets %d to %d were deleted unread", gap.partition, gap.start, gap.end - 1)
-        staging = output.new_staging(batch.batch_id)
+        change = output.begin(before, "batch", self._config.output_format)
         failpoint("before-staging")
-        spark = self._session(batch.length) if batch.ranges else None
-        began = time.monotonic()
-        receipts = self._stage(spark, batch.ranges, staging) if spark else []
-        with writing(output.state):
-            clients = ClientSet(
-                output.state / "clients.sqlite",
-                before.batch_id if before else 0,
-                lambda: published_clients(output, before),
-            )
-        try:
-            record = Assembly(output, staging, self._config.output_format, before, clients).assemble(batch, receipts)
-        finally:
-            clients.close()
+        if batch.ranges:
+            self._tasks.prepare(batch.length)
+        began = self._clock.seconds()
+        self._status.set("reading", Progress(batch.batch_id, 0, batch.length), dict(ends))
+        receipts = self._read(batch, change.staging) if batch.ranges else []
+        self._status.set("publishing", Progress(batch.batch_id, batch.length, batch.length))
+        with closing(open_clients(output, before)) as clients:
+            record = assemble(output, change, before, batch, receipts, clients, self._clock.now())
         output.commit(record)
         self._manifest = record.manifest
         self._heartbeat.beat()
-        self._report(batch, receipts, time.monotonic() - began)
+        _report(output, batch, receipts, self._clock.seconds() - began)
 
-    def _stage(self, spark: SparkSession, ranges: Sequence[OffsetRange], staging: Path) -> list[Receipt]:
-        """Let Spark read ``ranges`` and write files into ``staging``; return the receipts of its tasks."""
-        frame = read_ranges(spark, self._config.broker, self._config.security, self._config.topic, ranges)
-        task = StagingTask(staging, self._config.output_format)
+    def _read(self, batch: Batch, staging: Staging) -> list[Receipt]:
+        """Return the receipts of the tasks that read ``batch``."""
         try:
-            with self._cancelled_when_asked(spark):
-                rows = frame.mapInArrow(task, "receipt binary").collect()
+            receipts = self._tasks.run(batch.ranges, staging, partial(self._show_progress, batch))
         except Exception:
+            self._output.discard_staging()
+            if not self._shutdown.asked:
+                self._explain_failure(batch)
             if self._shutdown.asked:
-                self._output.discard_staging()
-                raise _StopAsked from None
-            self._explain_failure()
+                raise _StopAsked("a batch") from None
             raise
-        receipts = [decode_receipt(row.receipt) for row in rows]
         for receipt in receipts:
             if receipt.failure:
-                raise OutputUnavailable(f"cannot write {staging}: {receipt.failure}; free space there and start again")
+                # A folder that was removed meanwhile is a better explanation than a file that cannot be written.
+                self._output.require_unchanged(self._manifest.commit_id if self._manifest else None)
+                raise OutputUnavailable(
+                    f"cannot write {staging.folder}: {receipt.failure}; free space there and start again"
+                )
         return receipts
 
-    def _explain_failure(self) -> None:
-        """Raise what a user can mend behind a failed Spark job: the broker is gone, or messages were deleted."""
-        check_broker(self._config.broker, self._config.security, stop=self._shutdown)
-        source, bounds = look_up(self._config.broker, self._config.security, self._config.topic)
-        if self._manifest is not None:
-            source.require_same(self._manifest.source)
-            starts(self._manifest.next_offsets, bounds, self._config.accept_gap, self._manifest.batch_id + 1)
+    def _show_progress(self, batch: Batch, messages: int) -> None:
+        self._status.set("reading", Progress(batch.batch_id, messages, batch.length))
 
-    @contextmanager
-    def _cancelled_when_asked(self, spark: SparkSession) -> Iterator[None]:
-        """Cancel the job that runs inside once somebody asks to stop: the call that waits for it cannot look itself."""
-        done = threading.Event()
+    def _explain_failure(self, batch: Batch) -> None:
+        """Raise what a user can mend behind the failed tasks of ``batch``.
 
-        def watch() -> None:
-            while not done.wait(_CANCEL_EVERY_S):
-                if self._shutdown.asked:
-                    spark.sparkContext.cancelAllJobs()
+        The broker is gone, or the topic is another one, or messages were deleted between the plan and the reading. The
+        last is an error also for a user who accepts gaps: the next plan records it.
+        """
+        self._topic.check()
+        if self._shutdown.asked:
+            return
+        source, bounds = self._topic.look_up()
+        source.require_same(batch.source)
+        starts(batch.positions, bounds, accept_gap=False, batch_id=batch.batch_id)
 
-        watcher = threading.Thread(target=watch, name="cancel-when-asked", daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
 
-    def _session(self, messages: int) -> SparkSession:
-        if self._spark is None:
-            brief = not self._config.interval_s and messages < _SMALL_BATCH
-            self._spark = start_session(self._config, self._output.state, brief)
-        return self._spark
-
-    def _report(self, batch: Batch, receipts: Sequence[Receipt], seconds: float) -> None:
-        reads = [read for receipt in receipts for read in receipt.partitions]
-        tickets, rejected = sum(read.tickets for read in reads), sum(read.rejected for read in reads)
-        _log.info(
-            "batch %d: %s messages read, %s tickets, %s rejected, published in %.1f s (%s messages/s) in %s",
-            batch.batch_id,
-            f"{tickets + rejected:,}",
-            f"{tickets:,}",
-            f"{rejected:,}",
-            seconds,
-            f"{(tickets + rejected) / seconds:,.0f}",
-            self._output.root,
-        )
-        if rejected:
-            _log.warning("%s messages were no tickets; rejected_messages holds them with the reason", f"{rejected:,}")
+def _report(output: Output, batch: Batch, receipts: Sequence[Receipt], seconds: float) -> None:
+    reads = [read for receipt in receipts for read in receipt.partitions]
+    tickets, rejected = sum(read.tickets for read in reads), sum(read.rejected for read in reads)
+    _log.info(
+        "batch %d: %s messages read, %s tickets, %s rejected, published in %.1f s (%s messages/s) in %s",
+        batch.batch_id,
+        f"{tickets + rejected:,}",
+        f"{tickets:,}",
+        f"{rejected:,}",
+        seconds,
+        f"{(tickets + rejected) / seconds:,.0f}" if seconds else "0",
+        output.root,
+    )
+    if rejected:
+        _log.warning("%s messages were no tickets; rejected_messages holds them with the reason", f"{rejected:,}")

@@ -2,21 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 
 import msgspec
 
-from contract.ticket import RequestType
+from contract.ticket import URGENT
 from processor.plan import OffsetRange
 from runtime.errors import DataConflict
-
-
-class StagedFile(msgspec.Struct, frozen=True):
-    """A finished file in the staging folder."""
-
-    dataset: str
-    name: str
-    rows: int
+from store.counts import HourCount
+from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS
+from store.staging import StagedFile
 
 
 class PartitionRead(msgspec.Struct):
@@ -27,15 +21,6 @@ class PartitionRead(msgspec.Struct):
     last: int
     tickets: int = 0
     rejected: int = 0
-
-
-class HourCount(msgspec.Struct, frozen=True, array_like=True):
-    """How many tickets of one type and priority were created in one hour (UTC)."""
-
-    hour: datetime
-    request_type: RequestType
-    priority: str
-    count: int
 
 
 class Receipt(msgspec.Struct):
@@ -77,11 +62,11 @@ def require_complete(ranges: Iterable[OffsetRange], receipts: Sequence[Receipt])
         for file in receipt.files:
             rows[file.dataset] += file.rows
     hours = [count for receipt in receipts for count in receipt.hours]
-    urgent = sum(count.count for count in hours if count.priority in ("high", "critical"))
+    urgent = sum(count.count for count in hours if count.priority in URGENT)
     for what, expected, found in (
-        ("rows of tickets_with_assignment", sum(read.tickets for read in reads), rows["tickets_with_assignment"]),
-        ("rows of rejected_messages", sum(read.rejected for read in reads), rows["rejected_messages"]),
-        ("rows of high_priority_tickets", urgent, rows["high_priority_tickets"]),
+        (f"rows of {TICKETS.name}", sum(read.tickets for read in reads), rows[TICKETS.name]),
+        (f"rows of {REJECTED.name}", sum(read.rejected for read in reads), rows[REJECTED.name]),
+        (f"rows of {HIGH_PRIORITY.name}", urgent, rows[HIGH_PRIORITY.name]),
         ("tickets counted by hour", sum(read.tickets for read in reads), sum(count.count for count in hours)),
     ):
         if expected != found:
@@ -90,5 +75,5 @@ def require_complete(ranges: Iterable[OffsetRange], receipts: Sequence[Receipt])
 
 def _incomplete(found: str) -> DataConflict:
     return DataConflict(
-        f"the batch does not add up: {found}; nothing was published, start again and please report this"
+        f"the batch does not add up: {found}; nothing was published; start again, and the same messages are read anew"
     )

@@ -18,7 +18,7 @@ from processor.config import ProcessorConfig
 from runtime.java.jars import spark_jars
 from runtime.java.jdk import java_executable
 from runtime.settings.setting import ROOT
-from store.output import writing
+from store.files import writing
 
 _log = logging.getLogger(__name__)
 

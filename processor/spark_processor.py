@@ -43,9 +43,9 @@ def _process(flags: argparse.Namespace) -> None:
     stop = Shutdown().install()
     _log.info("%s", config.describe())
     # A bad setting is answered before the libraries that a run needs are loaded.
-    from processor.processor import SparkProcessor
+    from processor.run import run
 
-    SparkProcessor(config, stop).run()
+    run(config, stop)
 
 
 if __name__ == "__main__":

@@ -5,19 +5,19 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyspark import TaskContext
 
 from contract.ticket import InvalidTicket, RequestType, Ticket, decode
-from processor.receipt import HourCount, PartitionRead, Receipt, StagedFile, encode_receipt
+from processor.receipt import PartitionRead, Receipt, encode_receipt
 from processor.transformations import Transformations
 from runtime.process.failpoint import failpoint
+from store.counts import HourCount
 from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS, Dataset
-from store.formats import ROW_GROUP_ROWS, WRITERS, FileWriter
+from store.formats import ROW_GROUP_ROWS
+from store.staging import StagedWriter, Staging, write_clients
 
 # Messages of a megabyte are allowed, so what is gathered before it is written is bounded in bytes as well as in rows.
 GATHERED_BYTES = 128 << 20
@@ -27,8 +27,7 @@ GATHERED_BYTES = 128 << 20
 class StagingTask:
     """Stages the files of one Spark partition; to be given to ``DataFrame.mapInArrow``."""
 
-    staging: Path
-    file_format: str
+    staging: Staging
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Read ``batches`` (partition, offset, timestamp, key, value) and yield one row: the encoded receipt.
@@ -36,13 +35,15 @@ class StagingTask:
         A full or read-only disk is reported in the receipt, not raised: trying the task again would not help.
         """
         context = TaskContext.get()
-        stage = _Stage(self.staging, self.file_format, context.partitionId() if context else 0)
+        stage = _Stage(self.staging, context.partitionId() if context else 0)
         try:
             for batch in batches:
                 stage.take(batch)
             receipt = stage.finish()
         except OSError as error:
             receipt = Receipt(failure=str(error))
+        finally:
+            stage.close()
         if context is not None and context.attemptNumber() == 0:
             failpoint("task-staged")
         yield pa.RecordBatch.from_pydict({"receipt": [encode_receipt(receipt)]})
@@ -52,15 +53,13 @@ class StagingTask:
 class _Stage:
     """The work of one task under way."""
 
-    folder: Path
-    file_format: str
+    staging: Staging
     number: int
-    writers: dict[str, FileWriter] = field(default_factory=dict)
-    files: dict[str, StagedFile] = field(default_factory=dict)
+    writers: dict[str, StagedWriter] = field(default_factory=dict)
     tickets: list[Ticket] = field(default_factory=list)
     gathered_bytes: int = 0
     clients: set[str] = field(default_factory=set)
-    hours: dict[tuple[datetime, RequestType, str], int] = field(default_factory=lambda: defaultdict(int))
+    hours: dict[tuple[datetime, RequestType, str, str], int] = field(default_factory=lambda: defaultdict(int))
     reads: dict[int, PartitionRead] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -108,7 +107,7 @@ class _Stage:
             self.clients.update(ticket.client_id for ticket in self.tickets)
             self.tickets.clear()
             for row in Transformations.count_by_hour(assigned):
-                self.hours[row.hour, row.request_type, row.priority] += row.count
+                self.hours[row.hour, row.request_type, row.priority, row.team] += row.count
             self._write(TICKETS, assigned)
             self._write(HIGH_PRIORITY, Transformations.high_priority(assigned))
         self.gathered_bytes = 0
@@ -116,24 +115,25 @@ class _Stage:
     def _write(self, dataset: Dataset, table: pa.Table) -> None:
         if not table.num_rows:
             return
-        name = f"{dataset.name}-{self.attempt}.{self.file_format}"
         if dataset.name not in self.writers:
-            self.writers[dataset.name] = WRITERS[self.file_format](self.folder / name, dataset)
+            self.writers[dataset.name] = self.staging.writer(dataset, f"{dataset.name}-{self.attempt}")
         self.writers[dataset.name].write(table)
-        rows = self.files[dataset.name].rows if dataset.name in self.files else 0
-        self.files[dataset.name] = StagedFile(dataset.name, name, rows + table.num_rows)
+
+    def close(self) -> None:
+        """Let go of the files, finished or not."""
+        for writer in self.writers.values():
+            writer.__exit__()
 
     def finish(self) -> Receipt:
         """Close the files and return the receipt."""
         self._flush()
-        for writer in self.writers.values():
-            writer.close()
+        files = [writer.finish() for writer in self.writers.values()]
         clients = None
         if self.clients:
-            clients = f"clients-{self.attempt}.parquet"
-            pq.write_table(pa.table({"client_id": pa.array(self.clients, pa.string())}), self.folder / clients)
+            clients = f"clients-{self.attempt}"
+            write_clients(self.staging, clients, self.clients)
         return Receipt(
-            files=list(self.files.values()),
+            files=files,
             clients=clients,
             partitions=list(self.reads.values()),
             hours=[HourCount(*key, count) for key, count in self.hours.items()],

@@ -8,52 +8,69 @@ from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
 
 from processor.plan import Bounds
+from runtime.broker.preflight import check_broker
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError
+from runtime.process.shutdown import Shutdown
 from store.manifest import Source
 
 _REQUEST_TIMEOUT_MS = 10_000
 _NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000"
 
 
-@contextmanager
-def _admin(brokers: str, security: KafkaSecurity) -> Iterator[KafkaAdminClient]:
-    try:
-        admin = KafkaAdminClient(
-            bootstrap_servers=brokers.split(","),
-            bootstrap_timeout_ms=_REQUEST_TIMEOUT_MS,
-            request_timeout_ms=_REQUEST_TIMEOUT_MS,
-            **security.for_kafka_python(),
-        )
+class Topic:
+    """One topic on one cluster, asked anew at each call."""
+
+    def __init__(self, brokers: str, security: KafkaSecurity, name: str, stop: Shutdown) -> None:
+        self._brokers = brokers
+        self._security = security
+        self._name = name
+        self._stop = stop
+
+    def check(self) -> None:
+        """Raise BrokerError, naming the step that failed, when the broker cannot be used; return early on a stop."""
+        check_broker(self._brokers, self._security, stop=self._stop)
+
+    def look_up(self) -> tuple[Source, dict[int, Bounds]]:
+        """Return the identity of the topic and the offsets that each partition holds now.
+
+        A partition ends at its last stable offset: behind it lie only messages of transactions that are still open.
+        Raises BrokerError when the broker does not answer or has no such topic.
+        """
+        topic = self._name
+        with self._admin() as admin:
+            cluster_id = admin.describe_cluster()["cluster_id"]
+            (description,) = admin.describe_topics([topic])
+            error = for_code(description["error_code"])
+            if error is UnknownTopicOrPartitionError:
+                raise BrokerError(
+                    f"the broker at {self._brokers} has no topic {topic!r}; start the producer, which creates it, or "
+                    "set --topic"
+                )
+            if description["error_code"]:
+                raise BrokerError(f"the broker at {self._brokers} does not describe topic {topic!r}: {error.__name__}")
+            topic_id = description.get("topic_id")
+            partitions = [TopicPartition(topic, entry["partition_index"]) for entry in description["partitions"]]
+            first = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+            end = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST), "read_committed")
+        known_id = None if topic_id is None or str(topic_id) == _NO_TOPIC_ID else str(topic_id)
+        bounds = {p.partition: Bounds(first[p].offset, end[p].offset) for p in partitions}
+        return Source(topic, cluster_id, known_id), bounds
+
+    @contextmanager
+    def _admin(self) -> Iterator[KafkaAdminClient]:
         try:
-            yield admin
-        finally:
-            admin.close()
-    except KafkaError as error:
-        raise BrokerError(
-            f"the broker at {brokers} stopped answering: {error}; see that it is up and try again"
-        ) from error
-
-
-def look_up(brokers: str, security: KafkaSecurity, topic: str) -> tuple[Source, dict[int, Bounds]]:
-    """Return the identity of ``topic`` and the offsets that each partition holds now.
-
-    A partition ends at its last stable offset: behind it lie only messages of transactions that are still open. Raises
-    BrokerError when the broker does not answer or has no such topic.
-    """
-    with _admin(brokers, security) as admin:
-        cluster_id = admin.describe_cluster()["cluster_id"]
-        (description,) = admin.describe_topics([topic])
-        error = for_code(description["error_code"])
-        if error is UnknownTopicOrPartitionError:
-            raise BrokerError(
-                f"the broker at {brokers} has no topic {topic!r}; start the producer, which creates it, or set --topic"
+            admin = KafkaAdminClient(
+                bootstrap_servers=self._brokers.split(","),
+                bootstrap_timeout_ms=_REQUEST_TIMEOUT_MS,
+                request_timeout_ms=_REQUEST_TIMEOUT_MS,
+                **self._security.for_kafka_python(),
             )
-        if description["error_code"]:
-            raise BrokerError(f"the broker at {brokers} does not describe topic {topic!r}: {error.__name__}")
-        topic_id = description.get("topic_id")
-        partitions = [TopicPartition(topic, entry["partition_index"]) for entry in description["partitions"]]
-        first = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
-        end = admin.list_partition_offsets(dict.fromkeys(partitions, OffsetSpec.LATEST), "read_committed")
-    source = Source(topic, cluster_id, None if topic_id is None or str(topic_id) == _NO_TOPIC_ID else str(topic_id))
-    return source, {p.partition: Bounds(first[p].offset, end[p].offset) for p in partitions}
+            try:
+                yield admin
+            finally:
+                admin.close()
+        except KafkaError as error:
+            raise BrokerError(
+                f"the broker at {self._brokers} stopped answering: {error}; see that it is up and try again"
+            ) from error

@@ -10,18 +10,22 @@ import msgspec
 import pyarrow as pa
 
 from contract.ticket import Ticket
-from processor.batch import Assembly, Batch, published_clients
+from processor.batch import Batch, assemble
 from processor.plan import OffsetRange
 from processor.receipt import Receipt, decode_receipt
 from processor.task import StagingTask
-from store.clients import ClientSet
+from store.clients import open_clients
 from store.datasets import UTC_MICROSECONDS
-from store.manifest import Manifest, Source
+from store.files import make_folders
+from store.manifest import CommitRecord, Manifest, Source
 from store.output import Output
+from store.staging import Staging
+from tests.support.disks import QuickDisk
 
 SOURCE = Source("client_tickets", "cluster-1", "topic-1")
 
 RECEIVED_AT = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
+UPDATED_AT = datetime(2026, 1, 31, 11, 0, tzinfo=UTC)
 
 # A message as Spark's Kafka source hands it over.
 MESSAGE = pa.schema(
@@ -56,30 +60,37 @@ def messages(values: Sequence[bytes | None], partition: int = 0, first_offset: i
     return pa.RecordBatch.from_arrays(arrays, schema=MESSAGE)
 
 
-def stage(folder: Path, file_format: str, batches: Iterable[pa.RecordBatch]) -> Receipt:
+def staging(folder: Path, file_format: str = "parquet") -> Staging:
+    """Return a staging folder that no output knows."""
+    return Staging(folder, file_format, QuickDisk())
+
+
+def stage(folder: Staging, batches: Iterable[pa.RecordBatch]) -> Receipt:
     """Run one task on ``batches`` and return its receipt."""
-    (answer,) = StagingTask(folder, file_format)(iter(batches))
+    (answer,) = StagingTask(folder)(iter(batches))
     (receipt,) = answer["receipt"].to_pylist()
     return decode_receipt(receipt)
+
+
+def prepare_batch(
+    output: Output, before: Manifest | None, file_format: str, tasks: Sequence[Sequence[pa.RecordBatch]]
+) -> CommitRecord:
+    """Return the record that publishes what ``tasks`` read of partition 0 as the batch that follows ``before``."""
+    batch_id = before.batch_id + 1 if before else 1
+    start = before.next_offsets[0] if before else 0
+    end = start + sum(batch.num_rows for batches in tasks for batch in batches)
+    make_folders(output.disk, output.state)
+    change = output.begin(before, "batch", file_format)
+    receipts = [stage(change.staging, batches) for batches in tasks]
+    batch = Batch(batch_id, SOURCE, {0: start}, [OffsetRange(0, start, end)] if end > start else [], [])
+    with closing(open_clients(output, before)) as clients:
+        return assemble(output, change, before, batch, receipts, clients, UPDATED_AT)
 
 
 def publish_batch(
     output: Output, before: Manifest | None, file_format: str, tasks: Sequence[Sequence[pa.RecordBatch]]
 ) -> Manifest:
-    """Publish what ``tasks`` read of partition 0 as the batch that follows ``before``, as the processor does."""
-    batch_id = before.batch_id + 1 if before else 1
-    start = before.next_offsets[0] if before else 0
-    end = start + sum(batch.num_rows for batches in tasks for batch in batches)
-    output.state.mkdir(parents=True, exist_ok=True)
-    staging = output.new_staging(batch_id)
-    receipts = [stage(staging, file_format, batches) for batches in tasks]
-    clients = ClientSet(
-        output.state / "clients.sqlite",
-        before.batch_id if before else 0,
-        lambda: published_clients(output, before),
-    )
-    with closing(clients):
-        batch = Batch(batch_id, SOURCE, [OffsetRange(0, start, end)] if end > start else [], {0: end}, [])
-        record = Assembly(output, staging, file_format, before, clients).assemble(batch, receipts)
+    """Publish what ``tasks`` read, as the processor does, and return the new manifest."""
+    record = prepare_batch(output, before, file_format, tasks)
     output.commit(record)
     return record.manifest

@@ -7,6 +7,7 @@ import pytest
 from processor.config import ProcessorConfig
 from processor.spark_processor import build_parser
 from runtime.errors import SettingError
+from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT
 
 
@@ -32,7 +33,7 @@ def test_without_anything_given_the_defaults_hold(env_file: Path) -> None:
     assert load(env_file) == ProcessorConfig(
         broker="localhost:9092",
         topic="client_tickets",
-        output_path=ROOT / "data" / "output",
+        output=OutputLocation(ROOT / "data" / "output"),
         memory="2g",
         master="local[*]",
         output_format="parquet",
@@ -59,7 +60,7 @@ def test_every_flag_is_heard(env_file: Path) -> None:
     assert config == ProcessorConfig(
         broker="b:1,c:2",
         topic="t",
-        output_path=Path("/o"),
+        output=OutputLocation(Path("/o")),
         memory="512m",
         master="local[2]",
         output_format="json",
@@ -74,10 +75,10 @@ def test_a_relative_output_path_starts_where_the_user_is_or_at_the_root_of_the_r
 ) -> None:
     monkeypatch.chdir(tmp_path)
     env_file.write_text("OUTPUT_PATH=of/file\n")
-    assert load(env_file).output_path == ROOT / "of/file"
-    assert load(env_file, OUTPUT_PATH="of/environment").output_path == tmp_path / "of/environment"
-    assert load(env_file, "--output-path", "of/flag", OUTPUT_PATH="/x").output_path == tmp_path / "of/flag"
-    assert load(env_file, OUTPUT_PATH="").output_path == ROOT / "of/file"
+    assert load(env_file).output == OutputLocation(ROOT / "of/file")
+    assert load(env_file, OUTPUT_PATH="of/environment").output == OutputLocation(tmp_path / "of/environment")
+    assert load(env_file, "--output-path", "of/flag", OUTPUT_PATH="/x").output == OutputLocation(tmp_path / "of/flag")
+    assert load(env_file, OUTPUT_PATH="").output == OutputLocation(ROOT / "of/file")
 
 
 @pytest.mark.parametrize("path", ["/absolute", "~/home"])
@@ -91,7 +92,7 @@ def test_an_absolute_output_path_is_taken_as_it_is(
         env_file.write_text(f"OUTPUT_PATH={path}\n")
     argv = ["--output-path", path] if source == "flag" else []
     environ = {"OUTPUT_PATH": path} if source == "environment" else {}
-    assert load(env_file, *argv, **environ).output_path == expected
+    assert load(env_file, *argv, **environ).output == OutputLocation(expected)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,7 @@ def test_an_absolute_output_path_is_taken_as_it_is(
     [
         ("", "--output-path must be a path, e.g. data/output, found ''"),
         ("~nobody-here/x", "--output-path must begin with the home of a user who exists, found '~nobody-here/x'"),
+        ("s3://bucket/tickets", "--output-path must be a folder, e.g. data/output, found 's3://bucket/tickets'"),
     ],
 )
 def test_an_output_path_that_names_no_folder_is_refused(env_file: Path, path: str, said: str) -> None:

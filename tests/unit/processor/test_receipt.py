@@ -6,40 +6,38 @@ from datetime import UTC, datetime
 import pytest
 
 from processor.plan import OffsetRange
-from processor.receipt import (
-    HourCount,
-    PartitionRead,
-    Receipt,
-    StagedFile,
-    decode_receipt,
-    encode_receipt,
-    require_complete,
-)
+from processor.receipt import PartitionRead, Receipt, decode_receipt, encode_receipt, require_complete
 from runtime.errors import DataConflict
+from store.counts import HourCount
+from store.staging import StagedFile
 
 NINE = datetime(2026, 1, 31, 9, tzinfo=UTC)
 RANGES = [OffsetRange(0, 100, 110), OffsetRange(1, 0, 5)]
+
+
+def staged(dataset: str, name: str, rows: int) -> StagedFile:
+    return StagedFile(dataset, name, rows, bytes=100, checksum="sha256:0000")
 
 
 def complete() -> list[Receipt]:
     """Partition 0 in two tasks, partition 1 in the second of them: 13 tickets, 2 rejected, 4 urgent."""
     return [
         Receipt(
-            files=[StagedFile("tickets_with_assignment", "a", 6)],
+            files=[staged("tickets_with_assignment", "a", 6)],
             partitions=[PartitionRead(0, 100, 105, tickets=6)],
-            hours=[HourCount(NINE, "billing", "low", 6)],
+            hours=[HourCount(NINE, "billing", "low", "Billing Team", 6)],
         ),
         Receipt(
             files=[
-                StagedFile("tickets_with_assignment", "b", 7),
-                StagedFile("high_priority_tickets", "c", 4),
-                StagedFile("rejected_messages", "d", 2),
+                staged("tickets_with_assignment", "b", 7),
+                staged("high_priority_tickets", "c", 4),
+                staged("rejected_messages", "d", 2),
             ],
             partitions=[PartitionRead(0, 106, 109, tickets=3, rejected=1), PartitionRead(1, 0, 4, 4, 1)],
             hours=[
-                HourCount(NINE, "billing", "high", 3),
-                HourCount(NINE, "billing", "critical", 1),
-                HourCount(NINE, "billing", "low", 3),
+                HourCount(NINE, "billing", "high", "Billing Team", 3),
+                HourCount(NINE, "billing", "critical", "Billing Team", 1),
+                HourCount(NINE, "billing", "low", "Billing Team", 3),
             ],
         ),
     ]
@@ -59,8 +57,8 @@ def test_offsets_without_a_message_are_no_loss() -> None:
     receipts = complete()
     receipts[1].partitions[0].first = 108
     receipts[1].partitions[0].tickets = 1
-    receipts[1].files[0] = StagedFile("tickets_with_assignment", "b", 5)
-    receipts[1].hours[2] = HourCount(NINE, "billing", "low", 1)
+    receipts[1].files[0] = staged("tickets_with_assignment", "b", 5)
+    receipts[1].hours[2] = HourCount(NINE, "billing", "low", "Billing Team", 1)
     require_complete(RANGES, receipts)
 
 
@@ -101,7 +99,7 @@ def without_the_urgent_file(receipts: list[Receipt]) -> None:
 
 
 def with_a_row_too_many(receipts: list[Receipt]) -> None:
-    receipts[1].files.append(StagedFile("rejected_messages", "e", 1))
+    receipts[1].files.append(staged("rejected_messages", "e", 1))
 
 
 def uncounted(receipts: list[Receipt]) -> None:
@@ -133,6 +131,6 @@ def test_what_does_not_add_up_is_refused(spoil: Callable[[list[Receipt]], None],
 
 def test_a_receipt_survives_the_way_to_the_driver() -> None:
     receipt = complete()[1]
-    receipt.hours.append(HourCount(datetime(1, 1, 1, tzinfo=UTC), "general", "low", 1))
-    receipt.hours.append(HourCount(datetime(9999, 12, 31, 23, tzinfo=UTC), "general", "low", 1))
+    receipt.hours.append(HourCount(datetime(1, 1, 1, tzinfo=UTC), "general", "low", "General Support", 1))
+    receipt.hours.append(HourCount(datetime(9999, 12, 31, 23, tzinfo=UTC), "general", "low", "General Support", 1))
     assert decode_receipt(encode_receipt(receipt)) == receipt

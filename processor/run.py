@@ -1,0 +1,20 @@
+"""One run of the processor: give it its output, its topic and Spark, and let it work."""
+
+import os
+
+from processor.config import ProcessorConfig
+from processor.processor import SparkProcessor
+from processor.tasks import SparkTasks
+from processor.topic import Topic
+from runtime.process.clock import Clock
+from runtime.process.heartbeat import Heartbeat
+from runtime.process.shutdown import Shutdown
+from store.output import Output
+
+
+def run(config: ProcessorConfig, stop: Shutdown) -> None:
+    """Process as the config says, until done or asked to stop. Raises PipelineError."""
+    output = Output(config.output)
+    topic = Topic(config.broker, config.security, config.topic, stop)
+    tasks = SparkTasks(config, output.state, stop)
+    SparkProcessor(config, output, topic, tasks, stop, Heartbeat.from_environment(os.environ), Clock()).run()

@@ -1,0 +1,829 @@
+"""What the processor decides, with a topic, tasks and a clock that do as they are told: no JVM, no broker."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from contract.ticket import encode
+from processor.config import ProcessorConfig
+from processor.plan import Bounds, OffsetRange
+from processor.processor import SparkProcessor
+from processor.receipt import Receipt
+from runtime.errors import BrokerError, DataConflict, OutputUnavailable
+from runtime.process.clock import Clock
+from runtime.process.heartbeat import Heartbeat
+from runtime.process.shutdown import Shutdown
+from runtime.settings.location import OutputLocation
+from store.datasets import DATASETS
+from store.files import Disk
+from store.manifest import Gap, Manifest, Partition, Source, read_manifest
+from store.output import Output
+from store.staging import Staging
+from tests.support.datasets import Published
+from tests.support.disks import QuickDisk
+from tests.support.staging import SOURCE, messages, stage, ticket
+
+Progress = Callable[[int], None]
+Work = Callable[[Sequence[OffsetRange], Staging, Progress], list[Receipt]]
+Answer = tuple[Source, dict[int, Bounds]]
+
+GONE = BrokerError("the broker does not answer")
+
+
+class Time(Shutdown, Clock):
+    """A clock that only waiting and working move on; a stop is asked for at ``stop_at``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed = 0.0
+        self.stop_at = 1e9
+        self.waits: list[float] = []
+        self.while_waiting: list[Callable[[], object]] = []
+
+    def seconds(self) -> float:
+        return self.passed
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 31, 11, tzinfo=UTC) + timedelta(seconds=self.passed)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        assert seconds is not None
+        self.waits.append(seconds)
+        if self.while_waiting:
+            self.while_waiting.pop(0)()
+        self.passed += seconds
+        if self.passed >= self.stop_at:
+            self.ask()
+        return self.asked
+
+
+@dataclass
+class Topic:
+    """A topic whose answers the test gives, one a look; the last one stays."""
+
+    answers: list[Answer | BrokerError] = field(default_factory=list)
+    unusable: list[BrokerError | None] = field(default_factory=lambda: [None])
+    checks: int = 0
+    looks: int = 0
+
+    def holds(self, *bounds: tuple[int, int], source: Source = SOURCE) -> None:
+        """Let the next look find partitions with these offsets, from the first up to but without the end."""
+        self.answers.append((source, {number: Bounds(*held) for number, held in enumerate(bounds)}))
+
+    def check(self) -> None:
+        self.checks += 1
+        if error := self.unusable.pop(0) if len(self.unusable) > 1 else self.unusable[0]:
+            raise error
+
+    def look_up(self) -> Answer:
+        self.looks += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, BrokerError):
+            raise answer
+        return answer
+
+
+def read_all(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+    """Stage a ticket for each offset, one task for each range."""
+    return [
+        stage(
+            staging,
+            [messages([encode(ticket(1_000 * r.partition + n)) for n in range(r.start, r.end)], r.partition, r.start)],
+        )
+        for r in ranges
+    ]
+
+
+@dataclass
+class Tasks:
+    """Tasks that do what the test says; without a word they read everything."""
+
+    work: Work = read_all
+    prepared: list[int] = field(default_factory=list)
+    ran: list[list[OffsetRange]] = field(default_factory=list)
+    stopped: int = 0
+
+    def prepare(self, messages: int) -> None:
+        self.prepared.append(messages)
+
+    def run(self, ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        self.ran.append(list(ranges))
+        return self.work(ranges, staging, progress)
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+class WatchedDisk(QuickDisk):
+    """Remembers each status that was written, and tells the test of each file that is begun."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+        self.on_create: Callable[[Path], None] = lambda path: None
+
+    def create(self, path: Path) -> BinaryIO:
+        self.on_create(path)
+        return super().create(path)
+
+    def replace(self, old: Path, new: Path) -> None:
+        super().replace(old, new)
+        if new.name == "_status.json":
+            self.told.append(json.loads(new.read_bytes()))
+
+
+class Bench:
+    """An output on the disk, and everything else made up."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "output"
+        self.beat = folder / "heartbeat"
+        self.topic, self.tasks, self.time, self.disk = Topic(), Tasks(), Time(), WatchedDisk()
+
+    def run(
+        self, interval_s: float = 0.0, max_messages: int = 100, accept_gap: bool = False, output_format: str = "parquet"
+    ) -> None:
+        location = OutputLocation(self.root)
+        config = ProcessorConfig(
+            broker="localhost:9092",
+            topic="client_tickets",
+            output=location,
+            memory="512m",
+            output_format=output_format,
+            interval_s=interval_s,
+            max_messages=max_messages,
+            accept_gap=accept_gap,
+        )
+        output, heartbeat = Output(location, self.disk), Heartbeat(self.beat)
+        SparkProcessor(config, output, self.topic, self.tasks, self.time, heartbeat, self.time).run()
+
+    def manifest(self) -> Manifest:
+        found = read_manifest(Disk(), self.root)
+        assert found is not None
+        return found
+
+    def files(self) -> dict[str, bytes]:
+        """Return what is published, and the ledger."""
+        return {
+            str(path.relative_to(self.root)): path.read_bytes()
+            for path in [self.root / "_manifest.json", *(f for d in DATASETS for f in (self.root / d.name).iterdir())]
+        }
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.root / "_status.json").read_bytes())
+        return found
+
+    def states(self) -> list[str]:
+        """Return what the processor said that it does, one entry a change."""
+        states = [status["state"] for status in self.disk.told]
+        return [state for number, state in enumerate(states) if number == 0 or states[number - 1] != state]
+
+    def staged(self) -> list[str]:
+        staging = self.root / ".pipeline" / "staging"
+        return sorted(path.name for path in staging.iterdir()) if staging.exists() else []
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an output of one batch, for copies of it: three tickets from the one partition of the topic."""
+    first = Bench(tmp_path_factory.mktemp("published"))
+    first.topic.holds((0, 3))
+    first.run()
+    return first.root
+
+
+@pytest.fixture
+def going_on(bench: Bench, published: Path) -> Bench:
+    shutil.copytree(published, bench.root)
+    return bench
+
+
+def test_the_first_run_on_an_empty_topic_makes_empty_datasets(bench: Bench) -> None:
+    bench.topic.holds((0, 0), (0, 0))
+    bench.run()
+    manifest = bench.manifest()
+    assert (manifest.commit, manifest.batch_id, manifest.source) == (1, 1, SOURCE)
+    assert manifest.partitions == {0: Partition(0, 0), 1: Partition(0, 0)}
+    assert {dataset: len(files) for dataset, files in manifest.files.items()} == {
+        "tickets_with_assignment": 1,
+        "high_priority_tickets": 1,
+        "metrics": 1,
+        "tickets_by_type": 1,
+        "tickets_by_priority": 1,
+        "tickets_by_team": 1,
+        "tickets_by_hour": 1,
+        "rejected_messages": 1,
+    }
+    Published(bench.root).require_agreement()
+    assert (bench.tasks.prepared, bench.tasks.ran) == ([], [])
+
+
+def test_what_the_topic_holds_is_published(bench: Bench) -> None:
+    bench.topic.holds((0, 3), (7, 9))
+    bench.run()
+    Published(bench.root).require_agreement()
+    assert bench.manifest().partitions == {0: Partition(0, 3, tickets=3), 1: Partition(7, 9, tickets=2)}
+    assert bench.manifest().updated_at == datetime(2026, 1, 31, 11, tzinfo=UTC)
+    assert bench.tasks.prepared == [5]
+    assert bench.tasks.ran == [[OffsetRange(0, 0, 3), OffsetRange(1, 7, 9)]]
+    assert bench.staged() == []
+    assert bench.beat.exists()
+
+
+def test_nothing_new_makes_no_batch_and_starts_nothing(going_on: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    before = going_on.files()
+    going_on.topic.holds((0, 3))
+    with caplog.at_level(logging.INFO):
+        going_on.run()
+    assert going_on.files() == before
+    assert (going_on.tasks.prepared, going_on.tasks.ran, going_on.tasks.stopped) == ([], [], 1)
+    assert caplog.messages == ["nothing new in topic client_tickets"]
+
+
+def test_a_backlog_is_read_in_batches_of_limited_size_up_to_the_end_as_of_the_first_look(bench: Bench) -> None:
+    bench.topic.holds((0, 5))
+    # What comes while the backlog is read waits for the next run.
+    bench.topic.holds((0, 50))
+    bench.run(max_messages=2)
+    assert bench.topic.looks == 1
+    assert bench.tasks.ran == [[OffsetRange(0, 0, 2)], [OffsetRange(0, 2, 4)], [OffsetRange(0, 4, 5)]]
+    assert bench.tasks.prepared == [2, 2, 1]
+    assert bench.manifest().batch_id == 3
+    assert bench.manifest().partitions == {0: Partition(0, 5, tickets=5)}
+    Published(bench.root).require_agreement()
+
+
+def test_messages_deleted_unread_are_refused_and_nothing_is_changed(going_on: Bench) -> None:
+    before = going_on.files()
+    going_on.topic.holds((5, 8))
+    with pytest.raises(DataConflict, match="2 messages were deleted unread"):
+        going_on.run()
+    assert going_on.files() == before
+    assert going_on.tasks.ran == []
+
+
+def test_an_accepted_gap_is_recorded_and_read_past(going_on: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    going_on.topic.holds((5, 8))
+    going_on.run(accept_gap=True)
+    assert going_on.tasks.ran == [[OffsetRange(0, 5, 8)]]
+    assert going_on.manifest().gaps == [Gap(0, 3, 5, 2)]
+    assert going_on.manifest().partitions == {0: Partition(0, 8, tickets=6, gaps=2)}
+    assert "partition 0: offsets 3 to 4 were deleted unread" in caplog.messages
+
+
+def test_a_gap_with_nothing_behind_it_is_recorded_once_and_starts_nothing(going_on: Bench) -> None:
+    going_on.topic.holds((5, 5))
+    going_on.run(accept_gap=True)
+    assert going_on.manifest().partitions == {0: Partition(0, 5, tickets=3, gaps=2)}
+    assert going_on.manifest().batch_id == 2
+    going_on.run(accept_gap=True)
+    assert going_on.manifest().batch_id == 2
+    assert (going_on.tasks.prepared, going_on.tasks.ran) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (Source("client_tickets", "cluster-1", "topic-2"), "from topic id topic-1, but the broker now offers topic-2"),
+        (Source("client_tickets", "cluster-2", "topic-1"), "from cluster cluster-1, but the broker now offers cluster"),
+        (Source("other", "cluster-1", "topic-1"), "from topic client_tickets, but the broker now offers other"),
+    ],
+)
+def test_another_topic_is_refused_and_nothing_is_changed(going_on: Bench, source: Source, said: str) -> None:
+    before = going_on.files()
+    going_on.topic.holds((0, 9), source=source)
+    # Not even the format: what is wrong with the source comes first.
+    with pytest.raises(DataConflict, match=said) as caught:
+        going_on.run(output_format="json")
+    assert caught.value.exit_code == 4
+    assert going_on.files() == before
+    assert going_on.tasks.ran == []
+
+
+def test_another_format_converts_what_is_there_before_anything_is_read(going_on: Bench) -> None:
+    found: list[tuple[int, int, str, str]] = []
+
+    def look_then_read(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        now = going_on.manifest()
+        found.append((now.commit, now.batch_id, now.kind, now.format))
+        return read_all(ranges, staging, progress)
+
+    going_on.topic.holds((0, 5))
+    going_on.tasks.work = look_then_read
+    going_on.run(output_format="json")
+    assert found == [(2, 1, "conversion", "json")]
+    assert (going_on.manifest().commit, going_on.manifest().batch_id) == (3, 2)
+    assert {path.rpartition(".")[2] for path in going_on.files()} == {"json"}
+    assert going_on.manifest().partitions == {0: Partition(0, 5, tickets=5)}
+    Published(going_on.root).require_agreement()
+    assert going_on.states() == ["waiting for broker", "converting", "reading", "publishing", "stopped"]
+
+
+def test_another_format_converts_although_there_is_nothing_to_read(going_on: Bench) -> None:
+    going_on.topic.holds((0, 3))
+    going_on.run(output_format="json")
+    assert (going_on.manifest().commit, going_on.manifest().batch_id, going_on.manifest().format) == (2, 1, "json")
+    assert (going_on.tasks.prepared, going_on.tasks.ran) == ([], [])
+
+
+def test_a_stop_in_the_middle_of_a_conversion_leaves_everything_as_it_was(
+    going_on: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, clients = going_on.files(), (going_on.root / ".pipeline" / "clients.sqlite").read_bytes()
+    going_on.topic.holds((0, 5))
+    going_on.disk.on_create = lambda path: going_on.time.ask() if path.name.startswith("metrics") else None
+    with caplog.at_level(logging.INFO):
+        going_on.run(output_format="json")
+    assert going_on.files() == before
+    assert (going_on.root / ".pipeline" / "clients.sqlite").read_bytes() == clients
+    assert going_on.staged() == []
+    assert (going_on.tasks.ran, going_on.tasks.stopped) == ([], 1)
+    assert "stopped in the middle of a conversion" in caplog.text
+
+
+def test_a_conversion_beats_while_it_works(going_on: Bench) -> None:
+    going_on.topic.holds((0, 3))
+    found: list[bool] = []
+    going_on.disk.on_create = lambda path: (
+        found.append(going_on.beat.exists()) if path.parent != going_on.root else None
+    )
+    going_on.run(output_format="json")
+    assert found[:3] == [False, True, True]
+
+
+CRASH = RuntimeError("a task failed 4 times")
+
+
+def fail(*arguments: object) -> list[Receipt]:
+    raise CRASH
+
+
+@pytest.mark.parametrize(
+    ("unusable", "answers", "kind", "said"),
+    [
+        # The broker is asked first: without it, nothing else can be found out.
+        (GONE, [(SOURCE, {0: Bounds(9, 9)})], BrokerError, "the broker does not answer"),
+        (None, [BrokerError("no such topic")], BrokerError, "no such topic"),
+        (None, [(SOURCE, {0: Bounds(4, 9)})], DataConflict, "1 messages were deleted unread"),
+        (None, [(SOURCE, {0: Bounds(0, 2)})], DataConflict, "partition 0 ends at offset 2, but 3 were read"),
+        (
+            None,
+            [(Source("client_tickets", "cluster-1", "topic-2"), {0: Bounds(0, 0)})],
+            DataConflict,
+            "from topic id topic-1, but the broker now offers topic-2",
+        ),
+        (None, [(SOURCE, {0: Bounds(0, 5)})], RuntimeError, "a task failed 4 times"),
+    ],
+    ids=["broker gone", "topic gone", "retention", "truncated", "replaced", "none of these"],
+)
+def test_failed_tasks_are_explained_by_what_the_broker_says_afterwards(
+    going_on: Bench, unusable: BrokerError | None, answers: list[Answer | BrokerError], kind: type[Exception], said: str
+) -> None:
+    before = going_on.files()
+    going_on.topic.holds((0, 5))
+    going_on.topic.answers += answers
+    going_on.topic.unusable = [None, unusable]
+    going_on.tasks.work = fail
+    with pytest.raises(kind, match=said) as caught:
+        going_on.run()
+    assert (caught.value is CRASH) == (kind is RuntimeError)
+    assert (going_on.topic.checks, going_on.tasks.stopped) == (2, 1)
+    assert going_on.files() == before
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        ((SOURCE, {0: Bounds(3, 5)}), "3 messages were deleted unread"),
+        ((SOURCE, {0: Bounds(0, 4)}), None),
+        ((Source("client_tickets", "cluster-1", "topic-2"), {0: Bounds(0, 5)}), "from topic id topic-1"),
+    ],
+    ids=["retention", "none of these", "replaced"],
+)
+def test_failed_tasks_of_the_first_batch_are_explained_too(bench: Bench, then: Answer, said: str | None) -> None:
+    bench.topic.holds((0, 5))
+    bench.topic.answers.append(then)
+    bench.tasks.work = fail
+    with pytest.raises(DataConflict if said else RuntimeError, match=said):
+        bench.run()
+    assert not (bench.root / "_manifest.json").exists()
+    assert bench.staged() == []
+
+
+def test_messages_deleted_while_they_are_read_are_an_error_also_for_whoever_accepts_gaps(going_on: Bench) -> None:
+    going_on.topic.holds((0, 6))
+    going_on.topic.holds((5, 6))
+    going_on.tasks.work = fail
+    with pytest.raises(DataConflict, match="2 messages were deleted unread"):
+        going_on.run(accept_gap=True)
+    going_on.tasks.work = read_all
+    going_on.run(accept_gap=True)
+    assert going_on.manifest().gaps == [Gap(0, 3, 5, 2)]
+
+
+def test_a_stop_while_failed_tasks_are_explained_ends_well(going_on: Bench) -> None:
+    def ask_and_fail(*arguments: object) -> list[Receipt]:
+        going_on.time.ask()
+        raise CRASH
+
+    going_on.topic.holds((0, 5))
+    going_on.topic.answers.append(GONE)
+    going_on.tasks.work = ask_and_fail
+    going_on.run()
+    assert going_on.tasks.ran == [[OffsetRange(0, 3, 5)]]
+
+
+def test_a_stop_while_the_broker_is_gone_ends_well(bench: Bench) -> None:
+    class Ask(list[Answer | BrokerError]):
+        def __getitem__(self, place: object) -> Answer | BrokerError:  # type: ignore[override]
+            bench.time.ask()
+            return GONE
+
+    bench.topic.answers = Ask([GONE])
+    bench.run()
+    assert bench.tasks.stopped == 1
+
+
+def test_a_gap_that_is_refused_is_refused_before_a_conversion(going_on: Bench) -> None:
+    before = going_on.files()
+    going_on.topic.holds((4, 9))
+    with pytest.raises(DataConflict, match="1 messages were deleted unread"):
+        going_on.run(output_format="json")
+    assert going_on.files() == before
+
+
+def test_attempts_that_fail_leave_nothing_in_staging(going_on: Bench) -> None:
+    def write_and_fail(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        read_all(ranges, staging, progress)
+        raise CRASH
+
+    going_on.topic.holds((0, 5))
+    going_on.topic.unusable = [None, GONE]
+    going_on.tasks.work = write_and_fail
+    going_on.time.stop_at = 12
+    going_on.run(interval_s=10)
+    assert len(going_on.tasks.ran) == 3
+    assert going_on.staged() == []
+
+
+def test_a_task_that_cannot_write_is_an_output_that_cannot_be_used(going_on: Bench) -> None:
+    before = going_on.files()
+    going_on.topic.holds((0, 5))
+    full = "[Errno 28] No space left on device"
+    going_on.tasks.work = lambda *arguments: [*read_all(*arguments), Receipt(failure=full)]
+    with pytest.raises(OutputUnavailable) as caught:
+        going_on.run()
+    (staging,) = going_on.staged()
+    assert staging.startswith("batch-000002-")
+    assert str(caught.value) == (
+        f"cannot write {going_on.root}/.pipeline/staging/{staging}: {full}; free space there and start again"
+    )
+    assert going_on.files() == before
+
+
+def test_a_stop_while_the_tasks_run_abandons_the_batch(going_on: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    before = going_on.files()
+
+    def cancelled(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        read_all(ranges, staging, progress)
+        assert len(going_on.staged()) == 1
+        going_on.time.ask()
+        raise RuntimeError("the job was cancelled")
+
+    going_on.topic.holds((0, 5))
+    going_on.tasks.work = cancelled
+    with caplog.at_level(logging.INFO):
+        going_on.run()
+    assert going_on.files() == before
+    assert going_on.staged() == []
+    assert (going_on.topic.checks, going_on.topic.looks, going_on.tasks.stopped) == (1, 1, 1)
+    assert "stopped in the middle of a batch" in caplog.text
+
+
+def test_a_stop_that_comes_too_late_for_a_batch_lets_it_be_published_and_no_other_one_begin(bench: Bench) -> None:
+    def read_and_ask(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        bench.time.ask()
+        return read_all(ranges, staging, progress)
+
+    bench.topic.holds((0, 5))
+    bench.tasks.work = read_and_ask
+    bench.run(max_messages=2)
+    assert bench.manifest().partitions == {0: Partition(0, 2, tickets=2)}
+    assert bench.tasks.ran == [[OffsetRange(0, 0, 2)]]
+
+
+def test_a_stop_before_the_first_look_leaves_nothing(bench: Bench) -> None:
+    bench.time.ask()
+    bench.run()
+    assert (bench.topic.looks, bench.tasks.stopped) == (0, 1)
+    assert not (bench.root / "_manifest.json").exists()
+
+
+@pytest.mark.parametrize(("interval_s", "pause"), [(2.0, 2.0), (30.0, 5.0)])
+def test_a_service_tries_again_when_the_broker_is_gone_and_does_not_call_that_progress(
+    bench: Bench, interval_s: float, pause: float
+) -> None:
+    beats: list[bool] = []
+    bench.topic.answers = [GONE, GONE]
+    bench.topic.holds((0, 3))
+    bench.time.while_waiting = [lambda: beats.append(bench.beat.exists())] * 3
+    bench.time.stop_at = 2 * pause + interval_s
+    bench.run(interval_s=interval_s)
+    assert bench.time.waits == [pause, pause, interval_s]
+    assert beats == [False, False, True]
+    assert bench.manifest().partitions == {0: Partition(0, 3, tickets=3)}
+    assert bench.states() == ["waiting for broker", "reading", "publishing", "idle", "stopped"]
+
+
+def test_a_service_outlives_a_broker_that_goes_while_the_tasks_run(bench: Bench) -> None:
+    def fail_once(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        bench.tasks.work = read_all
+        raise CRASH
+
+    bench.topic.holds((0, 3))
+    bench.topic.unusable = [None, GONE]
+    bench.tasks.work = fail_once
+    bench.time.stop_at = 15
+    bench.run(interval_s=10)
+    assert bench.time.waits == [5.0, 10.0]
+    assert bench.tasks.ran == [[OffsetRange(0, 0, 3)], [OffsetRange(0, 0, 3)]]
+    assert bench.manifest().partitions == {0: Partition(0, 3, tickets=3)}
+    assert bench.states() == [
+        "waiting for broker",
+        "reading",
+        "waiting for broker",
+        "reading",
+        "publishing",
+        "idle",
+        "stopped",
+    ]
+    assert bench.staged() == []
+
+
+def test_a_single_run_ends_when_the_broker_is_gone(bench: Bench) -> None:
+    bench.topic.answers = [GONE]
+    with pytest.raises(BrokerError) as caught:
+        bench.run()
+    assert caught.value is GONE
+    assert bench.time.waits == []
+    assert not bench.beat.exists()
+
+
+def test_a_service_that_never_reached_the_broker_ends(bench: Bench) -> None:
+    bench.topic.unusable = [GONE]
+    with pytest.raises(BrokerError) as caught:
+        bench.run(interval_s=10)
+    assert caught.value is GONE
+    assert bench.topic.looks == 0
+
+
+@pytest.mark.parametrize(("used", "rest"), [(0.0, 10.0), (4.0, 6.0), (12.0, 0.0)])
+def test_the_rest_between_batches_is_what_the_last_one_left_of_the_interval(
+    bench: Bench, used: float, rest: float
+) -> None:
+    def work(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        bench.time.passed += used
+        return read_all(ranges, staging, progress)
+
+    due: list[float] = []
+    bench.topic.holds((0, 3))
+    bench.tasks.work = work
+    bench.time.while_waiting = [lambda: due.append(bench.beat.stat().st_mtime - time.time())]
+    bench.time.stop_at = 0
+    bench.run(interval_s=10)
+    assert bench.time.waits == [rest]
+    # The rest is planned, so the heartbeat counts from its end.
+    assert due == [pytest.approx(rest, abs=2)]
+
+
+def test_a_service_publishes_what_came_while_it_rested(bench: Bench) -> None:
+    bench.topic.holds((0, 3))
+    bench.topic.holds((0, 3))
+    bench.topic.holds((0, 4), (0, 2))
+    bench.time.stop_at = 30
+    bench.run(interval_s=10)
+    assert bench.time.waits == [10.0, 10.0, 10.0]
+    assert bench.tasks.ran == [[OffsetRange(0, 0, 3)], [OffsetRange(0, 3, 4), OffsetRange(1, 0, 2)]]
+    assert bench.manifest().batch_id == 2
+    assert bench.manifest().partitions == {0: Partition(0, 4, tickets=4), 1: Partition(0, 2, tickets=2)}
+    Published(bench.root).require_agreement()
+
+
+def broken_broker(bench: Bench) -> None:
+    bench.topic.unusable = [GONE]
+
+
+def broken_look(bench: Bench) -> None:
+    bench.topic.answers = [GONE]
+
+
+def broken_task(bench: Bench) -> None:
+    bench.tasks.work = fail
+
+
+def broken_ledger(bench: Bench) -> None:
+    bench.root.mkdir()
+    (bench.root / "_manifest.json").write_text("{")
+
+
+def broken_folder(bench: Bench) -> None:
+    bench.root.touch()
+
+
+def nothing_broken(bench: Bench) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "status"),
+    [
+        (nothing_broken, None, "stopped"),
+        (broken_broker, BrokerError, "stopped"),
+        (broken_look, BrokerError, "stopped"),
+        (broken_task, RuntimeError, "stopped"),
+        (broken_ledger, DataConflict, None),
+        (broken_folder, OutputUnavailable, None),
+    ],
+)
+def test_however_a_run_ends_its_tasks_are_stopped_once_and_the_lock_is_free(
+    bench: Bench, spoil: Callable[[Bench], None], kind: type[Exception] | None, status: str | None
+) -> None:
+    bench.topic.holds((0, 3))
+    spoil(bench)
+    if kind is None:
+        bench.run()
+    else:
+        with pytest.raises(kind):
+            bench.run()
+    assert bench.tasks.stopped == 1
+    assert (bench.states()[-1] if bench.states() else None) == status
+    if bench.root.is_dir():
+        with Output(OutputLocation(bench.root)).locked():
+            pass
+
+
+def test_the_status_tells_what_is_done_how_far_it_is_and_where_the_topic_ends(bench: Bench) -> None:
+    def work(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        bench.time.passed += 1
+        progress(2)
+        return read_all(ranges, staging, progress)
+
+    bench.topic.holds((0, 3), (7, 9))
+    bench.tasks.work = work
+    bench.time.stop_at = 10
+    bench.run(interval_s=10, max_messages=4)
+    told = [(s["state"], s["since"], s["updated_at"], s["progress"]) for s in bench.disk.told]
+    eleven, one, two, ten = (f"2026-01-31T11:00:{second:02d}Z" for second in (0, 1, 2, 10))
+    assert told == [
+        ("waiting for broker", eleven, eleven, None),
+        ("reading", eleven, eleven, {"batch_id": 1, "messages": 0, "of": 4}),
+        ("reading", eleven, one, {"batch_id": 1, "messages": 2, "of": 4}),
+        ("publishing", one, one, {"batch_id": 1, "messages": 4, "of": 4}),
+        ("reading", one, one, {"batch_id": 2, "messages": 0, "of": 1}),
+        ("reading", one, two, {"batch_id": 2, "messages": 2, "of": 1}),
+        ("publishing", two, two, {"batch_id": 2, "messages": 1, "of": 1}),
+        ("idle", two, two, None),
+        ("stopped", ten, ten, None),
+    ]
+    assert [s["end_offsets"] for s in bench.disk.told] == [{}] + 8 * [{"0": 3, "1": 9}]
+    assert {s["interval_s"] for s in bench.disk.told} == {10.0}
+    assert bench.status() == bench.disk.told[-1]
+
+
+def test_an_idle_service_knows_where_the_topic_ends(going_on: Bench) -> None:
+    going_on.topic.holds((0, 3))
+    going_on.time.stop_at = 10
+    going_on.run(interval_s=10)
+    assert going_on.states() == ["waiting for broker", "idle", "stopped"]
+    assert going_on.status()["end_offsets"] == {"0": 3}
+
+
+def test_a_status_that_cannot_be_written_stops_nothing(bench: Bench) -> None:
+    (bench.root / "_status.json").mkdir(parents=True)
+    bench.topic.holds((0, 3))
+    bench.run()
+    assert bench.manifest().partitions == {0: Partition(0, 3, tickets=3)}
+
+
+def remove(bench: Bench) -> None:
+    shutil.rmtree(bench.root)
+
+
+def remove_and_make_anew(bench: Bench) -> None:
+    shutil.rmtree(bench.root)
+    (bench.root / ".pipeline").mkdir(parents=True)
+    (bench.root / ".pipeline" / "lock").touch()
+
+
+def remove_the_state(bench: Bench) -> None:
+    shutil.rmtree(bench.root / ".pipeline")
+
+
+def move_away(bench: Bench) -> None:
+    bench.root.rename(bench.root.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize("harm", [remove, remove_and_make_anew, remove_the_state, move_away])
+def test_an_output_that_is_removed_under_a_running_service_ends_it_and_nothing_more_is_written(
+    bench: Bench, harm: Callable[[Bench], None]
+) -> None:
+    left: list[set[Path]] = []
+
+    def spoil() -> None:
+        harm(bench)
+        left.append(set(bench.root.rglob("*")))
+
+    bench.topic.holds((0, 3))
+    bench.topic.holds((0, 5))
+    bench.time.while_waiting = [spoil]
+    with pytest.raises(
+        OutputUnavailable, match=rf"{bench.root}, or \.pipeline in it, was removed or exchanged while this processor"
+    ):
+        bench.run(interval_s=10)
+    assert bench.tasks.ran == [[OffsetRange(0, 0, 3)]]
+    assert set(bench.root.rglob("*")) - left[0] == set()
+
+
+def test_an_output_that_is_removed_under_an_idle_service_ends_it_at_its_next_look(bench: Bench) -> None:
+    bench.topic.holds((0, 3))
+    bench.time.while_waiting = [lambda: remove(bench)]
+    with pytest.raises(OutputUnavailable, match="was removed or exchanged"):
+        bench.run(interval_s=10)
+    assert bench.time.waits == [10.0]
+    assert not bench.root.exists()
+
+
+@pytest.mark.parametrize("harm", [remove, remove_the_state])
+def test_an_output_that_is_removed_while_the_tasks_run_is_told_apart_from_a_full_disk(
+    bench: Bench, harm: Callable[[Bench], None]
+) -> None:
+    def work(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        harm(bench)
+        (receipt,) = read_all(ranges, staging, progress)
+        assert "No such file or directory" in (receipt.failure or "")
+        return [receipt]
+
+    bench.topic.holds((0, 3))
+    bench.tasks.work = work
+    with pytest.raises(OutputUnavailable, match="was removed or exchanged while this processor worked on it"):
+        bench.run()
+    assert not (bench.root / ".pipeline").exists()
+
+
+@pytest.mark.parametrize("harm", ["an older one", "of another output", "none"])
+def test_a_ledger_that_is_replaced_under_a_running_service_ends_it(bench: Bench, published: Path, harm: str) -> None:
+    ledger = bench.root / "_manifest.json"
+    kept: list[bytes] = []
+
+    def keep() -> None:
+        kept.append(ledger.read_bytes())
+
+    def replace() -> None:
+        if harm == "none":
+            ledger.unlink()
+        else:
+            ledger.write_bytes(kept[0] if harm == "an older one" else (published / "_manifest.json").read_bytes())
+        kept.append(b"" if harm == "none" else ledger.read_bytes())
+
+    for end in (3, 4, 5):
+        bench.topic.holds((0, end))
+    bench.time.while_waiting = [keep, replace]
+    with pytest.raises(DataConflict, match=rf"{ledger} was replaced while this processor worked on {bench.root}"):
+        bench.run(interval_s=10)
+    assert bench.tasks.ran == [[OffsetRange(0, 0, 3)], [OffsetRange(0, 3, 4)]]
+    assert (ledger.read_bytes() if ledger.exists() else b"") == kept[-1]
+    assert not (bench.root / ".pipeline" / "commit.json").exists()
+    assert len(list((bench.root / "tickets_with_assignment").iterdir())) == 2
+
+
+def test_hours_altered_under_a_running_service_are_refused_at_the_next_batch(bench: Bench) -> None:
+    hours = bench.root / "tickets_by_hour" / "tickets_by_hour.parquet"
+    bench.topic.holds((0, 3))
+    bench.topic.holds((0, 5))
+    bench.time.while_waiting = [lambda: hours.write_bytes(hours.read_bytes()[:-1] + b"x")]
+    with pytest.raises(DataConflict, match=rf"{hours} is not the file that was published: its checksum differs"):
+        bench.run(interval_s=10)
+    assert bench.manifest().next_offsets == {0: 3}
+
+
+def test_a_second_processor_is_refused_before_it_asks_for_the_topic(going_on: Bench) -> None:
+    before = going_on.files() | {"_status.json": (going_on.root / "_status.json").read_bytes()}
+    with (
+        Output(OutputLocation(going_on.root)).locked(),
+        pytest.raises(OutputUnavailable, match=f"another processor is writing {going_on.root}"),
+    ):
+        going_on.run()
+    assert (going_on.topic.checks, going_on.topic.looks, going_on.tasks.ran, going_on.tasks.stopped) == (0, 0, [], 1)
+    assert going_on.files() | {"_status.json": (going_on.root / "_status.json").read_bytes()} == before
