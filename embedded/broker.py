@@ -191,9 +191,11 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+DATA_DIR = Setting(None, "data/broker", parsers.path, "folder of the broker's data", "--data-dir", anchored=True)
+
 SETTINGS = {
     "port": Setting(None, 9092, parsers.integer(0, "9092", 65_535), "port on 127.0.0.1, 0 for a free one", "--port"),
-    "data_dir": Setting(None, Path("data/broker"), parsers.path, "folder of the broker's data", "--data-dir"),
+    "data_dir": DATA_DIR,
 }
 
 

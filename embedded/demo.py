@@ -5,7 +5,6 @@ that of the step that failed.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -13,22 +12,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from embedded.broker import EmbeddedBroker
+from embedded.broker import DATA_DIR, EmbeddedBroker
 from runtime.errors import PipelineError
 from runtime.process import entry
 from runtime.process.shutdown import Shutdown
 from runtime.settings import catalogue, parsers
+from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT, Setting, add_flags, resolve
-from store.datasets import BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS, TICKETS, Dataset
+from store.datasets import BY_PRIORITY, BY_TEAM, BY_TYPE, DATASETS, METRICS, TICKETS, Dataset
+from store.reader import Reader, open_output
 
 SETTINGS = {
     "count": Setting(None, 2_000, parsers.integer(1, "2000"), "tickets to send", "--count"),
-    "data_dir": Setting(None, ROOT / "data/broker", parsers.path, "folder of the broker's data", "--data-dir"),
-    "output_path": catalogue.OUTPUT_PATH,
+    "data_dir": DATA_DIR,
+    "output": catalogue.OUTPUT_PATH,
     "output_format": catalogue.OUTPUT_FORMAT,
 }
 
@@ -38,7 +38,7 @@ _PLAIN = {"KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
 
 def run(values: Mapping[str, Any], shutdown: Shutdown, console: Console) -> None:
     """Run the pipeline once and show the results. Raises PipelineError when a step fails; stops early when asked."""
-    output = values["output_path"]
+    output = values["output"]
     console.print("[bold]broker[/]    starting Apache Kafka on this machine")
     with EmbeddedBroker(values["data_dir"]) as broker:
         producer = ["producer/ticket_producer.py", "--count", str(values["count"]), "--rate", "0"]
@@ -49,7 +49,7 @@ def run(values: Mapping[str, Any], shutdown: Shutdown, console: Console) -> None
                 console.print(f"[bold]{name:<9}[/] python {command[0]} --broker {broker.address}")
                 _step(name, [*command, "--broker", broker.address], shutdown)
     if not shutdown.asked:
-        show(output, values["output_format"], console)
+        show(output, console)
 
 
 def _step(name: str, command: Sequence[str], shutdown: Shutdown) -> None:
@@ -64,18 +64,12 @@ def _step(name: str, command: Sequence[str], shutdown: Shutdown) -> None:
         raise error
 
 
-def read(output: Path, dataset: Dataset, output_format: str) -> list[dict[str, Any]]:
-    """Return the rows of a small dataset, from its published files."""
-    folder = output / dataset.name
-    if output_format == "parquet":
-        return list(pq.read_table(folder).to_pylist())
-    lines = (line for file in sorted(folder.glob("*.json")) for line in file.read_text(encoding="utf-8").splitlines())
-    return [json.loads(line) for line in lines]
-
-
-def show(output: Path, output_format: str, console: Console) -> None:
-    """Print the counts of ``output``, where its files are, and how to read them."""
-    (metrics,) = read(output, METRICS, output_format)
+def show(location: OutputLocation, console: Console) -> None:
+    """Print the counts of an output, where its files are, and how to read them."""
+    reader = open_output(location)
+    if reader is None:
+        raise PipelineError(f"nothing was published in {location}")
+    (metrics,) = reader.rows(METRICS)
     tables = Table.grid(padding=(0, 3))
     counts = Table("tickets", "count")
     for label, column in (
@@ -85,25 +79,25 @@ def show(output: Path, output_format: str, console: Console) -> None:
         ("batches", "batch_id"),
     ):
         counts.add_row(label, f"{metrics[column]:,}")
-    tables.add_row(counts, *(_counts(output, dataset, output_format) for dataset in (BY_TYPE, BY_PRIORITY)))
+    tables.add_row(counts, *(_counts(reader, dataset) for dataset in (BY_TYPE, BY_PRIORITY)))
     console.print(tables)
-    console.print(_counts(output, BY_TEAM, output_format))
+    console.print(_counts(reader, BY_TEAM))
 
-    shown = output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output
+    folder = location.folder
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     console.print(f"The files are in {shown}:", soft_wrap=True, highlight=False)
-    for folder in sorted(path for path in output.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        files = list(folder.glob(f"*.{output_format}"))
-        size = sum(file.stat().st_size for file in files)
-        console.print(f"  {folder.name + '/':<25} {len(files):>3} files {size / 1024:>9,.1f} KiB", highlight=False)
-    console.print(
-        f"Read them with pandas: {_with_pandas(shown / TICKETS.name, output_format)}", soft_wrap=True, markup=False
-    )
+    for dataset in sorted(DATASETS, key=lambda d: d.name):
+        files = reader.files(dataset).values()
+        size = sum(file.bytes for file in files)
+        console.print(f"  {dataset.name + '/':<25} {len(files):>3} files {size / 1024:>9,.1f} KiB", highlight=False)
+    pandas = _with_pandas(shown / TICKETS.name, reader.manifest.format)
+    console.print(f"Read them with pandas: {pandas}", soft_wrap=True, markup=False)
 
 
-def _counts(output: Path, dataset: Dataset, output_format: str) -> Table:
+def _counts(reader: Reader, dataset: Dataset) -> Table:
     label, number = dataset.schema.names
     table = Table(label, number)
-    for row in read(output, dataset, output_format):
+    for row in reader.rows(dataset):
         table.add_row(row[label], f"{row[number]:,}")
     return table
 
@@ -132,9 +126,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def body() -> None:
         values = resolve(SETTINGS, flags, os.environ)
-        # As the processor does: what was typed starts at the current folder, the rest at the root of the repository.
-        given_here = flags.output_path or os.environ.get("OUTPUT_PATH")
-        values["output_path"] = (Path.cwd() if given_here else ROOT) / values["output_path"]
         run(values, shutdown, Console())
 
     return entry.run(body)

@@ -3,9 +3,11 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as pq
-
+from runtime.settings.location import OutputLocation
+from store.datasets import METRICS, TICKETS
+from store.reader import open_output
 from tests.compose.project import Project
 from tests.support import topics
 
@@ -13,23 +15,17 @@ HOST_ADDRESS = "localhost:9092"
 TOPIC = "client_tickets"
 
 
+def rows(output: Path) -> int:
+    """Return how many tickets are published; 0 before the first batch."""
+    reader = open_output(OutputLocation(output))
+    return reader.manifest.totals.tickets if reader else 0
+
+
 def ticket_ids(output: Path) -> list[str]:
     """Return the ids of all published tickets, in either format."""
-    folder = output / "tickets_with_assignment"
-    ids: list[str] = []
-    for file in sorted(folder.glob("*.parquet")):
-        ids += pq.read_table(file, columns=["ticket_id"])["ticket_id"].to_pylist()
-    for file in sorted(folder.glob("*.json")):
-        ids += [json.loads(line)["ticket_id"] for line in file.read_text(encoding="utf-8").splitlines()]
-    return ids
-
-
-def rows(output: Path) -> int:
-    """Return how many tickets are published; cheaper than their ids."""
-    folder = output / "tickets_with_assignment"
-    return sum(int(pq.read_metadata(file).num_rows) for file in folder.glob("*.parquet")) + sum(
-        file.read_bytes().count(b"\n") for file in folder.glob("*.json")
-    )
+    reader = open_output(OutputLocation(output))
+    assert reader is not None, f"nothing was published in {output}"
+    return [str(row["ticket_id"]) for row in reader.rows(TICKETS)]
 
 
 def wait_until_caught_up(project: Project) -> int:
@@ -47,12 +43,8 @@ def assert_exact(project: Project) -> None:
     assert metrics["total_tickets"] == len(sent)
 
 
-def read_metrics(output: Path) -> list[dict[str, object]]:
+def read_metrics(output: Path) -> list[dict[str, Any]]:
     """Return the rows of the dataset ``metrics``."""
-    found: list[dict[str, object]] = []
-    for file in (output / "metrics").iterdir():
-        if file.suffix == ".parquet":
-            found += pq.read_table(file).to_pylist()
-        else:
-            found += [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return found
+    reader = open_output(OutputLocation(output))
+    assert reader is not None, f"nothing was published in {output}"
+    return reader.rows(METRICS)

@@ -1,6 +1,9 @@
 """What a topic can hold, and what can happen to it: bad messages, transactions, growth, retention, replacement."""
 
+import json
+import signal
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,10 +12,25 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from embedded.broker import EmbeddedBroker
 from tests.support import golden, topics
 from tests.support.datasets import Published
-from tests.support.pipeline import processor, produce, read_manifest
-from tests.support.processes import Processes
+from tests.support.pipeline import processor, produce, read_manifest, tickets_published
+from tests.support.processes import Processes, wait_for
 
 pytestmark = pytest.mark.integration
+
+
+def partition(next_offset: int, **counts: int) -> dict[str, int]:
+    """Return a partition of the ledger that was read from offset 0 on; counts that are not named are 0."""
+    nothing = {"tickets": 0, "rejected": 0, "duplicates": 0, "forgotten": 0, "empty": 0, "gaps": 0}
+    return {"first_offset": 0, "next_offset": next_offset, **nothing, **counts}
+
+
+def as_row(message: bytes) -> tuple[str, str, int, str, str, str]:
+    """Return the fields of a ticket as another decoder than ours understands them, the time in microseconds."""
+    fields = json.loads(message)
+    since_1970 = datetime.fromisoformat(fields["created_at"]) - datetime(1970, 1, 1, tzinfo=UTC)
+    moment = since_1970 // timedelta(microseconds=1)
+    kept = (fields["request"], fields["request_type"], fields["priority"])
+    return (fields["ticket_id"], fields["client_id"], moment, *kept)
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "json"])
@@ -30,12 +48,13 @@ def test_every_golden_message_is_stored_to_the_letter_or_rejected_with_its_reaso
 
     published = Published(output)
     published.require_agreement()
-    assert published.count("tickets_with_assignment") == len(golden.tickets())
-    encode = "to_base64" if file_format == "parquet" else ""
-    stored = published.rows(
-        f'SELECT partition, "offset", reason, from_base64({encode}(key)), from_base64({encode}(payload)) '
-        'FROM rejected_messages ORDER BY "offset"'
+    tickets = published.rows(
+        "SELECT ticket_id, client_id, epoch_us(created_at), request, request_type, priority "
+        "FROM tickets_with_assignment ORDER BY ticket_id"
     )
+    assert tickets == [as_row(message) for message in golden.tickets()]
+    stored = published.rows('SELECT partition, "offset", reason, key, payload FROM rejected_messages ORDER BY "offset"')
+    stored = published.rows('SELECT partition, "offset", reason, key, payload FROM rejected_messages ORDER BY "offset"')
     assert stored == [(1, offset, case.reason, b"\xff\x00key", case.message) for offset, case in enumerate(rejected)]
 
 
@@ -80,7 +99,7 @@ def test_aborted_transactions_are_not_read_and_control_records_are_no_loss(
             ("00000000-0000-4000-8000-000000000002",),
         ]
         # Three messages and three control records; the open transaction stays for the next batch.
-        assert read_manifest(output)["next_offsets"] == {"0": 6}
+        assert read_manifest(output)["partitions"]["0"] == partition(6, tickets=2, empty=4)
         producer.commit_transaction()
     processes.run(*processor(broker, topic, output))
     assert Published(output).count("tickets_with_assignment") == 3
@@ -100,7 +119,29 @@ def test_partitions_that_are_added_are_read_from_their_start(
     published = Published(output)
     published.require_agreement()
     assert published.count("tickets_with_assignment") == 4
-    assert read_manifest(output)["next_offsets"] == {"0": 2, "1": 0, "2": 2}
+    assert read_manifest(output)["partitions"] == {
+        "0": partition(2, tickets=2),
+        "1": partition(0),
+        "2": partition(2, tickets=2),
+    }
+
+
+def test_partitions_that_are_added_under_a_running_service_are_read_from_their_start(
+    broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    topics.create(broker.address, topic, partitions=1)
+    topics.send(broker.address, topic, golden.tickets()[:2])
+    service = processes.start(*processor(broker, topic, output, "--interval", "0.5"))
+    wait_for(lambda: tickets_published(output) == 2, 90, "2 tickets published")
+    with closing(KafkaAdminClient(bootstrap_servers=broker.address)) as admin:
+        admin.create_partitions({topic: 2})
+    topics.send(broker.address, topic, golden.tickets()[2:5], partition=1)
+    wait_for(lambda: tickets_published(output) == 5, 60, "5 tickets published")
+    service.send(signal.SIGTERM)
+    assert service.wait(20) == 0, service.output
+    Published(output).require_agreement()
+    assert read_manifest(output)["partitions"] == {"0": partition(2, tickets=2), "1": partition(3, tickets=3)}
 
 
 def test_messages_deleted_unread_stop_it_until_the_gap_is_accepted(
@@ -118,6 +159,7 @@ def test_messages_deleted_unread_stop_it_until_the_gap_is_accepted(
     processes.run(*processor(broker, topic, output, "--accept-gap"))
     assert Published(output).count("tickets_with_assignment") == 3
     assert read_manifest(output)["gaps"] == [{"partition": 0, "start": 1, "end": 3, "batch_id": 2}]
+    assert read_manifest(output)["partitions"]["0"] == partition(5, tickets=3, gaps=2)
     processes.run(*processor(broker, topic, output))
 
 
@@ -135,6 +177,25 @@ def test_a_topic_that_was_deleted_and_made_again_is_refused(
     refused = processes.run(*processor(broker, topic, output), expect=4)
     assert "the output was written from topic id" in refused.stderr
     assert "choose another --output-path" in refused.stderr
+
+
+def test_a_topic_that_is_deleted_and_made_again_under_a_running_service_ends_it(
+    broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    topics.create(broker.address, topic)
+    topics.send(broker.address, topic, golden.tickets()[:2])
+    service = processes.start(*processor(broker, topic, output, "--interval", "0.5"))
+    wait_for(lambda: tickets_published(output) == 2, 90, "2 tickets published")
+    before = read_manifest(output)
+    topics.delete(broker.address, topic)
+    topics.create(broker.address, topic)
+    # As many as were read and more, so that only the id of the topic tells the two apart.
+    topics.send(broker.address, topic, golden.tickets()[5:10])
+    assert service.wait(60) == 4, service.output
+    assert "the output was written from topic id" in service.stderr
+    assert "choose another --output-path" in service.stderr
+    assert read_manifest(output) == before
 
 
 def test_another_cluster_behind_the_same_address_is_refused(

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from embedded.broker import EmbeddedBroker
+from runtime.settings.location import OutputLocation
+from store.reader import open_output
 from tests.support.processes import Processes
 
 
@@ -27,7 +29,5 @@ def read_manifest(output: Path) -> Any:
 
 def tickets_published(output: Path) -> int:
     """Return the total of the ledger; 0 before there is one."""
-    try:
-        return int(read_manifest(output)["totals"]["tickets"])
-    except FileNotFoundError:
-        return 0
+    reader = open_output(OutputLocation(output))
+    return reader.manifest.totals.tickets if reader else 0
