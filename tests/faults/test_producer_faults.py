@@ -1,4 +1,4 @@
-"""Rows 4 and 5 of the faults: the broker dies, or freezes, while the producer is at work."""
+"""The broker dies, or freezes, while the producer is at work."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Readers that loop over the datasets while batches are published, and while a processor is killed (row 23)."""
+"""Readers that loop over the datasets while batches are published, and while a processor is killed."""
 
 import random
 import re

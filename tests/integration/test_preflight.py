@@ -1,4 +1,4 @@
-"""Rows 6 and 22 of the faults: why a broker cannot be used, told apart, in time, without a secret."""
+"""A broker that cannot be used: each cause has its own message, which comes in time and shows no password."""
 
 import signal
 import socket
@@ -13,6 +13,8 @@ from runtime.broker.preflight import check_broker
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError
 from runtime.process.shutdown import Shutdown
+from tests.support import golden, topics
+from tests.support.datasets import Published
 from tests.support.listeners import free_ports, server
 from tests.support.processes import Processes
 from tests.support.secured import ADVERTISED, PASSWORD, Secured, secured_broker
@@ -20,6 +22,7 @@ from tests.support.secured import ADVERTISED, PASSWORD, Secured, secured_broker
 pytestmark = pytest.mark.integration
 
 PRODUCER = "producer/ticket_producer.py"
+PROCESSOR = "processor/spark_processor.py"
 WRONG = "wrong-password-7"
 
 
@@ -192,11 +195,18 @@ def test_a_stop_ends_the_wait_for_a_broker() -> None:
     assert time.monotonic() - start < 3
 
 
-def test_the_producer_exits_3_within_30_seconds_and_names_the_step(processes: Processes) -> None:
+@pytest.mark.parametrize("service", [PRODUCER, PROCESSOR])
+def test_a_service_exits_3_within_30_seconds_and_names_the_step(
+    processes: Processes, tmp_path: Path, service: str
+) -> None:
     with server(None) as silent:
         expected = {"127.0.0.1:1": "refused", "nowhere.invalid:9092": "does not resolve", silent: "did not answer"}
         start = time.monotonic()
-        started = {address: processes.start(PRODUCER, "--broker", address) for address in expected}
+        # Each gets its own output, because an output takes one processor at a time.
+        started = {
+            address: processes.start(service, "--broker", address, env={"OUTPUT_PATH": str(tmp_path / str(number))})
+            for number, address in enumerate(expected)
+        }
         codes = {address: running.wait(30) for address, running in started.items()}
         took = time.monotonic() - start
 
@@ -209,13 +219,38 @@ def test_the_producer_exits_3_within_30_seconds_and_names_the_step(processes: Pr
         assert "Traceback" not in running.stderr
 
 
-def test_a_producer_that_waits_for_a_broker_stops_at_once(processes: Processes) -> None:
-    running = processes.start(PRODUCER, "--broker", "127.0.0.1:1")
+@pytest.mark.parametrize("service", [PRODUCER, PROCESSOR])
+def test_a_service_that_waits_for_a_broker_stops_at_once(processes: Processes, tmp_path: Path, service: str) -> None:
+    running = processes.start(service, "--broker", "127.0.0.1:1", env={"OUTPUT_PATH": str(tmp_path / "output")})
     running.wait_for_stderr("trying again")
 
     running.send(signal.SIGTERM)
 
     assert running.wait(5) == 0, running.output
+
+
+@pytest.mark.parametrize("service", [PRODUCER, PROCESSOR])
+def test_a_service_that_a_secured_broker_refuses_exits_3_and_says_why(
+    secured: Secured, processes: Processes, tmp_path: Path, service: str
+) -> None:
+    login = {"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "alice", "KAFKA_SASL_PASSWORD": WRONG}
+    trusting = {"KAFKA_SSL_CAFILE": str(secured.cafile)}
+    tls = {"KAFKA_SECURITY_PROTOCOL": "SSL"}
+    tried = [
+        (secured.sasl_ssl, {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", **login, **trusting}, "it refused the login of"),
+        (secured.plain, {**tls, **trusting}, "the TLS handshake failed"),
+        (secured.ssl, tls, "its TLS certificate is not trusted"),
+    ]
+    started = [
+        (processes.start(service, "--broker", address, env={"OUTPUT_PATH": str(tmp_path / str(number)), **given}), said)
+        for number, (address, given, said) in enumerate(tried)
+    ]
+
+    for running, said in started:
+        assert running.wait(30) == 3, running.output
+        assert said in running.stderr.splitlines()[-1]
+        assert "Traceback" not in running.stderr
+        assert WRONG not in running.output
 
 
 @pytest.mark.parametrize("level", ["INFO", "DEBUG"])
@@ -242,3 +277,28 @@ def test_the_producer_logs_in_and_no_log_holds_the_password(
     assert "it refused the login of 'alice' by PLAIN" in wrong.stderr
     assert PASSWORD not in right.output
     assert WRONG not in wrong.output
+
+
+def test_the_processor_logs_in_and_no_log_holds_the_password(
+    secured: Secured, processes: Processes, topic: str, tmp_path: Path
+) -> None:
+    topics.create(secured.plain, topic)
+    topics.send(secured.plain, topic, golden.tickets()[:3])
+    output = tmp_path / "output"
+    env = {
+        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "KAFKA_SASL_USERNAME": "alice",
+        "KAFKA_SASL_PASSWORD": PASSWORD,
+        "KAFKA_SSL_CAFILE": str(secured.cafile),
+        "LOG_LEVEL": "DEBUG",
+    }
+
+    run = processes.run(
+        *(PROCESSOR, "--broker", secured.sasl_ssl, "--topic", topic, "--memory=1g", "--output-path", output), env=env
+    )
+
+    assert Published(output).count("tickets_with_assignment") == 3
+    assert PASSWORD not in run.output
+    kept = [file for file in output.rglob("*") if file.is_file()]
+    assert output / ".pipeline" / "spark.log" in kept
+    assert [file for file in kept if PASSWORD.encode() in file.read_bytes()] == []

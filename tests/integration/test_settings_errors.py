@@ -1,4 +1,4 @@
-"""Row 21 of the faults: a wrong setting ends a service in under two seconds, with what would work."""
+"""A wrong setting ends a service in under two seconds, with what would work."""
 
 import time
 from pathlib import Path

@@ -1,0 +1,220 @@
+"""The output folder that cannot be written, was damaged, lies on two disks, is full, or belongs to another processor.
+
+What is refused before the broker is asked runs without one: the outputs are made without Spark, as a batch makes them.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from contract.ticket import encode as encode_ticket
+from embedded.broker import EmbeddedBroker
+from runtime.process.failpoint import VARIABLE
+from runtime.settings.location import OutputLocation
+from store.manifest import Manifest, encode
+from store.output import Output
+from tests.support import golden, topics
+from tests.support.datasets import Published
+from tests.support.listeners import server
+from tests.support.pipeline import processor, produce, read_manifest
+from tests.support.processes import Processes, Running
+from tests.support.staging import messages, prepare_batch, publish_batch, ticket
+
+pytestmark = pytest.mark.integration
+
+PROCESSOR = "processor/spark_processor.py"
+MIB = 1 << 20
+# The one mount beside the root that every Linux has.
+OTHER_FILE_SYSTEM = Path("/dev/shm")
+
+
+@pytest.fixture
+def no_broker() -> Iterator[str]:
+    """The address of a port on which something else than a broker answers: whoever asks it ends with exit code 3."""
+    with server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as address:
+        yield address
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    folder = tmp_path / "small-disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"this machine lacks the right to mount a file system: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        # Lazily, so that a process which still runs cannot keep it.
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(disk: Path, leave: int) -> Path:
+    """Fill a disk but for ``leave`` bytes; return the file to remove in order to free it."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file:
+        with suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        file.truncate(file.tell() - leave)
+    return filler
+
+
+def run(processes: Processes, no_broker: str, output: Path, expect: int) -> Running:
+    flags = ("--broker", no_broker, "--output-path", output, "--memory", "1g")
+    running = processes.run(PROCESSOR, *flags, deadline_s=60, expect=expect)
+    assert "Traceback" not in running.stderr
+    return running
+
+
+def three_tickets(first: int) -> list[list[object]]:
+    """Return what one task reads for a batch of three tickets."""
+    return [[messages([encode_ticket(ticket(first + n)) for n in range(3)], first_offset=first)]]
+
+
+def published_output(root: Path) -> tuple[Output, Manifest]:
+    """Make an output of one batch of three tickets."""
+    output = Output(OutputLocation(root))
+    return output, publish_batch(output, None, "parquet", three_tickets(0))
+
+
+def everything(output: Path) -> dict[str, bytes]:
+    """Return every file of an output but the lock, with its content."""
+    files = (path for path in output.rglob("*") if path.is_file() and path.name != "lock")
+    return {str(path.relative_to(output)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("in_the_way", ["data", "data/output", "data/output/.pipeline"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_broker_is_asked(
+    in_the_way: str, no_broker: str, processes: Processes, tmp_path: Path
+) -> None:
+    # A file where a folder should be stops root too, whom permissions do not stop.
+    file = tmp_path / in_the_way
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    refused = run(processes, no_broker, tmp_path / "data" / "output", expect=5)
+    assert f"cannot write {file}: File exists; see that it is a folder" in refused.stderr
+
+
+def cut(manifest: Path) -> None:
+    manifest.write_bytes(manifest.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(("harm", "said"), [(cut, "is damaged (100 bytes: "), (Path.unlink, "is missing")])
+def test_an_output_without_a_sound_manifest_is_refused_before_the_broker_is_asked(
+    harm: Callable[[Path], None], said: str, no_broker: str, processes: Processes, tmp_path: Path
+) -> None:
+    published_output(tmp_path / "output")
+    harm(tmp_path / "output" / "_manifest.json")
+    before = everything(tmp_path / "output")
+    refused = run(processes, no_broker, tmp_path / "output", expect=4)
+    assert f"_manifest.json {said}" in refused.stderr
+    assert "choose another --output-path" in refused.stderr
+    assert everything(tmp_path / "output") == before
+
+
+def test_a_whole_backup_put_back_in_place_of_a_damaged_output_is_gone_on_from(
+    broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    output, backup = tmp_path / "output", tmp_path / "backup"
+    topics.create(broker.address, topic)
+    topics.send(broker.address, topic, golden.tickets()[:2])
+    processes.run(*processor(broker, topic, output))
+    shutil.copytree(output, backup)
+    cut(output / "_manifest.json")
+    topics.send(broker.address, topic, golden.tickets()[2:5])
+    refused = processes.run(*processor(broker, topic, output), expect=4)
+    assert "_manifest.json is damaged" in refused.stderr
+    shutil.rmtree(output)
+    backup.rename(output)
+    processes.run(*processor(broker, topic, output))
+    published = Published(output)
+    published.require_agreement()
+    assert published.count("tickets_with_assignment") == 5
+
+
+@pytest.mark.parametrize("name", ["metrics", ".pipeline"])
+def test_a_folder_that_links_to_another_file_system_is_refused_before_the_broker_is_asked(
+    name: str, no_broker: str, processes: Processes, tmp_path: Path
+) -> None:
+    if not OTHER_FILE_SYSTEM.is_dir() or OTHER_FILE_SYSTEM.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("this machine lacks a second file system at /dev/shm")
+    output = tmp_path / "output"
+    published_output(output)
+    with tempfile.TemporaryDirectory(dir=OTHER_FILE_SYSTEM) as elsewhere:
+        shutil.copytree(output / name, elsewhere, dirs_exist_ok=True)
+        (output / name).rename(tmp_path / "aside")
+        (output / name).symlink_to(elsewhere)
+        refused = run(processes, no_broker, output, expect=5)
+    assert f"{output / name} lies on another file system than {output}" in refused.stderr
+
+
+def test_a_disk_that_is_full_while_a_commit_is_published_keeps_what_was_there_and_the_next_run_completes_it(
+    no_broker: str, processes: Processes, small_disk: Path
+) -> None:
+    root = small_disk / "output"
+    output, first = published_output(root)
+    record = prepare_batch(output, first, "parquet", three_tickets(3))
+    (root / ".pipeline" / "commit.json").write_bytes(encode(record))
+    # Renames over older files free space, so the disk is filled after them: only the manifest is missing.
+    flags = ("--broker", no_broker, "--output-path", root, "--memory", "1g")
+    processes.run(PROCESSOR, *flags, env={VARIABLE: "before-manifest"}, expect=-signal.SIGKILL)
+    filler = fill(small_disk, leave=0)
+    full = run(processes, no_broker, root, expect=5)
+    assert "No space left on device; free space there, then start again" in full.stderr
+    manifest = read_manifest(root)
+    assert manifest["totals"]["tickets"] == 3
+    tickets = root / "tickets_with_assignment"
+    assert pq.read_table([tickets / name for name in manifest["files"][tickets.name]]).num_rows == 3
+    filler.unlink()
+    completed = run(processes, no_broker, root, expect=3)
+    assert "finishing batch 2" in completed.stderr
+    published = Published(root)
+    published.require_agreement()
+    assert published.count("tickets_with_assignment") == 6
+
+
+def test_a_disk_that_is_full_while_tasks_write_leaves_the_output_as_it_was_and_the_next_run_is_exact(
+    broker: EmbeddedBroker, topic: str, processes: Processes, small_disk: Path
+) -> None:
+    output = small_disk / "output"
+    topics.create(broker.address, topic)
+    processes.run(*processor(broker, topic, output))
+    # More than 1 MiB of Parquet.
+    produce(processes, broker, topic, 30_000)
+    filler = fill(small_disk, leave=MIB * 3 // 4)
+    full = processes.run(*processor(broker, topic, output), expect=5)
+    assert "/staging/" in full.stderr
+    assert "No space left on device" in full.stderr
+    assert Published(output).count("tickets_with_assignment") == 0
+    filler.unlink()
+    processes.run(*processor(broker, topic, output))
+    published = Published(output)
+    published.require_agreement()
+    assert published.count("tickets_with_assignment") == 30_000
+
+
+def test_a_processor_that_is_paused_keeps_its_output_and_one_that_is_killed_gives_it_free(
+    no_broker: str, processes: Processes, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    # It takes the output first, and then waits for a broker that may still come up.
+    first = processes.start(PROCESSOR, "--broker", "127.0.0.1:1", "--output-path", output, "--memory", "1g")
+    first.wait_for_stderr("trying again")
+    first.send(signal.SIGSTOP)
+    refused = run(processes, no_broker, output, expect=5)
+    assert f"another processor is writing {output}" in refused.stderr
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    run(processes, no_broker, output, expect=3)
