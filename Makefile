@@ -4,7 +4,7 @@ COMPOSE ?= $(shell command -v docker-compose || echo docker compose)
 LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: help setup demo broker test test-unit test-compose check lock up down
+.PHONY: help setup demo broker test test-unit test-compose check bench lock up down
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: setup ## lint, format and types
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+
+bench: setup ## the producer beside a bare kafka-python loop, on one broker: medians and ratios
+	@$(PY) -m benchmarks.producer $(ARGS)
 
 lock: setup ## pin again what requirements*.txt name; ARGS=--upgrade takes newer ones of the others
 	@$(LOCK) $(ARGS) -o requirements-dev.lock requirements-dev.txt

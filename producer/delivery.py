@@ -1,13 +1,14 @@
 """From a ticket to the broker's word that it has it."""
 
 import contextlib
-import functools
 from collections import deque
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
-from kafka.partitioner.default import DefaultPartitioner, murmur2
+from kafka.partitioner.default import murmur2
 
 from contract.ticket import Ticket, encode
 from producer.config import ProducerConfig
@@ -32,8 +33,11 @@ class Future(Protocol):
 class Client(Protocol):
     """The part of KafkaProducer that is used here."""
 
-    def send(self, topic: str, value: bytes, key: bytes) -> Future:
-        """Take a record."""
+    def partitions_for(self, topic: str) -> set[int]:
+        """Return the partitions that the topic has now. Raises KafkaTimeoutError when it is gone."""
+
+    def send(self, topic: str, value: bytes, key: bytes, *, partition: int) -> Future:
+        """Take a record. Raises ValueError when the partition is gone."""
 
     def close(self, timeout: float) -> None:
         """Give up after ``timeout`` seconds."""
@@ -49,6 +53,7 @@ class Delivery:
         self._client = client
         self._topic = topic
         self._pending: deque[Future] = deque()
+        self._partitions = 0
         self._sent = 0
         self._acknowledged = 0
         self._failed = 0
@@ -64,16 +69,22 @@ class Delivery:
         """The counts as of the last ``settle``."""
         return Progress(self._sent, self._acknowledged, self._failed)
 
-    def send(self, ticket: Ticket) -> None:
-        """Hand a ticket to the client. Raises BrokerError when the topic is gone or the client is beyond repair."""
-        try:
-            future = self._client.send(self._topic, value=encode(ticket), key=ticket.client_id.encode())
-        except KafkaTimeoutError:
-            raise BrokerError(f"topic {self._topic} is gone: was it deleted? Start again to create it") from None
-        except KafkaError as error:
-            raise BrokerError(f"the Kafka client cannot go on ({type(error).__name__})") from error
-        self._pending.append(future)
-        self._sent += 1
+    def prepare(self) -> None:
+        """Learn the partitions of the topic, which takes the first ticket 0.1 s otherwise. Raises BrokerError."""
+        self._partitioner()
+
+    def send(self, tickets: Iterable[Ticket]) -> None:
+        """Hand tickets to the client. Raises BrokerError when the topic is gone or the client is beyond repair."""
+        send, topic, remember = self._client.send, self._topic, self._pending.append
+        partition_of = self._partitioner()
+        for ticket in tickets:
+            key, value = ticket.client_id.encode(), encode(ticket)
+            try:
+                future = send(topic, value, key, partition=partition_of(key))
+            except (KafkaError, ValueError) as error:
+                raise self._explained(error) from error
+            remember(future)
+            self._sent += 1
 
     def settle(self) -> None:
         """Count the tickets that are decided by now."""
@@ -98,6 +109,23 @@ class Delivery:
         """Let the client go, within seconds also when the broker is away."""
         self._client.close(timeout=_CLOSE_TIMEOUT_S)
 
+    def _partitioner(self) -> Callable[[bytes], int]:
+        """Return what gives a key its partition; it remembers keys, as a client writes many tickets."""
+        try:
+            count = len(self._client.partitions_for(self._topic))
+        except KafkaError as error:
+            raise self._explained(error) from error
+        if count != self._partitions:
+            self._partitions = count
+            self._partition_of = lru_cache(maxsize=100_000)(partial(_partition, count))
+        return self._partition_of
+
+    def _explained(self, error: Exception) -> BrokerError:
+        # A ValueError is the client's word for a partition that is gone.
+        if isinstance(error, (KafkaTimeoutError, ValueError)):
+            return BrokerError(f"topic {self._topic} is gone: was it deleted? Start again to create it")
+        return BrokerError(f"the Kafka client cannot go on ({type(error).__name__})")
+
     def _count(self, future: Future) -> None:
         if future.exception is None:
             self._acknowledged += 1
@@ -109,22 +137,37 @@ class Delivery:
 class _Client(KafkaProducer):  # type: ignore[misc]
     """A client whose ``close`` keeps its time limit: the original raises half-way when something is undecided."""
 
+    def __str__(self) -> str:
+        """Name the client in its log. It asks for this with each record, logged or not, so it must be cheap."""
+        name: str = self.config["client_id"]
+        return name
+
     def flush(self, timeout: float | None = None) -> None:
         """Wait for what is out, up to ``timeout`` seconds."""
         with contextlib.suppress(KafkaTimeoutError):
             super().flush(timeout)
 
 
-class _KeyPartitioner(DefaultPartitioner):  # type: ignore[misc]
-    """The partition that every Kafka client gives a key; hashed once a key, as clients write many tickets."""
+def _partition(count: int, key: bytes) -> int:
+    """Return the one of ``count`` partitions that every Kafka client gives a key."""
+    return int((murmur2(key) & 0x7FFFFFFF) % count)
 
-    _hash = staticmethod(functools.lru_cache(maxsize=100_000)(murmur2))
 
-    def partition(
-        self, topic: str, key: bytes, serialized_key: bytes, value: bytes, serialized_value: bytes, cluster: Any
-    ) -> int:
-        """Return the partition of a record that has a key."""
-        return int((self._hash(serialized_key) & 0x7FFFFFFF) % len(cluster.partitions_for_topic(topic)))
+def client_settings() -> dict[str, Any]:
+    """Return what makes a kafka-python client keep every record once and in order, and fill its batches."""
+    return {
+        "acks": "all",
+        "enable_idempotence": True,
+        "compression_type": "zstd",
+        "linger_ms": 50,
+        "batch_size": 262_144,
+        "delivery_timeout_ms": DELIVERY_TIMEOUT_S * 1000,
+        "max_block_ms": _SEND_TIMEOUT_S * 1000,
+        "reconnect_backoff_max_ms": 2_000,
+        "bootstrap_timeout_ms": 8_000,
+        "allow_auto_create_topics": False,
+        "metrics_enabled": False,
+    }
 
 
 def connect(config: ProducerConfig, worker: int) -> KafkaProducer:
@@ -133,18 +176,7 @@ def connect(config: ProducerConfig, worker: int) -> KafkaProducer:
         return _Client(
             bootstrap_servers=config.brokers.split(","),
             client_id=f"client-tickets-producer-{worker}",
-            acks="all",
-            enable_idempotence=True,
-            compression_type="zstd",
-            linger_ms=10,
-            batch_size=262_144,
-            partitioner=_KeyPartitioner(),
-            delivery_timeout_ms=DELIVERY_TIMEOUT_S * 1000,
-            max_block_ms=_SEND_TIMEOUT_S * 1000,
-            reconnect_backoff_max_ms=2_000,
-            bootstrap_timeout_ms=8_000,
-            allow_auto_create_topics=False,
-            metrics_enabled=False,
+            **client_settings(),
             **config.security.for_kafka_python(),
         )
     except KafkaError as error:

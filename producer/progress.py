@@ -65,12 +65,13 @@ class LogDisplay:
 class TerminalDisplay:
     """One line at the bottom of the terminal, below the log."""
 
-    every_s = 0.2
+    every_s = 0.5
 
     def __init__(self) -> None:
         from rich.console import Console
 
-        self._status = Console(stderr=True).status("connected")
+        # Drawn no more often than it changes: at low rates the drawing takes more time than the tickets.
+        self._status = Console(stderr=True).status("connected", refresh_per_second=1 / self.every_s)
         self._status.start()
         # rich prints above its line what goes through the sys.stderr that it put in place.
         self._redirect_log()
@@ -93,7 +94,8 @@ class TerminalDisplay:
 class Reporter:
     """Takes the counts as they come; shows them, warns once when the broker is silent, and beats the heart.
 
-    Rates are those of acknowledged tickets, since the first counts came.
+    Rates are those of acknowledged tickets, from the first counts to the last ones: what a run does before and after,
+    such as closing the client, is not part of them.
     """
 
     def __init__(
@@ -104,13 +106,13 @@ class Reporter:
         self._rest_s = rest_s
         self._clock = clock
         self._started: float | None = None
-        self._shown_at = self._moved_at = clock()
+        self._shown_at = self._moved_at = self._counted_at = clock()
         self._shown = self._latest = Progress()
         self._stalled = False
 
     def update(self, progress: Progress) -> None:
         """Take the current counts."""
-        now = self._clock()
+        now = self._counted_at = self._clock()
         if self._started is None:
             self._started = self._shown_at = now
         if progress.acknowledged > self._latest.acknowledged or not progress.in_flight:
@@ -131,7 +133,7 @@ class Reporter:
     def close(self) -> None:
         """Stop showing, and log the final counts."""
         self._display.close()
-        _log.info("done: %s, %s", _counts(self._latest), self._overall(self._latest, self._clock()))
+        _log.info("done: %s, %s", _counts(self._latest), self._overall(self._latest, self._counted_at))
 
     def _moves(self, progress: Progress, now: float) -> None:
         if progress.acknowledged > self._latest.acknowledged:

@@ -48,12 +48,16 @@ def produce_with_workers(config: ProducerConfig, stop: Shutdown, report: Report)
     first_error: PipelineError | None = None
     deadline: float | None = None
     while running := [worker for worker in workers if not worker.ended]:
+        news = False
         for worker in running:
-            _hear(worker)
+            news |= _hear(worker)
             if worker.error and not first_error:
                 first_error = worker.error
-        if any(worker.progress for worker in workers):
-            report(_total(workers))
+        total = _total(workers)
+        # Without news too while tickets are in flight, so that a silent broker is noticed. Not while the workers merely
+        # end: the time that this takes would count as time of the run.
+        if news or total.in_flight:
+            report(total)
         if deadline is None and (stop.asked or first_error):
             deadline = time.monotonic() + _PATIENCE_S
             _tell(running, signal.SIGTERM)
@@ -98,13 +102,15 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
-def _hear(worker: _Worker) -> None:
-    """Take what a worker reported since the last time."""
+def _hear(worker: _Worker) -> bool:
+    """Take what a worker reported since the last time; return whether counts were among it."""
+    news = False
     try:
         while worker.reports.poll():
             message = worker.reports.recv()
             if isinstance(message, Progress):
                 worker.progress = message
+                news = True
             else:
                 worker.error = message
     except EOFError:
@@ -113,6 +119,7 @@ def _hear(worker: _Worker) -> None:
         code = worker.process.exitcode
         if code and not worker.error:
             worker.error = PipelineError(f"worker {worker.number} ended with exit code {code}; see the log above")
+    return news
 
 
 def _tell(workers: list[_Worker], number: signal.Signals) -> None:

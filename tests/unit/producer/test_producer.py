@@ -2,14 +2,15 @@
 
 import logging
 import threading
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
 from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
-from contract.ticket import decode
+from contract.ticket import Ticket, decode
 from producer import delivery as delivery_module
 from producer import producer as producer_module
 from producer.config import ProducerConfig
@@ -21,6 +22,8 @@ from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError, NotAcknowledged
 from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
+
+NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 @dataclass
@@ -36,10 +39,16 @@ class Broker:
     answer: Callable[[int], Answer] = lambda number: Answer(is_done=True)
     records: list[tuple[str, bytes, bytes]] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    partitions: set[int] = field(default_factory=lambda: {0, 1, 2, 3})
+    chosen: list[int] = field(default_factory=list)
     closed: bool = False
 
-    def send(self, topic: str, value: bytes, key: bytes) -> Answer:
+    def partitions_for(self, topic: str) -> set[int]:
+        return self.partitions
+
+    def send(self, topic: str, value: bytes, key: bytes, *, partition: int) -> Answer:
         self.records.append((topic, value, key))
+        self.chosen.append(partition)
         self.answers.append(self.answer(len(self.records)))
         return self.answers[-1]
 
@@ -116,6 +125,60 @@ def test_a_stall_near_the_end_is_caught_up_after_it() -> None:
     assert run.run().sent == 200
 
 
+def test_the_first_ticket_does_not_wait_for_the_partitions_to_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the first one is late, the second on time, and a short run faster than its rate."""
+    broker, moments = Broker(), list[float]()
+    run = manager(broker, config(rate=1, duration=10))
+    now = run._clock
+
+    def answer(number: int) -> Answer:
+        moments.append(run._clock())
+        return Answer(is_done=True)
+
+    def ask_the_broker(topic: str) -> set[int]:
+        # The client asks once, and then knows.
+        run._clock = lambda: now() + 0.5
+        return {0, 1, 2, 3}
+
+    broker.answer = answer
+    monkeypatch.setattr(broker, "partitions_for", ask_the_broker)
+
+    run.run()
+
+    assert moments[1] - moments[0] == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_last_counts_are_reported_before_the_client_is_closed() -> None:
+    broker, reports = Broker(), list[tuple[Progress, bool]]()
+    run = manager(broker, config(count=700))
+    run._report = lambda progress: reports.append((progress, broker.closed))
+
+    run.run()
+
+    assert reports[-1] == (Progress(sent=700, acknowledged=700), False)
+
+
+def test_what_closing_the_client_decides_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(producer_module, "FLUSH_S", 0.1)
+    broker, reports, stop = Broker(), list[Progress](), Shutdown()
+
+    def stay_silent(number: int) -> Answer:
+        stop.ask()
+        return Answer()
+
+    def give_up(timeout: float) -> None:
+        for answer in broker.answers:
+            answer.is_done, answer.exception = True, KafkaTimeoutError()
+
+    broker.answer = stay_silent
+    monkeypatch.setattr(broker, "close", give_up)
+
+    with pytest.raises(NotAcknowledged, match="KafkaTimeoutError"):
+        ProductionManager(config(), TicketSource(1), Delivery(broker, "tickets"), stop, reports.append).run()
+
+    assert reports[-1] == Progress(sent=500, failed=500)
+
+
 def test_whichever_of_count_and_duration_is_first_ends_the_run() -> None:
     assert manager(Broker(), config(rate=100, duration=2, count=1_000)).run().sent == 200
     assert manager(Broker(), config(rate=100, duration=100, count=10)).run().sent == 10
@@ -153,12 +216,54 @@ def test_a_topic_that_vanished_is_an_error_of_the_broker() -> None:
         manager(Broker(answer=vanish), config()).run()
 
 
+def test_a_partition_that_vanished_is_an_error_of_the_broker() -> None:
+    def vanish(number: int) -> Answer:
+        # As kafka-python says it.
+        raise ValueError("Unrecognized partition 3 for topic tickets")
+
+    with pytest.raises(BrokerError, match="topic tickets is gone"):
+        manager(Broker(answer=vanish), config()).run()
+
+
+def test_a_topic_whose_partitions_are_unknown_is_an_error_of_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def vanish(topic: str) -> set[int]:
+        raise KafkaTimeoutError
+
+    broker = Broker()
+    monkeypatch.setattr(broker, "partitions_for", vanish)
+
+    with pytest.raises(BrokerError, match="topic tickets is gone"):
+        manager(broker, config()).run()
+    assert broker.closed
+
+
+def test_a_fault_of_the_source_is_not_taken_for_one_of_the_topic() -> None:
+    def tickets() -> Iterator[Ticket]:
+        raise ValueError("broken source")
+        yield
+
+    with pytest.raises(ValueError, match="broken source"):
+        Delivery(Broker(), "tickets").send(tickets())
+
+
+def test_a_key_has_one_partition_and_gets_another_only_when_the_topic_grows() -> None:
+    broker = Broker()
+    delivery = Delivery(broker, "tickets")
+    tickets = [Ticket(str(uuid.uuid4()), client, NOW, "x", "billing", "low") for client in ("CLIENT_1", "CLIENT_2")]
+
+    delivery.send(tickets * 2)
+    broker.partitions = set(range(12))
+    delivery.send(tickets)
+
+    # murmur2, as all Kafka clients have it, of the two keys; of 4 partitions, then of 12.
+    assert broker.chosen == [2, 1, 2, 1, 6, 5]
+
+
 def test_one_slow_partition_does_not_hide_what_the_others_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery_module, "MAX_IN_FLIGHT", 10)
     broker = Broker(answer=lambda number: Answer(is_done=number > 1))
     delivery, source = Delivery(broker, "tickets"), TicketSource(1)
-    for _ in range(10):
-        delivery.send(source.take(datetime(2026, 1, 31, tzinfo=UTC)))
+    delivery.send(source.take(NOW) for _ in range(10))
 
     delivery.settle()
 
@@ -174,6 +279,8 @@ def test_progress_shows_counts_and_the_rate_now_and_overall(caplog: pytest.LogCa
     for seconds, count in ((2, 100), (5, 1_000), (10, 3_000)):
         now[0] = 100.0 + seconds
         reporter.update(Progress(count, count, 0))
+    # The client takes its time to close.
+    now[0] += 5
     reporter.close()
 
     assert screen.lines == [

@@ -68,6 +68,41 @@ def test_a_text_speaks_of_what_its_type_says(tickets: list[Ticket]) -> None:
         assert found.most_common(1)[0][0] == word_of, word
 
 
+@pytest.mark.parametrize(
+    ("body", "unfitting"),
+    [
+        ("I would like to thank", "Is there a workaround"),
+        ("I would like to thank", "I attach a screenshot."),
+        ("I would like to thank", "We have a deadline"),
+        ("I would like to thank", "Please reply by mail only."),
+        ("I would like to thank", "Urgent:"),
+        ("I would like to thank", "my first mail got no answer"),
+        ("A suggestion: the dashboard", "Is there a workaround"),
+        ("Is there a discount", "We have tried another"),
+        ("Invoice INV-", "Is there a workaround"),
+        ("Please refund one of them", "read the pages on your help site"),
+        ("We need five more seats", "I attach a screenshot."),
+        ("about a training for", "Please reply by mail only."),
+        ("Somebody signed in to my account", "not urgent"),
+        ("Urgent:", "not urgent"),
+        ("よろしくお願いします", "Hello,"),
+        ("Cordialement", "Thanks!"),
+    ],
+)
+def test_a_text_begins_and_ends_as_its_body_allows(tickets: list[Ticket], body: str, unfitting: str) -> None:
+    about = [ticket.request for ticket in tickets if body in ticket.request]
+
+    assert len(about) > 50
+    assert [text for text in about if unfitting in text] == []
+
+
+def test_what_does_not_work_is_still_asked_a_workaround_for(tickets: list[Ticket]) -> None:
+    asking = [ticket for ticket in tickets if "Is there a workaround" in ticket.request]
+
+    assert len(asking) > 200
+    assert {ticket.request_type for ticket in asking} == {"account", "technical"}
+
+
 def test_texts_vary_in_words_length_and_language(tickets: list[Ticket]) -> None:
     texts = {ticket.request for ticket in tickets}
     lengths = sorted(len(text) for text in texts)
