@@ -1,0 +1,146 @@
+"""Read and check the values of one field in all rows at once.
+
+``raw`` is what is between the quotes of the values. Each function returns a column, and a mask: True where the column
+certainly holds what ``decode`` reads. False says nothing, the column may hold anything there and ``decode`` decides. So
+the rules here may be narrower than those of the ticket, and never wider.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contract.arrays import Bytes, Integers, Mask, bytes_of, of_width
+
+_UUID_WIDTH = 36
+_UUID_DASHES = [8, 13, 18, 23]
+_UUID_DIGITS = [position for position in range(_UUID_WIDTH) if position not in _UUID_DASHES]
+
+# The times that are read here; # stands for any digit. All others, such as those with an offset, are for ``decode``.
+_TIMES = [
+    np.frombuffer(f"####-##-##T##:##:##{fraction}{zone}".encode(), np.uint8)
+    for zone in ("Z", "+00:00")
+    for fraction in (".######", ".#####", ".####", ".###", ".##", ".#", "")
+]
+# Where each number of two digits begins, if all places of the fraction are there: YYYY-MM-DDThh:mm:ss.ffffff.
+_PAIRS = np.array([0, 2, 5, 8, 11, 14, 17, 20, 22, 24])
+_FULL_WIDTH = 26
+
+# Days from 1970-01-01 to the first of each month, from January of the year 1 to January of the year 10000.
+_MONTHS = np.arange("0001-01", "10000-02", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)
+
+_STRING = msgspec.json.Decoder(str)
+_QUOTE, _QUOTE_AND_NEWLINE, _NOTHING = (pa.scalar(text, pa.binary()) for text in (b'"', b'"\n', b""))
+
+
+def read_texts(raw: pa.BinaryArray, most: int) -> tuple[pa.BinaryArray, Mask]:
+    """Return the UTF-8 of the JSON strings with ``raw`` between their quotes, and which have 1 to ``most`` characters.
+
+    In JSON all bytes stand for themselves but control characters, quotes, backslashes and what is not UTF-8. Strings
+    that hold one of these are read by msgspec; they become null when they are not exactly one string.
+    """
+    edges, data = bytes_of(raw)
+    special = (data < ord(" ")) | (data == ord('"')) | (data == ord("\\"))
+    if not _is_utf8(raw):
+        special |= data >= 0x80
+    places = np.flatnonzero(special)
+    texts = raw
+    if len(places):
+        rows = np.unique(np.searchsorted(edges, places, side="right") - 1)
+        is_special = np.zeros(len(raw), bool)
+        is_special[rows] = True
+        strings = pa.array(_read_strings(raw.take(pa.array(rows))), pa.string())
+        texts = pc.replace_with_mask(raw, pa.array(is_special), strings.view(pa.binary()))
+    # A text has never more characters than bytes.
+    sizes = np.diff(bytes_of(texts)[0])
+    return texts, (sizes >= 1) & (sizes <= most)
+
+
+def _is_utf8(column: pa.BinaryArray) -> bool:
+    try:
+        column.cast(pa.string())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _read_strings(raw: pa.BinaryArray) -> Sequence[str | None]:
+    """Return the JSON strings that have ``raw`` between their quotes; None for what is not exactly one string."""
+    edges, lines = bytes_of(pc.binary_join_element_wise(_QUOTE, raw, _QUOTE_AND_NEWLINE, _NOTHING))
+    # One call reads them all if each is one line, because a line is one value and no string goes over two lines.
+    if np.count_nonzero(lines == ord("\n")) == len(raw):
+        try:
+            return _STRING.decode_lines(lines.data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+    return [_read_string(lines[start:end].tobytes()) for start, end in itertools.pairwise(edges.tolist())]
+
+
+def _read_string(message: bytes) -> str | None:
+    try:
+        return _STRING.decode(message)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def read_uuids(raw: pa.BinaryArray) -> tuple[pa.BinaryArray, Mask]:
+    """Return ``raw`` as it is, and which values are UUIDs with dashes, in either case."""
+    rows, characters = of_width(raw, _UUID_WIDTH)
+    digits = characters[_UUID_DIGITS]
+    # Bytes wrap around below 0, so one comparison tests both ends of a range; 0x20 makes a capital letter a small one.
+    hexadecimal = (digits - ord("0") <= 9) | ((digits | 0x20) - ord("a") <= 5)
+    dashes = characters[_UUID_DASHES] == ord("-")
+    found = np.zeros(len(raw), bool)
+    found[rows] = hexadecimal.all(axis=0) & dashes.all(axis=0)
+    return raw, found
+
+
+def read_words(raw: pa.BinaryArray, words: Sequence[str]) -> tuple[pa.BinaryArray, Mask]:
+    """Return ``raw`` as it is, and which values are one of ``words``."""
+    found = pc.is_in(raw, pa.array([word.encode() for word in words], pa.binary()))
+    return raw, found.to_numpy(zero_copy_only=False)
+
+
+def read_instants(raw: pa.BinaryArray) -> tuple[pa.Int64Array, Mask]:
+    """Return the microseconds from 1970 to each RFC 3339 time in UTC, and which values are such times."""
+    microseconds = np.zeros(len(raw), np.int64)
+    found = np.zeros(len(raw), bool)
+    widths = set(np.unique(np.diff(bytes_of(raw)[0])).tolist())
+    for pattern in _TIMES:
+        if len(pattern) in widths and not found.all():
+            rows, characters = of_width(raw, len(pattern))
+            instants, valid = _read_times(characters, pattern)
+            # Two patterns may have one width, but no value fits both.
+            microseconds[rows[valid]] = instants[valid]
+            found[rows[valid]] = True
+    return pa.array(microseconds), found
+
+
+def _read_times(characters: Bytes, pattern: Bytes) -> tuple[Integers, Mask]:
+    """Return the microseconds from 1970 to each time, and which ones are times that look like ``pattern``.
+
+    ``characters`` has a line for each position in the text.
+    """
+    is_digit = pattern == ord("#")
+    looks_right = (characters[is_digit] - ord("0") <= 9).all(axis=0)
+    looks_right &= (characters[~is_digit] == pattern[~is_digit, None]).all(axis=0)
+
+    digits = np.zeros((_FULL_WIDTH, characters.shape[1]), np.uint8)
+    places = np.flatnonzero(is_digit)
+    digits[places] = characters[places] - ord("0")
+    pairs = (digits[_PAIRS] * 10 + digits[_PAIRS + 1]).astype(np.int64)
+    century, year, month, day, hour, minute, second, *fraction = pairs
+    year += 100 * century
+
+    in_calendar = looks_right & (year >= 1) & (month >= 1) & (month <= 12)
+    months = np.where(in_calendar, 12 * (year - 1) + month - 1, 0)
+    first = _MONTHS[months]
+    days_in_month = _MONTHS[months + 1] - first
+    valid = in_calendar & (day >= 1) & (day <= days_in_month) & (hour < 24) & (minute < 60) & (second < 60)
+    instants = first + day - 1
+    for number, base in ((hour, 24), (minute, 60), (second, 60), *((pair, 100) for pair in fraction)):
+        instants = instants * base + number
+    return instants, valid

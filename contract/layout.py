@@ -1,0 +1,97 @@
+"""Cut messages that differ only in their six values into columns, without a Python object for each value.
+
+A program that writes tickets puts the same bytes around the values every time: ``{"ticket_id":"``, ``","client_id":"``
+and so on. These bytes are its layout. A layout is learned from a message that ``decode`` accepts, so the order of the
+fields and the spaces between them are the writer's choice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contract.arrays import Mask, bytes_of
+from contract.ticket import FIELDS, InvalidTicket, decode
+
+# Each field has a name and a value, and each of these two quotes. A value is between the last two.
+_QUOTES = 4 * len(FIELDS)
+_AROUND_VALUES = np.array([quote for quote in range(_QUOTES) if quote % 4 >= 2])
+_PIECES = len(_AROUND_VALUES)
+_AFTER_OPENING = np.array([1, 0] * len(FIELDS), np.int32)
+
+# A layout is looked for in so many messages.
+_EXAMPLES = 16
+
+_NOTHING = pa.scalar(b"", pa.binary())
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The bytes around the values: gap, value, gap, …, value, gap; ``fields`` names the values in this order."""
+
+    fields: tuple[str, ...]
+    gaps: tuple[bytes, ...]
+
+    def cut(self, messages: pa.BinaryArray) -> tuple[dict[str, pa.BinaryArray], Mask]:
+        """Return for each field what is between the quotes of its value, and which messages have this layout.
+
+        A message has it if gaps and cut values together are the message, byte for byte. In the other rows the columns
+        are null or hold anything.
+        """
+        values = _between_quotes(messages)
+        gaps = [pa.scalar(gap, pa.binary()) for gap in self.gaps]
+        alternating = [piece for pair in zip(gaps, values, strict=False) for piece in pair]
+        put_together = pc.binary_join_element_wise(*alternating, gaps[-1], _NOTHING)
+        same = pc.fill_null(pc.equal(put_together, messages), False)
+        return dict(zip(self.fields, values, strict=True)), same.to_numpy(zero_copy_only=False)
+
+
+def find_layout(messages: Sequence[bytes | None]) -> Layout | None:
+    """Return the layout of the first message that has one; None when the first few have none."""
+    layouts = (_layout_of(message) for message in messages[:_EXAMPLES] if message is not None)
+    return next((layout for layout in layouts if layout is not None), None)
+
+
+def _layout_of(message: bytes) -> Layout | None:
+    """Return the layout of ``message``; None when it is not a ticket, or has more in it than six names and strings.
+
+    A ticket needs 24 quotes for its names and strings. So a ticket with 24 quotes has no other field, no field twice,
+    and no quote inside a text.
+    """
+    parts = message.split(b'"')
+    if len(parts) != _QUOTES + 1:
+        return None
+    names = tuple(part.decode(errors="replace") for part in parts[1::4])
+    if sorted(names) != sorted(FIELDS):  # a name may be written with escapes
+        return None
+    try:
+        decode(message)
+    except InvalidTicket:
+        return None
+    # Every fourth part is a value.
+    first, *others = (b'"'.join(parts[start : start + 3]) for start in range(0, _QUOTES, 4))
+    return Layout(names, (first + b'"', *(b'"%b"' % gap for gap in others), b'"' + parts[-1]))
+
+
+def _between_quotes(messages: pa.BinaryArray) -> list[pa.BinaryArray]:
+    r"""Return what is between the quotes of each value; null where a message has not 24 quotes.
+
+    A quote that follows a backslash is taken for a part of a text. This is wrong where a text ends with a backslash
+    (``\\"``), and it may be: nobody believes what was cut before it is put together again and read.
+    """
+    edges, data = bytes_of(messages)
+    is_quote = data == ord('"')
+    is_quote[1:] &= data[:-1] != ord("\\")
+    quotes = np.flatnonzero(is_quote).astype(np.int32)
+    first_quote = np.searchsorted(quotes, edges)
+    usual = np.diff(first_quote) == _QUOTES
+
+    # An array of value, gap, value, gap, … over the bytes that are there; to take the values copies them out of it.
+    cuts = quotes[first_quote[:-1][usual, None] + _AROUND_VALUES] + _AFTER_OPENING
+    offsets = np.append(cuts, edges[-1])
+    pieces = pa.BinaryArray.from_buffers(pa.binary(), cuts.size, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+    first_piece = (np.cumsum(usual) - 1) * _PIECES
+    unusual = None if usual.all() else ~usual
+    return [pieces.take(pa.array(first_piece + piece, mask=unusual)) for piece in range(0, _PIECES, 2)]
