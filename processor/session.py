@@ -1,24 +1,25 @@
-"""The Spark session: the memory it is given, and the jars and the code that it carries to wherever tasks run."""
+"""Spark for one run: a context on a JVM of ours, with the memory that was asked for and the code that tasks need."""
 
 import logging
 import os
-import sys
+import signal
+import threading
 import time
 import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import pyspark
-from pyspark import SparkConf, SparkContext
-from pyspark.errors import PySparkRuntimeError
-from pyspark.java_gateway import launch_gateway
-from pyspark.sql import SparkSession
-
-from processor.config import ProcessorConfig
-from runtime.java.jars import spark_jars
-from runtime.java.jdk import java_executable
+from processor.config import tasks_that_fit
+from processor.jvm import JvmNotStarted, SparkJvm
+from runtime.process.memory import memory_limit_mib
 from runtime.settings.setting import ROOT
 from store.files import writing
+
+# Imported where it is used: it takes its time, in which the JVM can start.
+if TYPE_CHECKING:
+    from pyspark import SparkConf, SparkContext
 
 _log = logging.getLogger(__name__)
 
@@ -27,84 +28,176 @@ _SHIPPED = ("contract", "processor", "runtime", "store")
 
 _TASK_FAILURES = 4
 
-# A JVM that ends after a small batch would spend half of its time on optimising code that it hardly uses again: 15 s of
-# CPU instead of 8 s. One that stays, or has a million messages to hand over, earns that back.
-_BRIEF_JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
-_LASTING_JVM = "-XX:+UseParallelGC"
+
+class SparkSettings(Protocol):
+    """What of the processor's config decides how Spark starts."""
+
+    @property
+    def master(self) -> str:
+        """``local[*]``, or the address of a cluster."""
+
+    @property
+    def memory(self) -> str:
+        """The heap, as ``2g``."""
 
 
-def start_session(config: ProcessorConfig, folder: Path, brief: bool) -> SparkSession:
-    """Start the JVM and return a session on it; ``brief`` says that it has little to do before it ends.
+def launch_jvm(config: SparkSettings, folder: Path, jars: Sequence[Path] = ()) -> SparkJvm:
+    """Start the JVM of a context and return at once; call it early, it needs a second to get ready.
 
-    What the JVM prints goes to ``spark.log`` in ``folder``.
+    What it prints goes to ``spark.log`` in ``folder``, which must be ours alone by now. ``jars`` are put on its class
+    path and handed to executors. Call it from the main thread, and see that ``stop_context`` or ``close`` ends it.
 
-    Raises SettingError when Java or the jars are missing, RuntimeError when the JVM does not start.
+    Raises SettingError when Java or pyspark is missing, OutputUnavailable when a file cannot be written.
     """
-    java_executable()
-    began = time.monotonic()
-    # Another Spark that happens to be installed would not fit these jars, nor the Python of its workers this one.
-    os.environ["SPARK_HOME"] = str(Path(pyspark.__file__).parent)
-    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
-    os.environ.setdefault("SPARK_CONF_DIR", str(ROOT / "processor" / "conf"))
-    conf = _configure(config, brief)
+    with writing(folder):
+        return SparkJvm(config.memory, folder / "spark.log", local=_is_local(config.master), jars=jars)
+
+
+def start_context(config: SparkSettings, folder: Path, jvm: SparkJvm) -> "SparkContext":
+    """Return the context that runs tasks, on a JVM that was launched with the same config and folder.
+
+    The handler of SIGINT is the same afterwards as before: pyspark's own would raise KeyboardInterrupt anywhere.
+
+    Raises RuntimeError when the JVM does not start, OutputUnavailable when a file cannot be written.
+    """
+    from pyspark import SparkContext
+
+    conf = configure(config, jvm.jars)
     with writing(folder):
         code = _pack_code(folder / "code.zip")
-    context = _start_context(conf, folder / "spark.log")
+    with _same_handler(signal.SIGINT):
+        try:
+            context = SparkContext(gateway=jvm.connect(conf), conf=conf)
+        except JvmNotStarted as error:
+            raise RuntimeError(f"Spark's JVM did not start; {error}") from error
+    _expect_the_end(context)
     context.addPyFile(str(code))
-    session = SparkSession(context)
-    jvm: Any = context._jvm
-    heap = jvm.java.lang.Runtime.getRuntime().maxMemory()
+    inside: Any = context._jvm
     _log.info(
         "Spark %s started in %.1f s: %s, %d cores, heap %d MiB (asked for %s)",
         context.version,
-        time.monotonic() - began,
+        time.monotonic() - jvm.began,
         context.master,
         context.defaultParallelism,
-        heap >> 20,
+        inside.java.lang.Runtime.getRuntime().maxMemory() >> 20,
         config.memory,
     )
-    return session
+    return context
 
 
-def _configure(config: ProcessorConfig, brief: bool) -> SparkConf:
-    local = config.master.startswith("local")
+def stop_context(context: "SparkContext", jvm: SparkJvm) -> None:
+    """End the context and its JVM, whatever still runs there, also when the JVM is gone already.
+
+    A cluster is told, so that it gives the cores to others. A JVM that runs the tasks itself is killed: all that it
+    holds is temporary, and an orderly stop is 1.4 s of waiting for its network threads.
+    """
+    from py4j.clientserver import SHUTDOWN_FINALIZER_WORKER
+    from pyspark import SparkContext
+
+    if jvm.is_alive() and not _is_local(str(context.master)):
+        context.stop()
+    gateway: Any = SparkContext._gateway
+    SparkContext._gateway = SparkContext._jvm = None
+    # A thread of py4j tells the JVM which objects Python needs no more; it would go on to tell one that is gone.
+    gateway._gateway_client.is_connected = False
+    gateway._gateway_client.finalizer_deque.appendleft(SHUTDOWN_FINALIZER_WORKER)
+    jvm.close()
+    gateway.close()
+    # Without these two, stop() ends what is left in this process, asks the JVM for nothing and does not wait.
+    server: Any = context._accumulatorServer
+    context._jsc = None
+    context._accumulatorServer = None  # type: ignore[assignment]
+    context.stop()
+    if server is not None:
+        threading.Thread(target=server.shutdown, name="stop-accumulators", daemon=True).start()
+
+
+def _expect_the_end(context: Any) -> None:
+    """Keep two threads of pyspark from printing a traceback each when the JVM ends: whoever uses it gets an error."""
+    context._accumulatorServer.handle_error = lambda request, client_address: None
+    logging.getLogger().addFilter(_not_of_py4j)
+
+
+def _not_of_py4j(record: logging.LogRecord) -> bool:
+    """Tell apart what py4j logs under no name when a connection breaks; the filter sees nothing that has a name."""
+    return record.module != "java_gateway"
+
+
+def configure(config: SparkSettings, jars: Sequence[Path] = ()) -> "SparkConf":
+    """Return the properties of a context."""
+    from pyspark import SparkConf
+
     conf = SparkConf(loadDefaults=False).setAll(
         [
             ("spark.app.name", "client-tickets processor"),
-            ("spark.master", _with_retries(config.master)),
+            ("spark.master", _master(config)),
             ("spark.task.maxFailures", str(_TASK_FAILURES)),
             ("spark.driver.memory", config.memory),
-            ("spark.driver.extraJavaOptions", _BRIEF_JVM if brief else _LASTING_JVM),
             ("spark.executor.memory", config.memory),
             # Else a worker imports from the current folder first, and inside processor/ that hides the package.
             ("spark.executorEnv.PYTHONSAFEPATH", "1"),
-            ("spark.jars", ",".join(map(str, spark_jars()))),
             ("spark.sql.session.timeZone", "UTC"),
             ("spark.ui.enabled", "false"),
             ("spark.ui.showConsoleProgress", "false"),
         ]
     )
-    if local:
+    if jars:
+        conf.set("spark.jars", ",".join(map(str, jars)))
+    if _is_local(config.master):
         # The host's own name may resolve to nothing, or to an address that others reach.
         conf.set("spark.driver.host", "127.0.0.1").set("spark.driver.bindAddress", "127.0.0.1")
+        # Workers on this machine can have everything imported before they are forked, from the driver's own files.
+        conf.set("spark.python.daemon.module", "processor.daemon").set("spark.executorEnv.PYTHONPATH", str(ROOT))
     return conf
 
 
-def _with_retries(master: str) -> str:
-    """Give a local master the retries that a cluster has; Spark takes them from the master's name alone."""
-    cores = {"local": "1"}.get(master) or master.removeprefix("local[").removesuffix("]")
-    return f"local[{cores},{_TASK_FAILURES}]" if master.startswith("local") and "," not in master else master
+def _is_local(master: str) -> bool:
+    return master.startswith("local") and not master.startswith("local-cluster")
 
 
-def _start_context(conf: SparkConf, jvm_log: Path) -> SparkContext:
+def _master(config: SparkSettings) -> str:
+    """Return the master that Spark is given: a local one runs no more tasks at once than memory allows."""
+    limit = memory_limit_mib()
+    fit = tasks_that_fit(config.memory, limit)
+    if fit is None:
+        return local_master(config.master, 0, None)
+    cores = len(os.sched_getaffinity(0))
+    master = local_master(config.master, cores, fit)
+    if master != local_master(config.master, cores, None):
+        _log.warning(
+            "%s instead of %s: beside a heap of %s there is room for %d tasks at once in %s MiB",
+            master,
+            config.master,
+            config.memory,
+            fit,
+            f"{limit:,}",
+        )
+    return master
+
+
+def local_master(master: str, cores: int, most: int | None) -> str:
+    """Give a local master the retries that a cluster has, and at most ``most`` of the ``cores`` that ``*`` means.
+
+    Spark takes both from the master's name alone. Another master, or one that says how often to retry, stays.
+    """
+    if not _is_local(master) or "," in master:
+        return master
+    wanted = {"local": "1"}.get(master) or master.removeprefix("local[").removesuffix("]")
+    if most is not None and most < (cores if wanted == "*" else int(wanted)):
+        wanted = str(most)
+    return f"local[{wanted},{_TASK_FAILURES}]"
+
+
+@contextmanager
+def _same_handler(number: signal.Signals) -> Iterator[None]:
+    """Put the handler of a signal back that the body replaces; only the main thread has a say in that."""
+    before = signal.getsignal(number)
     try:
-        with jvm_log.open("wb") as log:
-            output = {"stdout": log, "stderr": log}
-            gateway = launch_gateway(conf=conf, popen_kwargs=output)  # type: ignore[no-untyped-call]
-        return SparkContext(gateway=gateway, conf=conf)
-    except PySparkRuntimeError as error:
-        tail = jvm_log.read_text(errors="replace").splitlines()[-15:]
-        raise RuntimeError("Spark's JVM did not start; it said:\n" + "\n".join(tail)) from error
+        yield
+    finally:
+        # None is a handler that was not set from Python, which Python cannot set either.
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(number, before)
 
 
 def _pack_code(archive: Path) -> Path:

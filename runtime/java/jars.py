@@ -1,6 +1,6 @@
 """The jars that no Python package brings: locked by checksum, downloaded once, kept outside the repository.
 
-``python -m runtime.java.jars [spark|broker …]`` downloads what is missing; without a group, everything.
+``python -m runtime.java.jars [broker|bench …]`` downloads what is missing; without a group, those of the broker.
 
 Standard library only, as everything in ``runtime/java``: it runs on a bare Python, before any package is installed.
 """
@@ -21,7 +21,7 @@ from runtime.java import maven
 from runtime.process import entry
 
 LOCK = Path(__file__).with_name("jars.lock")
-GROUPS = ("spark", "broker")
+GROUPS = ("broker", "bench")
 
 _DOWNLOADS_AT_ONCE = 8
 
@@ -65,22 +65,13 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "client-tickets" / "jars"
 
 
-def spark_jars() -> list[Path]:
-    """Return the jars of Spark's Kafka connector. Raises SettingError when they were not downloaded."""
-    return _downloaded("spark")
-
-
 def broker_jars() -> list[Path]:
     """Return the class path of the embedded broker. Raises SettingError when it was not downloaded."""
-    return _downloaded("broker")
-
-
-def _downloaded(group: str) -> list[Path]:
     folder = cache_folder()
-    paths = [folder / jar.name for jar in read_lock() if jar.group == group]
+    paths = [folder / jar.name for jar in read_lock() if jar.group == "broker"]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
-        raise SettingError(f"{len(missing)} of {len(paths)} {group} jars are missing in {folder}; run make setup")
+        raise SettingError(f"{len(missing)} of {len(paths)} jars of the broker are missing in {folder}; run make setup")
     return paths
 
 
@@ -130,13 +121,13 @@ def _sha256(content: bytes) -> str:
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m runtime.java.jars", description=__doc__, allow_abbrev=False)
-    parser.add_argument("groups", nargs="*", metavar="group", help=f"one of {', '.join(GROUPS)}; default: all")
+    parser.add_argument("groups", nargs="*", metavar="group", help=f"one of {', '.join(GROUPS)}; default: {GROUPS[0]}")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Download what is missing and say how much that was."""
-    groups = build_parser().parse_args(argv).groups or GROUPS
+    groups = build_parser().parse_args(argv).groups or GROUPS[:1]
 
     def body() -> None:
         for group in groups:

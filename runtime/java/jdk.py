@@ -1,4 +1,7 @@
-"""Which Java runs the JVM of Spark and that of the embedded broker."""
+"""Which Java runs the JVM of Spark and that of the embedded broker.
+
+Standard library only, as everything in ``runtime/java``: it runs on a bare Python, before any package is installed.
+"""
 
 import os
 import re
@@ -35,13 +38,31 @@ def java_executable(environ: Mapping[str, str] = os.environ) -> Path:
     return java
 
 
-def _major_version(java: Path) -> int:
-    """Return 17 for ``openjdk version "17.0.15"`` and 8 for ``java version "1.8.0_402"``."""
+def identity(java: Path) -> str:
+    """Return what tells this Java from another version or build of it. Raises SettingError when it does not run.
+
+    It is the file ``release`` beside ``bin``, which a Java brings since 9: to read it takes no time, to start a JVM
+    does. Where there is none (a wrapper script, some distributions) it is the answer to ``java -version``.
+    """
+    home = java.resolve().parent.parent
     try:
-        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True).stderr
+        release = (home / "release").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        release = ""
+    return f"{home}\n{release}" if "JAVA_VERSION=" in release else _told_version(java)
+
+
+def _told_version(java: Path) -> str:
+    try:
+        return subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True).stderr
     except (OSError, subprocess.SubprocessError) as error:
         raise SettingError(f"Java at {java} does not run ({error}); {_WHAT_WORKS}, or set JAVA_HOME") from None
-    match = re.search(r'version "(?:1\.)?(\d+)', told)
+
+
+def _major_version(java: Path) -> int:
+    """Return 17 for ``JAVA_VERSION="17.0.15"`` or ``openjdk version "17.0.15"``, 8 for ``java version "1.8.0_402"``."""
+    told = identity(java)
+    match = re.search(r'(?:^JAVA_VERSION=|version )"(?:1\.)?(\d+)', told, re.MULTILINE)
     if match is None:
         raise SettingError(f"Java at {java} tells no version, it says {told[:100]!r}; {_WHAT_WORKS}")
     return int(match[1])

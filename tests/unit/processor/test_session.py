@@ -1,11 +1,16 @@
 """What the Spark session is told, as far as that needs no JVM."""
 
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from processor.session import _pack_code, _with_retries
+from processor.archive import _Small
+from processor.config import tasks_that_fit
+from processor.session import _pack_code, configure, local_master
+from runtime.settings.setting import ROOT
 
 
 @pytest.mark.parametrize(
@@ -20,7 +25,31 @@ from processor.session import _pack_code, _with_retries
     ],
 )
 def test_a_local_master_retries_failed_tasks_unless_somebody_says_how_often(master: str, told: str) -> None:
-    assert _with_retries(master) == told
+    assert local_master(master, cores=2, most=None) == told
+    assert local_master(master, cores=2, most=2) == told
+
+
+@pytest.mark.parametrize(
+    ("master", "told"),
+    [
+        ("local", "local[1,4]"),
+        ("local[*]", "local[3,4]"),
+        ("local[4]", "local[3,4]"),
+        ("local[3]", "local[3,4]"),
+        ("local[8,1]", "local[8,1]"),
+        ("spark://one:7077", "spark://one:7077"),
+    ],
+)
+def test_where_memory_is_short_fewer_tasks_run_at_once(master: str, told: str) -> None:
+    assert local_master(master, cores=16, most=3) == told
+
+
+@pytest.mark.parametrize(
+    ("memory", "limit", "tasks"),
+    [("2g", 2816, 1), ("2g", 3199, 1), ("2g", 3200, 2), ("1g", 16_384, 39), ("512m", 1280, 1), ("2g", None, None)],
+)
+def test_each_further_task_needs_384_mib_beside_the_heap(memory: str, limit: int | None, tasks: int | None) -> None:
+    assert tasks_that_fit(memory, limit) == tasks
 
 
 def test_the_code_that_is_shipped_to_workers_is_whole_and_only_ours(tmp_path: Path) -> None:
@@ -31,3 +60,33 @@ def test_the_code_that_is_shipped_to_workers_is_whole_and_only_ours(tmp_path: Pa
     )
     assert {name.split("/")[0] for name in names} == {"contract", "processor", "runtime", "store"}
     assert {name.rsplit(".", 1)[1] for name in names} == {"py"}
+
+
+def test_on_this_machine_everything_stays_on_it_and_workers_have_their_imports_before_they_start() -> None:
+    told = dict(configure(_Small(master="local[*]", memory="3g")).getAll())
+    assert told["spark.driver.memory"] == "3g"
+    assert told["spark.driver.host"] == told["spark.driver.bindAddress"] == "127.0.0.1"
+    assert told["spark.python.daemon.module"] == "processor.daemon"
+    assert told["spark.executorEnv.PYTHONPATH"] == str(ROOT)
+    assert "spark.jars" not in told
+
+
+def test_a_cluster_gets_nothing_that_is_true_of_this_machine_only() -> None:
+    told = dict(configure(_Small(master="spark://one:7077"), [Path("/cache/kafka.jar")]).getAll())
+    assert told["spark.jars"] == "/cache/kafka.jar"
+    assert told["spark.executorEnv.PYTHONSAFEPATH"] == "1"
+    assert not {"spark.driver.host", "spark.python.daemon.module", "spark.executorEnv.PYTHONPATH"} & told.keys()
+
+
+def test_every_sub_package_reaches_a_worker(tmp_path: Path) -> None:
+    code = _pack_code(tmp_path / "code.zip")
+    script = f"""
+import sys
+sys.path.insert(0, {str(code)!r})
+import runtime.process.failpoint, runtime.settings.location, store.staging, processor.task
+print(all(module.__file__.startswith({str(code)!r}) for name, module in sys.modules.items()
+          if name.partition(".")[0] in ("contract", "processor", "runtime", "store")))
+"""
+    # -P: not from the current folder, which is that of the repository.
+    done = subprocess.run([sys.executable, "-P", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

@@ -12,8 +12,8 @@ from runtime.java.jars import Jar
 from tests.support.listeners import web_server
 
 CONTENT = b"the bytes of a jar"
-JAR = Jar(hashlib.sha256(CONTENT).hexdigest(), "org.example:thing_2.13:1.2.3", "spark")
-OTHER_JAR = Jar(hashlib.sha256(b"others").hexdigest(), "org.example:other:4", "spark")
+JAR = Jar(hashlib.sha256(CONTENT).hexdigest(), "org.example:thing_2.13:1.2.3", "bench")
+OTHER_JAR = Jar(hashlib.sha256(b"others").hexdigest(), "org.example:other:4", "bench")
 
 
 @pytest.fixture
@@ -42,20 +42,20 @@ def asked(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 def test_the_lock_holds_connector_and_broker_with_plain_coordinates() -> None:
     locked = jars.read_lock()
-    assert [jar.coordinate for jar in locked if jar.group == "spark"] == [
+    assert [jar.coordinate for jar in locked if jar.group == "bench"] == [
         "org.apache.commons:commons-pool2:2.13.1",
         "org.apache.kafka:kafka-clients:3.9.2",
         "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0",
         "org.apache.spark:spark-token-provider-kafka-0-10_2.13:4.2.0",
     ]
     assert "org.apache.kafka:kafka_2.13:4.1.1" in {jar.coordinate for jar in locked if jar.group == "broker"}
-    assert {jar.group for jar in locked} == {"spark", "broker"}
+    assert {jar.group for jar in locked} == {"bench", "broker"}
     assert len({jar.name for jar in locked}) == len(locked)
 
 
 def test_the_connector_is_of_the_version_of_pyspark() -> None:
     requirements = (Path(jars.__file__).parents[2] / "processor" / "requirements.txt").read_text()
-    assert "pyspark==4.2.0 " in requirements
+    assert "pyspark==4.2.0\n" in requirements
     assert "spark-sql-kafka-0-10_2.13:4.2.0" in jars.LOCK.read_text()
 
 
@@ -124,7 +124,7 @@ def test_a_command_that_cannot_download_says_so_in_one_line(
     asked: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("CLIENT_TICKETS_CACHE", str(tmp_path))
-    assert jars.main(["spark"]) == 1
+    assert jars.main(["bench"]) == 1
     (record,) = caplog.records
     assert record.getMessage().startswith("cannot download commons-pool2-2.13.1.jar from CLIENT_TICKETS_MAVEN_MIRROR=")
     assert record.exc_info is None
@@ -139,10 +139,10 @@ def test_says_which_folder_it_cannot_write(mirror: Mapping[str, str], tmp_path: 
 
 def test_a_process_that_misses_its_jars_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CLIENT_TICKETS_CACHE", str(tmp_path))
-    with pytest.raises(SettingError, match=r"4 of 4 spark jars are missing in .*; run make setup"):
-        jars.spark_jars()
+    with pytest.raises(SettingError, match=r"46 of 46 jars of the broker are missing in .*; run make setup"):
+        jars.broker_jars()
 
 
 def test_refuses_an_unknown_group(caplog: pytest.LogCaptureFixture) -> None:
     assert jars.main(["flink"]) == 2
-    assert "there are no jars for 'flink'; choose from spark, broker" in caplog.text
+    assert "there are no jars for 'flink'; choose from broker, bench" in caplog.text

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import SettingError
-from runtime.java.jdk import java_executable
+from runtime.java.jdk import identity, java_executable
 
 
 def fake_java(folder: Path, says: str, code: int = 0) -> Path:
@@ -60,3 +60,17 @@ def test_refuses_a_java_that_tells_no_version(tmp_path: Path) -> None:
     java = fake_java(tmp_path, "hello")
     with pytest.raises(SettingError, match="tells no version"):
         java_executable({"PATH": str(java.parent)})
+
+
+def test_reads_the_version_from_the_file_that_java_brings_instead_of_starting_it(tmp_path: Path) -> None:
+    java = fake_java(tmp_path, "must not be started", code=1)
+    (tmp_path / "release").write_text('GRAALVM_VERSION="24.1"\nJAVA_VERSION="21.0.4"\n')
+    assert java_executable({"PATH": str(java.parent)}) == java
+    assert 'JAVA_VERSION="21.0.4"' in identity(java)
+
+
+def test_a_file_of_that_name_that_is_not_of_java_is_passed_over(tmp_path: Path) -> None:
+    java = fake_java(tmp_path, 'openjdk version "17.0.15" 2025-04-15')
+    (tmp_path / "release").write_text("Debian 12\n")
+    assert java_executable({"PATH": str(java.parent)}) == java
+    assert identity(java) == 'openjdk version "17.0.15" 2025-04-15\n'

@@ -1,0 +1,360 @@
+"""Spark's JVM as a child process of ours: started directly, in an environment of its own, and gone when we are.
+
+pyspark starts a JVM by ``spark-submit``, which runs a first JVM only to work out the command line of the second. We
+know that line (``SPARK_FLAGS``; a test compares it), so ``SparkJvm`` runs it itself. When that does not come up, it
+takes pyspark's way after all.
+"""
+
+import ctypes
+import importlib.util
+import logging
+import os
+import pwd
+import shlex
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import SettingError
+from runtime.java import archive
+from runtime.java.jdk import java_executable
+from runtime.process.scratch import Scratch
+from runtime.settings.setting import ROOT
+
+# pyspark itself is imported only once the JVM is on its way: both take their time, and can take it side by side.
+if TYPE_CHECKING:
+    from py4j.java_gateway import JavaGateway
+    from pyspark import SparkConf
+
+_log = logging.getLogger(__name__)
+
+GATEWAY = "org.apache.spark.api.python.PythonGatewayServer"
+
+# What spark-submit of this Spark gives to every JVM, for any Java from 17 on.
+_OPENED = (
+    *("java.base/java." + name for name in ("lang", "lang.invoke", "lang.reflect", "io", "net", "nio", "util")),
+    *("java.base/java.util." + name for name in ("concurrent", "concurrent.atomic")),
+    *("java.base/jdk.internal.ref", "java.base/sun.nio.ch", "java.base/sun.nio.cs", "java.base/sun.security.action"),
+    *("java.base/sun.util.calendar", "java.security.jgss/sun.security.krb5"),
+)
+SPARK_FLAGS = (
+    "-XX:+IgnoreUnrecognizedVMOptions",
+    "--add-modules=jdk.incubator.vector",
+    *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED),
+    "-Dio.netty.tryReflectionSetAccessible=true",
+    "-Dio.netty.allocator.type=pooled",
+    "-Dio.netty.handler.ssl.defaultEndpointVerificationAlgorithm=NONE",
+    "--sun-misc-unsafe-memory-access=allow",
+    "--enable-native-access=ALL-UNNAMED",
+    "-Dderby.connection.requireAuthentication=false",
+)
+# The JVM only plans and waits. Code that is optimised further costs 1.5 s of CPU and is hardly used; a heap that begins
+# at 1/64 of the machine's memory takes 90 MB more; PerfData leaves files in /tmp, and a crash would in any folder.
+OUR_FLAGS = (
+    "-Xms64m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-XX:+ErrorFileToStderr",
+    "-Dfile.encoding=UTF-8",
+    f"-Dlog4j2.configurationFile={(ROOT / 'processor/conf/log4j2.properties').as_uri()}",
+)
+
+# What belongs to another Spark, Hadoop or Java on this machine, or would reach every JVM and Python that it starts.
+_FOREIGN_PREFIXES = ("SPARK_", "PYSPARK_", "_PYSPARK_", "HADOOP_", "YARN_", "HIVE_", "LC_")
+_FOREIGN = frozenset({"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH", "LANG", "LANGUAGE"})
+_FOREIGN_PYTHON = frozenset({"PYTHONPATH", "PYTHONSTARTUP"})
+# Under which address the executors of a cluster reach the driver is for the user to say.
+_ADDRESS = frozenset({"SPARK_LOCAL_IP", "SPARK_LOCAL_HOSTNAME", "SPARK_PUBLIC_DNS"})
+
+_SCRATCH = "client-tickets-spark-"
+_LIMIT_S = 60.0
+_POLL_S = 0.005
+_PR_SET_PDEATHSIG = 1
+
+
+class JvmNotStarted(Exception):
+    """The JVM ended, or said nothing in time; the message tells which, with the end of what it printed."""
+
+
+def pyspark_folder() -> Path:
+    """Return the folder of the pyspark that ``import pyspark`` takes, without importing it.
+
+    Raises SettingError when it is not the one that was installed with us: then PYTHONPATH leads to another Spark, whose
+    version fits neither our jars nor our workers.
+    """
+    spec = importlib.util.find_spec("pyspark")
+    if spec is None or spec.origin is None:
+        raise SettingError("pyspark is missing; run make setup")
+    folder = Path(spec.origin).parent.resolve()
+    if os.environ.get("PYTHONPATH"):
+        from importlib import metadata
+
+        try:
+            installed = Path(str(metadata.distribution("pyspark").locate_file("pyspark"))).resolve()
+        except metadata.PackageNotFoundError:
+            installed = folder
+        if installed != folder:
+            raise SettingError(
+                f"PYTHONPATH leads to another pyspark, {folder}, instead of {installed}; "
+                "unset PYTHONPATH, or take that folder out of it"
+            )
+    return folder
+
+
+def class_path(pyspark: Path, jars: Sequence[Path] = ()) -> list[Path]:
+    """Return pyspark's jars one by one (an archive needs that), in the order of spark-submit, then ``jars``."""
+    own = sorted((pyspark / "jars").glob("*.jar"), key=lambda jar: (not jar.name.startswith("slf4j-api-"), jar.name))
+    return [*own, *jars]
+
+
+def jvm_environment(environ: Mapping[str, str], scratch: Path, local: bool) -> dict[str, str]:
+    """Return the environment of the JVM, which its Python workers inherit: ``environ`` without what is not ours.
+
+    Left out are the options that any JVM takes from the environment (JAVA_TOOL_OPTIONS, JDK_JAVA_OPTIONS,
+    _JAVA_OPTIONS, CLASSPATH), the variables of another Spark or Hadoop (SPARK_HOME, SPARK_CONF_DIR, SPARK_REMOTE,
+    PYSPARK_SUBMIT_ARGS, HADOOP_USER_NAME, …), PYTHONPATH, and the locale. Paths are UTF-8 whatever the locale is.
+    The addresses SPARK_LOCAL_IP, SPARK_LOCAL_HOSTNAME and SPARK_PUBLIC_DNS are kept on a cluster only.
+
+    SPARK_HOME is not set: with it Spark's workers import pyspark from a zip without compiled files, in 0.5 s more.
+    """
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in _FOREIGN | _FOREIGN_PYTHON and not name.startswith(_FOREIGN_PREFIXES)
+    }
+    if local:
+        # The host's own name may resolve to nothing, and only after seconds.
+        kept |= {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_HOSTNAME": "localhost"}
+    else:
+        kept |= {name: environ[name] for name in _ADDRESS & environ.keys()}
+    return kept | {
+        "LC_ALL": "C.UTF-8",
+        "TMPDIR": str(scratch),
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+    }
+
+
+class SparkJvm:
+    """One JVM with the gateway that pyspark talks to; it is starting when the constructor returns.
+
+    ``memory`` is its heap (``2g``), ``log`` the file for what it prints, ``local`` whether the tasks run in it;
+    ``jars`` come after pyspark's. With ``archive_to`` it writes its class-data archive there when it is closed;
+    without, it uses the one that fits, if there is one.
+
+    The JVM is the head of a session of its own, so that Ctrl-C in a terminal does not reach it. It ends with us, also
+    when we get kill -9: Linux kills it with the thread that started it (so start it from the main thread; from another
+    one that is left out), and it exits by itself when the pipe to its standard input breaks. Its Python workers end
+    when their pipe to it breaks. What they all write into temporary files goes into one folder, which ``close``
+    removes, or the next start.
+
+    The constructor takes what another Spark left in our own environment out of it, and sets SPARK_HOME, PYSPARK_PYTHON
+    and PYSPARK_DRIVER_PYTHON: pyspark reads them in this process, too.
+
+    Raises SettingError when Java or pyspark cannot be used, OSError when a file cannot be written.
+    """
+
+    def __init__(
+        self, memory: str, log: Path, local: bool = True, jars: Sequence[Path] = (), archive_to: Path | None = None
+    ) -> None:
+        self.began = time.monotonic()
+        self.jars = tuple(jars)
+        self._log = log
+        self._memory = memory
+        pyspark, java = pyspark_folder(), java_executable()
+        self._scratch = Scratch(_SCRATCH)
+        try:
+            self._environment = jvm_environment(os.environ, self._scratch.path, local)
+            _own_spark_only(pyspark)
+            shared = archive.record(archive_to) if archive_to else archive.use(archive_path(java, pyspark))
+            jar_files = class_path(pyspark, jars)
+            self._connection = self._scratch.path / "connection"
+            self._process = self._launch(
+                [str(java), *self._flags(shared), "-cp", os.pathsep.join(map(str, jar_files)), GATEWAY]
+            )
+        except BaseException:
+            self._scratch.remove()
+            raise
+
+    def _flags(self, shared: Sequence[str]) -> list[str]:
+        temporary = f"-Djava.io.tmpdir={self._scratch.path}"
+        return [f"-Xmx{self._memory}", *SPARK_FLAGS, *OUR_FLAGS, *shared, temporary]
+
+    def _launch(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+        with self._log.open("wb") as log:
+            try:
+                return subprocess.Popen(
+                    command,
+                    env={**self._environment, "_PYSPARK_DRIVER_CONN_INFO_PATH": str(self._connection)},
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    # Our temporary folder is in use as long as one of us two lives.
+                    pass_fds=[self._scratch.lock_fd],
+                    preexec_fn=_die_with_parent(),
+                )
+            except OSError as error:
+                raise SettingError(f"Java at {command[0]} does not run ({error}); set JAVA_HOME to another") from None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the JVM."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit code of the JVM, negative for a signal; None while it runs. Costs one system call."""
+        return self._process.poll()
+
+    def is_alive(self) -> bool:
+        """Whether the JVM still runs."""
+        return self.returncode is None
+
+    def connect(self, conf: "SparkConf") -> "JavaGateway":
+        """Wait for the gateway and return the connection to it; ``conf`` is what spark-submit would be told.
+
+        Raises JvmNotStarted when neither this JVM nor one started by spark-submit answers.
+        """
+        try:
+            port, secret = self._wait_for_gateway()
+        except JvmNotStarted as error:
+            _log.warning("Spark's JVM did not start directly, trying spark-submit; %s", error)
+            return self._connect_by_spark_submit(conf)
+        gateway = _connected({"PYSPARK_GATEWAY_PORT": str(port), "PYSPARK_GATEWAY_SECRET": secret})
+        gateway.proc = self._process
+        _name_the_user(gateway)
+        return gateway
+
+    def _wait_for_gateway(self) -> tuple[int, str]:
+        """Return port and secret, which the JVM writes into a file of big-endian length and bytes."""
+        deadline = time.monotonic() + _LIMIT_S
+        # It appears under this name only when it is complete.
+        while not self._connection.exists():
+            code = self._process.poll()
+            if code is not None:
+                raise JvmNotStarted(f"it ended with code {code}; {self.tail()}")
+            if time.monotonic() > deadline:
+                raise JvmNotStarted(f"it does not answer after {_LIMIT_S:g} s; {self.tail()}")
+            time.sleep(_POLL_S)
+        told = self._connection.read_bytes()
+        port, length = struct.unpack_from(">ii", told)
+        return port, told[8 : 8 + length].decode()
+
+    def _connect_by_spark_submit(self, conf: "SparkConf") -> "JavaGateway":
+        from pyspark.errors import PySparkRuntimeError
+
+        self._kill()
+        flags = [*OUR_FLAGS, f"-Djava.io.tmpdir={self._scratch.path}"]
+        conf = conf.set("spark.driver.extraJavaOptions", shlex.join(flags))
+        # What spark-submit reads of the environment is the whole of ours, so it is the JVM's for that long.
+        with self._log.open("ab") as log, _environment({**self._environment, "SPARK_HOME": os.environ["SPARK_HOME"]}):
+            try:
+                gateway = _launch_gateway(
+                    conf=conf,
+                    popen_kwargs={
+                        "stdout": log,
+                        "stderr": log,
+                        "start_new_session": True,
+                        "pass_fds": [self._scratch.lock_fd],
+                    },
+                )
+            except PySparkRuntimeError as error:
+                raise JvmNotStarted(self.tail()) from error
+        self._process = gateway.proc
+        return gateway
+
+    def tail(self) -> str:
+        """Return the end of what the JVM printed, for an error message."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+        return "\n".join([f"{self._log} ends with:", *lines]) if lines else f"{self._log} is empty"
+
+    def close(self, patience_s: float = 0.0) -> None:
+        """End the JVM and remove its temporary folder: kill it, unless it exits by itself in ``patience_s``.
+
+        Python workers that are busy end within a second.
+        """
+        if patience_s and self.is_alive():
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience_s)
+        self._kill()
+        self._scratch.remove()
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+
+def archive_path(java: Path, pyspark: Path) -> Path:
+    """Return where the class-data archive of Spark's JVM belongs.
+
+    It holds pyspark's jars only. More of them behind these do no harm: its class path must begin the JVM's.
+    """
+    return archive.archive_path(java, class_path(pyspark), (*SPARK_FLAGS, *OUR_FLAGS))
+
+
+def _own_spark_only(pyspark: Path) -> None:
+    """Leave no other Spark in our environment: pyspark looks there when it starts and whenever it collects."""
+    for name in [name for name in os.environ if name.startswith(("SPARK_", "PYSPARK_", "_PYSPARK_"))]:
+        del os.environ[name]
+    os.environ["SPARK_HOME"] = str(pyspark)
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+
+
+def _connected(variables: Mapping[str, str]) -> Any:
+    with _environment({**os.environ, **variables}):
+        return _launch_gateway()
+
+
+def _launch_gateway(**arguments: Any) -> Any:
+    from pyspark.java_gateway import launch_gateway
+
+    return launch_gateway(**arguments)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Let ``wanted`` be the environment of this process for a while; only what differs is touched."""
+    before = dict(os.environ)
+    try:
+        _become(wanted)
+        yield
+    finally:
+        _become(before)
+
+
+def _become(wanted: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - wanted.keys():
+        del os.environ[name]
+    for name, value in wanted.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+
+
+def _name_the_user(gateway: Any) -> None:
+    """Give Hadoop, and so Spark, a name for a user id that has none: it would not start for one without a name."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        users = gateway.jvm.org.apache.hadoop.security.UserGroupInformation
+        users.setLoginUser(users.createRemoteUser(f"uid-{os.getuid()}"))
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """Return what asks Linux, in the child, to kill it when the thread that started it ends."""
+    if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
+        return None
+    return partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)

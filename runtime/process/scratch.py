@@ -1,0 +1,94 @@
+"""A temporary folder of one run that is certain to go: at its end, or at the next start when the run was killed."""
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+_LOCK = "lock"
+_TRIES = 5
+
+
+class Scratch:
+    """A new folder ``<prefix>…`` in the folder for temporary files, locked until ``remove`` or the end of the process.
+
+    Making one also removes the folders of the same prefix and user whose lock nobody holds any more: their run was
+    killed. A child process that is handed ``lock_fd`` keeps the folder from being taken for such a one.
+
+    Raises OSError when there is no place for temporary files.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        remove_abandoned(prefix)
+        self.path, self.lock_fd = _create(prefix)
+        self._removed = False
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it; what cannot be removed is left to the next start."""
+        if not self._removed:
+            self._removed = True
+            # Still locked, so that nobody else removes the same files at the same time.
+            _remove(self.path)
+            os.close(self.lock_fd)
+
+
+def remove_abandoned(prefix: str) -> None:
+    """Remove the folders of killed runs: named so, owned by this user, with a lock that nobody holds."""
+    for folder in _ours(prefix):
+        lock = _lock(folder)
+        if lock is not None:
+            _remove(folder)
+            os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the lock last, and only from a folder that is empty: without one, no later start would look at it."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != _LOCK:
+                path.unlink(missing_ok=True)
+        if [path.name for path in folder.iterdir()] == [_LOCK]:
+            shutil.rmtree(folder)
+
+
+def _create(prefix: str) -> tuple[Path, int]:
+    for _ in range(_TRIES):
+        path = Path(tempfile.mkdtemp(prefix=prefix))
+        lock = _lock(path, create=True)
+        if lock is not None:
+            return path, lock
+        # Somebody who looked for abandoned folders just now got the lock first, and removes this one.
+    raise OSError(f"no file can be locked in {tempfile.gettempdir()}")
+
+
+def _ours(prefix: str) -> Iterator[Path]:
+    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        try:
+            found = path.lstat()
+        except OSError:
+            continue
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+            yield path
+
+
+def _lock(folder: Path, create: bool = False) -> int | None:
+    """Return a descriptor that holds the lock of ``folder``; None when another has it, or there is none to hold."""
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever held it until now may have removed it, and then this is the lock of nothing.
+        if os.fstat(lock).st_nlink:
+            return lock
+    except OSError:
+        pass
+    os.close(lock)
+    return None

@@ -1,0 +1,317 @@
+"""Spark as a run starts it: what reaches the JVM and the workers, how fast, and that nothing is left of them."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from processor.jvm import SPARK_FLAGS, class_path, pyspark_folder
+from runtime.java.jdk import java_executable
+from runtime.settings.setting import ROOT
+from tests.support.processes import Processes, Running, is_alive, wait_for
+
+pytestmark = pytest.mark.integration
+
+# A driver: DRIVER has a config and a folder, and starts Spark in it. {before} and {body} are the test's.
+DRIVER = """
+import json, logging, os, signal, sys, time
+from pathlib import Path
+from types import SimpleNamespace
+logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
+logging.getLogger("py4j").setLevel("CRITICAL")
+import processor.jvm
+from processor.session import launch_jvm, start_context, stop_context
+config = SimpleNamespace(master=sys.argv[1], memory="600m")
+folder = Path(sys.argv[2])
+
+def where(number):
+    import store.datasets, pyspark
+    return store.datasets.__file__, pyspark.__file__, sys.getfilesystemencoding(), sys.path
+
+{before}
+jvm = launch_jvm(config, folder)
+context = start_context(config, folder, jvm)
+{body}
+"""
+RUN = """
+print(json.dumps(context.parallelize(range(2), 2).map(where).collect()))
+stop_context(context, jvm)
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache in which set-up has made the class-data archive."""
+    folder = tmp_path_factory.mktemp("cache")
+    processes = Processes(tmp_path_factory.mktemp("archive"))
+    try:
+        made = processes.run("-m", "processor.archive", env={"CLIENT_TICKETS_CACHE": str(folder)}, deadline_s=180)
+    finally:
+        processes.end_all()
+    assert re.search(r"^\S+/classes-\w+\.jsa \(\d+ MB\)$", made.stdout, re.MULTILINE), made.output
+    return folder
+
+
+class Drivers:
+    """Starts drivers, each in a folder of its own, with temporary files where the test can see them."""
+
+    def __init__(self, processes: Processes, tmp_path: Path, cache: Path) -> None:
+        self._processes = processes
+        self.state = tmp_path / "state"
+        self.temporary = tmp_path / "tmp"
+        self.environment = {"CLIENT_TICKETS_CACHE": str(cache), "TMPDIR": str(self.temporary)}
+        self.master = "local[2]"
+        self.state.mkdir()
+        self.temporary.mkdir()
+
+    def start(self, body: str = RUN, before: str = "", **environment: str) -> Running:
+        script = DRIVER.replace("{before}", before).replace("{body}", body)
+        arguments = ("-c", script, self.master, self.state)
+        return self._processes.start(*arguments, env=self.environment | environment)
+
+    def run(self, body: str = RUN, before: str = "", **environment: str) -> Running:
+        driver = self.start(body, before, **environment)
+        assert driver.wait() == 0, driver.output
+        return driver
+
+    @property
+    def jvm_log(self) -> str:
+        return (self.state / "spark.log").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def drivers(processes: Processes, tmp_path: Path, cache: Path) -> Drivers:
+    return Drivers(processes, tmp_path, cache)
+
+
+def processes_of(session: int) -> set[int]:
+    """Return the ids of all that runs in a session, which its head began and everything below it inherits."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            # It may end while we look.
+            with suppress(OSError):
+                if os.getsid(int(entry.name)) == session:
+                    found.add(int(entry.name))
+    return found
+
+
+def test_a_job_runs_our_code_with_the_memory_that_was_asked_for_and_leaves_nothing(drivers: Drivers) -> None:
+    driver = drivers.run(
+        before="handler = lambda number, frame: None\nsignal.signal(signal.SIGINT, handler)",
+        body="assert signal.getsignal(signal.SIGINT) is handler\nprint(jvm.pid)" + RUN,
+    )
+    pid, answer = driver.stdout.splitlines()
+    for code, pyspark, _, _ in json.loads(answer):
+        assert code == str(ROOT / "store" / "datasets.py")
+        assert ".zip" not in pyspark
+    started = re.search(
+        r"^INFO Spark 4\.2\.0 started in \d+\.\d s: local\[2,4\], 2 cores, heap (\d+) MiB \(asked for 600m\)$",
+        driver.stderr,
+        re.MULTILINE,
+    )
+    assert started, driver.output
+    assert 560 < int(started[1]) <= 600
+    assert driver.stderr.count("\n") == 1
+    assert list(drivers.temporary.iterdir()) == []
+    wait_for(lambda: not processes_of(int(pid)), 5)
+
+
+def test_a_hostile_environment_and_a_path_beyond_ascii_change_nothing(drivers: Drivers, tmp_path: Path) -> None:
+    drivers.state = tmp_path / "état du café"
+    drivers.temporary = tmp_path / "tämpörär"
+    drivers.state.mkdir()
+    drivers.temporary.mkdir()
+    driver = drivers.run(
+        TMPDIR=str(drivers.temporary),
+        LC_ALL="C",
+        LANG="C",
+        JAVA_TOOL_OPTIONS="-Xmx1x",
+        JDK_JAVA_OPTIONS="-Xmx1x",
+        _JAVA_OPTIONS="-Xmx1x",
+        CLASSPATH="/nowhere",
+        SPARK_HOME="/nowhere",
+        SPARK_CONF_DIR="/nowhere",
+        SPARK_REMOTE="sc://nowhere",
+        SPARK_CONNECT_MODE_ENABLED="1",
+        SPARK_LOCAL_IP="192.0.2.7",
+        SPARK_PREFER_IPV6="true",
+        PYSPARK_SUBMIT_ARGS="--master yarn pyspark-shell",
+        PYSPARK_PYTHON="/nowhere",
+        PYSPARK_GATEWAY_PORT="1",
+        HADOOP_TOKEN_FILE_LOCATION="/nowhere",
+        PYTHONPATH=str(tmp_path),
+    )
+    for _, _, encoding, path in json.loads(driver.stdout):
+        assert encoding == "utf-8"
+        assert str(tmp_path) not in path
+    assert list(drivers.temporary.iterdir()) == []
+
+
+def test_when_it_does_not_start_directly_spark_submit_starts_it(drivers: Drivers) -> None:
+    driver = drivers.run(before="processor.jvm.GATEWAY = 'of.no.Gateway'", SPARK_REMOTE="sc://nowhere", LC_ALL="C")
+    assert "WARNING Spark's JVM did not start directly, trying spark-submit; it ended with code 1" in driver.stderr
+    assert re.search(r"INFO Spark .* heap 5\d\d MiB \(asked for 600m\)$", driver.stderr, re.MULTILINE)
+    assert len(json.loads(driver.stdout)) == 2
+    assert list(drivers.temporary.iterdir()) == []
+
+
+def test_the_classes_come_from_the_archive(drivers: Drivers, tmp_path: Path) -> None:
+    load_log = f"'-Xlog:class+load:file={tmp_path}/load.log'"
+    drivers.run(
+        before="flags = processor.jvm.SparkJvm._flags\n"
+        f"processor.jvm.SparkJvm._flags = lambda jvm, shared: [*flags(jvm, shared), {load_log}]",
+    )
+    loaded = (tmp_path / "load.log").read_text()
+    for name in ("SparkContext", "api.python.PythonGatewayServer", "api.python.PythonRunner", "scheduler.DAGScheduler"):
+        assert f"org.apache.spark.{name} source: shared objects file (top)" in loaded
+    assert loaded.count("shared objects file (top)") > 5_000
+
+
+def test_an_archive_that_is_none_is_ignored(drivers: Drivers, cache: Path, tmp_path: Path) -> None:
+    (archive,) = cache.glob("classes-*.jsa")
+    other = tmp_path / "cache" / archive.name
+    other.parent.mkdir()
+    other.write_bytes(b"garbage" * 1_000)
+    driver = drivers.run(CLIENT_TICKETS_CACHE=str(other.parent))
+    assert len(json.loads(driver.stdout)) == 2
+    assert "WARNING" not in driver.stderr
+    assert not re.search(r"cds|archive|sharing", drivers.jvm_log, re.IGNORECASE)
+
+
+def test_after_kill_9_of_the_driver_all_its_processes_end_and_the_next_start_clears_its_files(drivers: Drivers) -> None:
+    driver = drivers.start(
+        "def block(number):\n    (folder / f'worker-{number}').touch()\n    time.sleep(600)\n"
+        "print(jvm.pid, flush=True)\n"
+        "context.parallelize(range(2), 2).map(block).collect()"
+    )
+    wait_for(lambda: len(list(drivers.state.glob("worker-*"))) == 2, 60, "two busy workers")
+    session = int(driver.stdout)
+    # The JVM, the daemon and two workers; Ctrl-C in the driver's terminal reaches none of them.
+    family = processes_of(session)
+    assert len(family) == 4
+    assert os.getsid(driver.pid) != session
+
+    driver.send(signal.SIGKILL)
+    driver.wait()
+    wait_for(lambda: not any(map(is_alive, family)), 5, f"end of {family}")
+
+    (left,) = drivers.temporary.iterdir()
+    assert left.name.startswith("client-tickets-spark-")
+    drivers.run()
+    assert list(drivers.temporary.iterdir()) == []
+
+
+def test_the_driver_sees_that_its_jvm_died_and_can_start_another(drivers: Drivers) -> None:
+    driver = drivers.run(
+        "assert jvm.is_alive()\n"
+        "os.kill(jvm.pid, signal.SIGKILL)\n"
+        "while jvm.is_alive(): time.sleep(0.01)\n"
+        "print(jvm.returncode)\n"
+        "stop_context(context, jvm)\n"
+        "jvm = launch_jvm(config, folder)\n"
+        "context = start_context(config, folder, jvm)" + RUN
+    )
+    code, answer = driver.stdout.splitlines()
+    assert code == "-9"
+    assert len(json.loads(answer)) == 2
+    assert driver.stderr.count("\n") == 2, driver.output
+
+
+def test_a_user_without_a_name_can_run_it(drivers: Drivers, processes: Processes, tmp_path: Path) -> None:
+    if os.getuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("this machine lacks setpriv, or this user the right to become another")
+    for folder in (tmp_path, drivers.state, drivers.temporary):
+        folder.chmod(0o777)
+    # Root's rights to read files are kept: the interpreter may lie where only root looks.
+    rights = "+dac_override,+dac_read_search"
+    script = DRIVER.replace("{before}", "assert os.getuid() == 45678").replace("{body}", RUN)
+    driver = processes.start_command(
+        [
+            *("setpriv", "--reuid=45678", "--regid=45678", "--clear-groups"),
+            *(f"--inh-caps={rights}", f"--ambient-caps={rights}"),
+            *(sys.executable, "-c", script, "local[2]", str(drivers.state)),
+        ],
+        env=drivers.environment | {"HOME": str(tmp_path)},
+    )
+    assert driver.wait() == 0, driver.output
+    assert len(json.loads(driver.stdout)) == 2
+
+
+def test_the_flags_are_those_of_spark_submit() -> None:
+    pyspark = pyspark_folder()
+    environment = {"PATH": os.environ["PATH"], "SPARK_HOME": str(pyspark), "SPARK_SCALA_VERSION": "2.13"}
+    told = subprocess.run(
+        [
+            *(str(java_executable()), "-cp", f"{pyspark}/jars/*"),
+            *("org.apache.spark.launcher.Main", "org.apache.spark.deploy.SparkSubmit", "pyspark-shell"),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    _, line = told.stdout.split("\0\n", 1)
+    _, cp, jars, *flags = line.split("\0")
+    assert flags[: flags.index("org.apache.spark.deploy.SparkSubmit")] == ["-Xmx1g", *SPARK_FLAGS]
+    # Its first entry is a folder for settings, which we do not have; then the jar that we put first as well.
+    assert cp == "-cp"
+    assert jars.split(os.pathsep)[1:] == [str(class_path(pyspark)[0]), f"{pyspark}/jars/*"]
+
+
+@pytest.fixture
+def cluster(processes: Processes, tmp_path: Path) -> tuple[str, str]:
+    """A master and a worker of Spark's own kind on this machine: address for drivers, address of the web page."""
+    pyspark = pyspark_folder()
+    launch = [str(java_executable()), *SPARK_FLAGS, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    launch += ["-cp", f"{pyspark}/jars/*"]
+    # The last is what spark-class sets; a worker builds the command lines of its executors with it.
+    environment = {"SPARK_HOME": str(pyspark), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_SCALA_VERSION": "2.13"}
+    deploy = "org.apache.spark.deploy"
+    master = processes.start_command(
+        [*launch, f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0"],
+        env=environment,
+        cwd=tmp_path,
+    )
+    told = re.compile(r"Starting Spark master at (spark://\S+)[\s\S]*MasterWebUI to \S+, and started at (\S+)")
+    address, page = wait_for(lambda: told.findall(master.stderr), 60, "a master")[0]
+    processes.start_command(
+        [
+            *(*launch, f"{deploy}.worker.Worker", "--host", "127.0.0.1", "--webui-port", "0", "--cores", "2"),
+            *("--memory", "1g", "--work-dir", str(tmp_path / "work"), address),
+        ],
+        env=environment,
+        cwd=tmp_path,
+    )
+    wait_for(lambda: master_says(page)["aliveworkers"] == 1, 60, "a worker")
+    return address, page
+
+
+def master_says(address: str) -> dict[str, object]:
+    with urllib.request.urlopen(f"{address}/json/", timeout=30) as answer:
+        told: dict[str, object] = json.load(answer)
+    return told
+
+
+def test_a_cluster_runs_the_code_that_the_driver_ships(drivers: Drivers, cluster: tuple[str, str]) -> None:
+    drivers.master, page = cluster
+    driver = drivers.run(SPARK_LOCAL_IP="127.0.0.1")
+    for code, _, _, _ in json.loads(driver.stdout):
+        assert "/code.zip/store/datasets.py" in code
+    assert "spark://" in driver.stderr
+    # It was told that the driver is done.
+    wait_for(lambda: master_says(page)["activeapps"] == [], 10)
+
+
+def test_nothing_is_made_where_it_cannot_be_written_and_setup_goes_on(processes: Processes, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    made = processes.run("-m", "processor.archive", env={"CLIENT_TICKETS_CACHE": str(tmp_path / "file" / "cache")})
+    assert "Spark will start more slowly, as its class-data archive was not made" in made.stderr

@@ -1,0 +1,210 @@
+"""How Spark's JVM is started, and what is done when that does not work; a shell script stands in for Java."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark import SparkConf
+from pyspark.errors import PySparkRuntimeError
+
+from processor import jvm
+from processor.jvm import JvmNotStarted, SparkJvm, class_path, jvm_environment, pyspark_folder
+from runtime.errors import SettingError
+from tests.support.processes import is_alive, wait_for
+
+# Port 4242 and the secret "secret", as Spark's gateway writes them.
+ANSWERS = r"""printf '\0\0\020\222\0\0\0\006secret' >"$_PYSPARK_DRIVER_CONN_INFO_PATH"; exec sleep 600"""
+
+
+class Gateway:
+    """What pyspark's launch_gateway returned, and what it saw."""
+
+    def __init__(self, process: "subprocess.Popen[bytes] | None", environment: dict[str, str]) -> None:
+        self.proc = process
+        self.environment = environment
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Let a test change the environment of this process; afterwards it is as it was."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture
+def gateways(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Gateway]]:
+    """Stand in for pyspark's launch_gateway: no connection, and spark-submit is a process that sleeps."""
+    started: list[Gateway] = []
+
+    def launch_gateway(conf: SparkConf | None = None, popen_kwargs: dict[str, Any] | None = None) -> Gateway:
+        process = None if popen_kwargs is None else subprocess.Popen(["sleep", "600"], stdin=subprocess.PIPE)
+        started.append(Gateway(process, dict(os.environ)))
+        return started[-1]
+
+    monkeypatch.setattr(jvm, "_launch_gateway", launch_gateway)
+    yield started
+    # Those that came from spark-submit belong to the SparkJvm, whose close() the test calls.
+    assert all(gateway.proc.returncode is not None for gateway in started if gateway.proc)
+
+
+def fake_home(tmp_path: Path, script: str = "") -> Path:
+    home = tmp_path / "java-home"
+    java = home / "bin" / "java"
+    java.parent.mkdir(parents=True)
+    java.write_text(f"#!/bin/sh\n{script}\n")
+    java.chmod(0o755)
+    (home / "release").write_text('JAVA_VERSION="17.0.15"\n')
+    os.environ["JAVA_HOME"] = str(home)
+    return home
+
+
+def launch(tmp_path: Path, script: str) -> SparkJvm:
+    fake_home(tmp_path, script)
+    return SparkJvm("1g", tmp_path / "spark.log")
+
+
+def test_hands_pyspark_port_and_secret_and_leaves_no_trace_of_them(tmp_path: Path, gateways: list[Gateway]) -> None:
+    running = launch(tmp_path, ANSWERS)
+    gateway: Any = running.connect(SparkConf(loadDefaults=False))
+    assert gateways == [gateway]
+    assert gateway.environment["PYSPARK_GATEWAY_PORT"] == "4242"
+    assert gateway.environment["PYSPARK_GATEWAY_SECRET"] == "secret"
+    assert "PYSPARK_GATEWAY_PORT" not in os.environ
+    assert gateway.proc.pid == running.pid
+    assert running.is_alive()
+    running.close()
+    assert not running.is_alive()
+    assert running.returncode == -9
+    assert list(tmp_path.glob("client-tickets-spark-*")) == []
+
+
+def test_a_jvm_that_ends_at_once_is_started_by_spark_submit(
+    tmp_path: Path, gateways: list[Gateway], caplog: pytest.LogCaptureFixture
+) -> None:
+    running = launch(tmp_path, "echo could not find or load main class; exit 1")
+    conf = SparkConf(loadDefaults=False)
+    gateway: Any = running.connect(conf)
+    (warning,) = caplog.records
+    assert warning.levelno == logging.WARNING
+    assert warning.getMessage() == (
+        "Spark's JVM did not start directly, trying spark-submit; it ended with code 1; "
+        f"{tmp_path}/spark.log ends with:\ncould not find or load main class"
+    )
+    assert running.pid == gateway.proc.pid
+    assert "-XX:TieredStopAtLevel=1 " in (conf.get("spark.driver.extraJavaOptions") or "")
+    running.close()
+    assert gateway.proc.returncode == -9
+
+
+def test_a_jvm_that_does_not_answer_is_killed_and_started_by_spark_submit(
+    tmp_path: Path, gateways: list[Gateway], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jvm, "_LIMIT_S", 0.2)
+    running = launch(tmp_path, "exec sleep 600")
+    first = running.pid
+    running.connect(SparkConf(loadDefaults=False))
+    assert "it does not answer after 0.2 s" in caplog.text
+    wait_for(lambda: not is_alive(first))
+    running.close()
+
+
+def test_says_what_the_jvm_printed_when_spark_submit_fails_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def launch_gateway(**arguments: Any) -> None:
+        raise PySparkRuntimeError(errorClass="JAVA_GATEWAY_EXITED", messageParameters={})
+
+    monkeypatch.setattr(jvm, "_launch_gateway", launch_gateway)
+    running = launch(tmp_path, "echo no memory; exit 1")
+    with pytest.raises(JvmNotStarted, match="no memory"):
+        running.connect(SparkConf(loadDefaults=False))
+    running.close()
+
+
+def test_a_java_that_the_machine_cannot_run_is_a_setting(tmp_path: Path) -> None:
+    home = fake_home(tmp_path)
+    (home / "bin" / "java").write_bytes(b"\x7fELF of another machine")
+    with pytest.raises(SettingError, match=rf"Java at {home}/bin/java does not run .*; set JAVA_HOME to another"):
+        SparkJvm("1g", tmp_path / "spark.log")
+    assert list(tmp_path.glob("client-tickets-spark-*")) == []
+
+
+def test_what_another_spark_or_java_left_in_the_environment_does_not_reach_the_jvm(tmp_path: Path) -> None:
+    foreign = {
+        "JAVA_TOOL_OPTIONS": "-Xmx1x",
+        "JDK_JAVA_OPTIONS": "-Xmx1x",
+        "_JAVA_OPTIONS": "-Xmx1x",
+        "CLASSPATH": "/other/jars/*",
+        "SPARK_HOME": "/other/spark",
+        "SPARK_CONF_DIR": "/other/conf",
+        "SPARK_REMOTE": "sc://other",
+        "SPARK_LOCAL_IP": "192.0.2.7",
+        "PYSPARK_SUBMIT_ARGS": "--master yarn pyspark-shell",
+        "PYSPARK_PYTHON": "/other/python",
+        "HADOOP_TOKEN_FILE_LOCATION": "/other/token",
+        "PYTHONPATH": "/other/python",
+        "LC_ALL": "C",
+        "LANG": "C",
+    }
+    kept = {"PATH": "/bin", "HOME": "/home/me", "JAVA_HOME": "/java", "CLIENT_TICKETS_FAILPOINT": "task-staged"}
+    assert jvm_environment(foreign | kept, tmp_path, local=True) == {
+        **kept,
+        "LC_ALL": "C.UTF-8",
+        "TMPDIR": str(tmp_path),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "SPARK_LOCAL_HOSTNAME": "localhost",
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+    }
+
+
+def test_on_a_cluster_the_user_says_under_which_address_the_driver_is_reached(tmp_path: Path) -> None:
+    given = {"SPARK_LOCAL_IP": "192.0.2.7", "SPARK_PUBLIC_DNS": "driver.example", "SPARK_HOME": "/other/spark"}
+    found = jvm_environment(given, tmp_path, local=False)
+    assert {name for name in found if name.startswith("SPARK_")} == {"SPARK_LOCAL_IP", "SPARK_PUBLIC_DNS"}
+    assert found["SPARK_LOCAL_IP"] == "192.0.2.7"
+
+
+def test_this_process_forgets_the_other_spark_too(tmp_path: Path) -> None:
+    os.environ.update({"SPARK_REMOTE": "sc://other", "PYSPARK_PIN_THREAD": "false", "PYSPARK_PYTHON": "/other/python"})
+    launch(tmp_path, "exit 0").close()
+    assert {name: value for name, value in os.environ.items() if name.startswith(("SPARK_", "PYSPARK_"))} == {
+        "SPARK_HOME": str(pyspark_folder()),
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+    }
+
+
+def test_refuses_another_pyspark_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "spark-3" / "python"
+    (other / "pyspark").mkdir(parents=True)
+    (other / "pyspark" / "__init__.py").touch()
+    os.environ["PYTHONPATH"] = str(other)
+    monkeypatch.syspath_prepend(str(other))
+    monkeypatch.delitem(sys.modules, "pyspark")
+    with pytest.raises(
+        SettingError, match=rf"PYTHONPATH leads to another pyspark, {other}/pyspark, instead of .*unset"
+    ):
+        pyspark_folder()
+
+
+def test_the_class_path_names_each_jar_in_the_order_of_spark_submit(tmp_path: Path) -> None:
+    (tmp_path / "jars" / "connect-repl").mkdir(parents=True)
+    for name in ("zstd.jar", "slf4j-api-2.0.17.jar", "avro.jar", "notes.txt"):
+        (tmp_path / "jars" / name).touch()
+    more = tmp_path / "kafka.jar"
+    assert class_path(tmp_path, [more]) == [
+        tmp_path / "jars" / "slf4j-api-2.0.17.jar",
+        tmp_path / "jars" / "avro.jar",
+        tmp_path / "jars" / "zstd.jar",
+        more,
+    ]
