@@ -8,6 +8,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 from runtime.broker.conversation import Conversation, StepFailed, connect
@@ -41,7 +42,7 @@ def check_broker(brokers: str, security: KafkaSecurity, timeout_s: float = 20, s
         problems = _try_all(brokers.split(","), security, deadline, timeout_s, stop)
         if not problems or (stop and stop.asked):
             return
-        message = "; ".join(f"broker {address}: {problem}" for address, problem in problems.items())
+        message = _message(problems)
         hopeless = not any(problem.passing for problem in problems.values())
         if hopeless or time.monotonic() + RETRY_S >= deadline:
             raise BrokerError(message)
@@ -49,6 +50,16 @@ def check_broker(brokers: str, security: KafkaSecurity, timeout_s: float = 20, s
             _log.warning("%s; trying again for up to %.0f s", message, deadline - time.monotonic())
             warned = True
         time.sleep(RETRY_S)
+
+
+def try_broker(brokers: str, security: KafkaSecurity, timeout_s: float, stop: Stop | None = None) -> str:
+    """Return what is wrong with the broker right now, in one look of at most ``timeout_s``; nothing when it is well."""
+    problems = _try_all(brokers.split(","), security, time.monotonic() + timeout_s, timeout_s, stop)
+    return _message(problems)
+
+
+def _message(problems: Mapping[str, StepFailed]) -> str:
+    return "; ".join(f"broker {address}: {problem}" for address, problem in problems.items())
 
 
 def _try_all(

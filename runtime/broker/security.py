@@ -1,9 +1,10 @@
-"""How to talk to a secured broker: one set of settings, mapped for kafka-python and for Spark's Kafka client."""
+"""How to talk to a secured broker: one set of settings, mapped for each of the Kafka clients that we use."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runtime.broker.trust import trusted_certificates
 from runtime.errors import SettingError
 from runtime.settings import catalogue
 from runtime.settings.setting import Setting
@@ -15,12 +16,6 @@ SETTINGS: dict[str, Setting] = {
     "sasl_password": catalogue.KAFKA_SASL_PASSWORD,
     "sasl_password_file": catalogue.KAFKA_SASL_PASSWORD_FILE,
     "ssl_cafile": catalogue.KAFKA_SSL_CAFILE,
-}
-
-_LOGIN_MODULES = {
-    "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule",
-    "SCRAM-SHA-256": "org.apache.kafka.common.security.scram.ScramLoginModule",
-    "SCRAM-SHA-512": "org.apache.kafka.common.security.scram.ScramLoginModule",
 }
 
 
@@ -43,19 +38,25 @@ class KafkaSecurity:
 
     @classmethod
     def from_settings(cls, values: dict[str, Any]) -> "KafkaSecurity":
-        """Build from the values of SETTINGS, reading the password file where one is named."""
+        """Build from the values of SETTINGS, reading the password file where one is named.
+
+        Raises SettingError also when TLS is asked for and there is no CA to trust, so that this shows before all work.
+        """
         password, password_file = values["sasl_password"], values["sasl_password_file"]
         if password and password_file:
             raise SettingError("KAFKA_SASL_PASSWORD and KAFKA_SASL_PASSWORD_FILE are both set; keep one of them")
         if password_file:
             password = password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        return cls(
+        security = cls(
             protocol=values["security_protocol"],
             mechanism=values["sasl_mechanism"],
             username=values["sasl_username"],
             password=password,
             cafile=values["ssl_cafile"],
         )
+        if security.uses_tls:
+            trusted_certificates(security.cafile)
+        return security
 
     @property
     def uses_sasl(self) -> bool:
@@ -80,22 +81,19 @@ class KafkaSecurity:
             options["ssl_cafile"] = str(self.cafile)
         return options
 
-    def for_spark(self) -> dict[str, str]:
-        """Return options for Spark's Kafka source."""
-        options = {"kafka.security.protocol": self.protocol}
+    def for_librdkafka(self) -> dict[str, str]:
+        """Return options for any librdkafka client on any machine: the trusted CAs are in it, as text.
+
+        It holds the password in the clear, so it must not be shown. Raises SettingError when the CAs cannot be read.
+        """
+        options = {"security.protocol": self.protocol}
         if self.uses_sasl:
-            module = _LOGIN_MODULES[self.mechanism]
-            login = f"username={_quoted(self.username)} password={_quoted(self.password)}"
             options |= {
-                "kafka.sasl.mechanism": self.mechanism,
-                "kafka.sasl.jaas.config": f"{module} required {login};",
+                "sasl.mechanisms": self.mechanism,
+                "sasl.username": self.username or "",
+                "sasl.password": self.password or "",
             }
-        if self.uses_tls and self.cafile:
-            options |= {"kafka.ssl.truststore.type": "PEM", "kafka.ssl.truststore.location": str(self.cafile)}
+        if self.uses_tls:
+            # Workers may lack the file, and librdkafka looks for the CAs of a machine in other places than Python.
+            options["ssl.ca.pem"] = trusted_certificates(self.cafile)
         return options
-
-
-def _quoted(text: str | None) -> str:
-    """Quote a value for a JAAS line, where a quote or backslash inside would end it."""
-    escaped = (text or "").replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

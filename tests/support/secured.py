@@ -1,7 +1,7 @@
 """A broker that listens in every security protocol."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class Secured:
 
 
 @contextmanager
-def secured_broker(folder: Path) -> Iterator[Secured]:
+def secured_broker(folder: Path, more_properties: Mapping[str, str] | None = None) -> Iterator[Secured]:
     """Run such a broker, with its data, key and certificate in ``folder``."""
     keystore, cafile = _make_certificate(folder)
     plain, ssl, sasl_ssl, sasl_plain = free_ports(4)
@@ -43,6 +43,7 @@ def secured_broker(folder: Path) -> Iterator[Secured]:
         "ssl.keystore.location": str(keystore),
         "ssl.keystore.password": "changeit",
         "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
+        **(more_properties or {}),
     }
     for listener in ("sasl_ssl", "sasl_plaintext"):
         properties[f"listener.name.{listener}.plain.sasl.jaas.config"] = login
@@ -51,8 +52,7 @@ def secured_broker(folder: Path) -> Iterator[Secured]:
         )
     listeners = {"SSL": ssl, "SASL_SSL": sasl_ssl, "SASL_PLAINTEXT": sasl_plain}
     with EmbeddedBroker(folder / "data", plain, properties, listeners) as broker:
-        with closing(KafkaAdminClient(bootstrap_servers=broker.address)) as admin:
-            admin.alter_user_scram_credentials([UserScramCredentialUpsertion("alice", "SCRAM-SHA-256", PASSWORD)])
+        add_user(broker.address, "alice", PASSWORD)
         yield Secured(
             plain=f"127.0.0.1:{plain}",
             ssl=f"127.0.0.1:{ssl}",
@@ -60,6 +60,12 @@ def secured_broker(folder: Path) -> Iterator[Secured]:
             sasl_plain=f"127.0.0.1:{sasl_plain}",
             cafile=cafile,
         )
+
+
+def add_user(plain: str, name: str, password: str) -> None:
+    """Let a user log in by SCRAM-SHA-256; ``plain`` is the address without security."""
+    with closing(KafkaAdminClient(bootstrap_servers=plain)) as admin:
+        admin.alter_user_scram_credentials([UserScramCredentialUpsertion(name, "SCRAM-SHA-256", password)])
 
 
 def _make_certificate(folder: Path) -> tuple[Path, Path]:

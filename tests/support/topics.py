@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from confluent_kafka import KafkaError, Producer
+from confluent_kafka import Message as Delivered
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 
@@ -45,6 +47,34 @@ def send(
         futures = [producer.send(topic, value, key=key, partition=partition) for value in values]
         for future in futures:
             future.get(timeout=30)
+
+
+def send_batches(
+    address: str,
+    topic: str,
+    values: Iterable[bytes],
+    partition: int = 0,
+    options: Mapping[str, str | int] | None = None,
+) -> None:
+    """Write values by librdkafka, whose ``options`` decide on batches and compression; return once all are there."""
+    problems: list[KafkaError] = []
+
+    def note(error: KafkaError | None, _: Delivered) -> None:
+        if error is not None:
+            problems.append(error)
+
+    producer = Producer({"bootstrap.servers": address, "log_level": 0, **(options or {})})
+    for value in values:
+        producer.produce(topic, value, partition=partition, on_delivery=note)
+        producer.poll(0)
+    assert producer.flush(60) == 0
+    assert not problems
+
+
+def delete_records(address: str, topic: str, before: int, partition: int = 0) -> None:
+    """Delete the messages below an offset, as retention does."""
+    with closing(KafkaAdminClient(bootstrap_servers=address)) as admin:
+        admin.delete_records({TopicPartition(topic, partition): before})
 
 
 def read(address: str, topic: str, deadline_ms: int = 30_000) -> list[Message]:

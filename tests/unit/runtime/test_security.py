@@ -1,5 +1,6 @@
-"""One set of security settings, for both Kafka clients."""
+"""One set of security settings, for every Kafka client."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,33 @@ import pytest
 
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import SettingError
+
+# Two certificates that sign themselves, valid until 2126.
+ONE = """\
+-----BEGIN CERTIFICATE-----
+MIIBeTCCAR+gAwIBAgIUOW6S+EtZKXRHabxTn+zuaToDeBQwCgYIKoZIzj0EAwIw
+ETEPMA0GA1UEAwwGQ0Egb25lMCAXDTI2MTEyNTE5MjE0MFoYDzIxMjYxMTAxMTky
+MTQwWjARMQ8wDQYDVQQDDAZDQSBvbmUwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AARqS8wAqhyYjEVEm2dAUvNDZuZIDOpGiYnJ3fNxeHWoEkP9qiphH4YZTlcrWgfR
+Hb1NUY/UN+iRIVV+HjBaGlxzo1MwUTAdBgNVHQ4EFgQUEPG8wQFMqss7pnYuzOiT
+MG7Xg88wHwYDVR0jBBgwFoAUEPG8wQFMqss7pnYuzOiTMG7Xg88wDwYDVR0TAQH/
+BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiEA8JACir9YcCWWV2MDmhr/LylicJyS
+GAHJQJUC5SBM3Y8CIC+8P2fkt77XZmG88PPqfhfmbA9LSo2srQ9dPaNMUG1P
+-----END CERTIFICATE-----
+"""
+TWO = """\
+-----BEGIN CERTIFICATE-----
+MIIBeDCCAR+gAwIBAgIULOyymQb3BLfqHFCaJvoLOFHXrXwwCgYIKoZIzj0EAwIw
+ETEPMA0GA1UEAwwGQ0EgdHdvMCAXDTI2MTEyNTE5MjE0MFoYDzIxMjYxMTAxMTky
+MTQwWjARMQ8wDQYDVQQDDAZDQSB0d28wWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AATc8F0zkK+WgaKVdlsW6et8S73BjC99C/YA+OLaI8FSQloMe4Mk4PSu1Tw4ZBep
+suFx9z83PlTZIU6dOmBKoELoo1MwUTAdBgNVHQ4EFgQU9USB7n7Up2N3jvmHE0yH
+jKqFNh4wHwYDVR0jBBgwFoAU9USB7n7Up2N3jvmHE0yHjKqFNh4wDwYDVR0TAQH/
+BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiBe5DKCEei4POcT6cEhp5NMnlURcGSG
+OLlO/XHSBQVAPQIgFMXf0sxYmyF+XLgsX2wtJyavpnUmQi7MW4nnHvtHN0s=
+-----END CERTIFICATE-----
+"""
+ONE_HASHED = "f40869d8.0"
 
 
 def values(**given: Any) -> dict[str, Any]:
@@ -23,7 +51,6 @@ def values(**given: Any) -> dict[str, Any]:
 
 def test_plaintext_asks_for_nothing() -> None:
     assert KafkaSecurity().for_kafka_python() == {"security_protocol": "PLAINTEXT"}
-    assert KafkaSecurity().for_spark() == {"kafka.security.protocol": "PLAINTEXT"}
 
 
 def test_a_login_over_tls_is_mapped_for_kafka_python() -> None:
@@ -38,24 +65,86 @@ def test_a_login_over_tls_is_mapped_for_kafka_python() -> None:
     }
 
 
-def test_a_login_over_tls_is_mapped_for_spark() -> None:
-    security = KafkaSecurity("SASL_SSL", "SCRAM-SHA-256", "alice", "hunter2", Path("/ca.pem"))
+def test_a_login_over_tls_is_mapped_for_librdkafka(tmp_path: Path) -> None:
+    cafile = tmp_path / "ca.pem"
+    cafile.write_text(f"Subject: CN=CA one\n{ONE}\n# und die Zweite, \u00fcber Umwege\n{TWO}", encoding="utf-8")
 
-    assert security.for_spark() == {
-        "kafka.security.protocol": "SASL_SSL",
-        "kafka.sasl.mechanism": "SCRAM-SHA-256",
-        "kafka.sasl.jaas.config": (
-            'org.apache.kafka.common.security.scram.ScramLoginModule required username="alice" password="hunter2";'
-        ),
-        "kafka.ssl.truststore.type": "PEM",
-        "kafka.ssl.truststore.location": "/ca.pem",
+    assert KafkaSecurity("SASL_SSL", "SCRAM-SHA-512", "alice", "hunter2", cafile).for_librdkafka() == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanisms": "SCRAM-SHA-512",
+        "sasl.username": "alice",
+        "sasl.password": "hunter2",
+        "ssl.ca.pem": ONE + TWO,
     }
 
 
-def test_a_password_cannot_break_out_of_the_jaas_line() -> None:
-    security = KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "alice", 'a"b\\c; x')
+def test_plaintext_asks_librdkafka_for_nothing() -> None:
+    assert KafkaSecurity(cafile=Path("/ca.pem")).for_librdkafka() == {"security.protocol": "PLAINTEXT"}
 
-    assert security.for_spark()["kafka.sasl.jaas.config"].endswith('password="a\\"b\\\\c; x";')
+
+@pytest.mark.parametrize(
+    "password", ['a"b', "it's", "a\\b", " a b ", "a=b", "#a", "a,b;c", "%{x}$x", "p\u00e4ss \u2713"]
+)
+def test_a_password_reaches_librdkafka_as_it_is(password: str) -> None:
+    security = KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "alice", password)
+
+    assert security.for_librdkafka()["sasl.password"] == password
+    assert password not in repr(security)
+
+
+def test_without_a_ca_file_what_this_machine_trusts_goes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, folder = tmp_path / "cert.pem", tmp_path / "certs"
+    folder.mkdir()
+    (folder / ONE_HASHED).write_text(ONE, encoding="ascii")
+    # OpenSSL looks at no file of another name.
+    (folder / "two.pem").write_text(TWO, encoding="ascii")
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+
+    assert KafkaSecurity("SSL").for_librdkafka()["ssl.ca.pem"] == ONE
+
+    file.write_text(TWO + ONE, encoding="ascii")
+    assert KafkaSecurity("SSL").for_librdkafka()["ssl.ca.pem"] == TWO + ONE
+
+
+def test_a_machine_that_trusts_nobody_needs_a_ca_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    plain = {"security_protocol": "SASL_PLAINTEXT", "sasl_password": "hunter2"}
+
+    with pytest.raises(
+        SettingError, match=r"the trust store of this machine .* holds no certificate .* KAFKA_SSL_CAFILE"
+    ):
+        KafkaSecurity.from_settings(values(sasl_password="hunter2"))
+    KafkaSecurity.from_settings(values(**plain))
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "holds no certificate"),
+        (b"\x30\x82\x01\x79", "holds no certificate"),
+        (ONE.replace("CERTIFICATE", "PRIVATE KEY").encode(), "holds no certificate"),
+        (ONE.replace("MIIB", "MIIC").encode(), "holds a damaged certificate"),
+        (ONE.replace("MIIB", "\u00e9IIB").encode(), "holds a damaged certificate"),
+        ((ONE + TWO.replace("MIIB", "")).encode(), "holds a damaged certificate"),
+    ],
+)
+def test_a_ca_file_without_good_certificates_is_refused_with_the_settings(
+    content: bytes, problem: str, tmp_path: Path
+) -> None:
+    cafile = tmp_path / "ca.pem"
+    cafile.write_bytes(content)
+
+    with pytest.raises(SettingError, match=rf"KAFKA_SSL_CAFILE {re.escape(str(cafile))} {problem}"):
+        KafkaSecurity.from_settings(values(sasl_password="hunter2", ssl_cafile=cafile))
+
+
+def test_a_ca_file_that_is_gone_is_refused(tmp_path: Path) -> None:
+    cafile = tmp_path / "ca.pem"
+
+    with pytest.raises(SettingError, match=r"KAFKA_SSL_CAFILE .*ca\.pem cannot be read: No such file or directory"):
+        KafkaSecurity("SSL", cafile=cafile).for_librdkafka()
 
 
 def test_a_ca_file_is_ignored_without_tls() -> None:

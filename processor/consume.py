@@ -1,0 +1,276 @@
+"""Offset ranges of a topic → their messages, with librdkafka, inside a task.
+
+The driver has decided where a range ends, so a task never asks the broker for offsets. A range has been read to its end
+when a message at or beyond that end arrives, or when the broker reports the end of the partition there. An offset
+without a message (compacted away, aborted, the marker of a transaction) does not show: the messages of a range are
+fewer than its offsets, and nobody here can say why.
+"""
+
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
+
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from processor.outcome import ConsumeFailed, Failure, RangeRead
+from processor.patience import KINDS, PATIENCE_S, Patience
+from processor.plan import OffsetRange
+
+# A piece is yielded once it has so many messages or so many bytes.
+PIECE_MESSAGES = 10_000
+PIECE_BYTES = 4 << 20
+
+# What one answer of a broker may hold, compressed. Smaller would save memory where messages shrink a thousandfold, and
+# cost speed where producers send batches of a few kilobytes: with 16 KiB half as much memory, and half as fast.
+FETCH_BYTES = 32 << 10
+# What waits inside librdkafka, expanded. More would be fetched in vain behind the end of a range.
+QUEUE_KIB = 8 << 10
+
+# Partitions read at the same time. Fewer cost time, each round some 25 ms. More would cost memory, if a broker took
+# FETCH_BYTES for a limit of each partition instead of all.
+_AT_ONCE = 64
+# Messages taken at a time before their size is looked at.
+_STEP = 100
+_POLL_S = 0.1
+_LATEST_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999 UTC
+
+_OPTIONS: dict[str, str | int | bool] = {
+    "client.id": "client-tickets",
+    # librdkafka wants a name. Nobody joins this group and no offset is committed to it.
+    "group.id": "client-tickets",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "allow.auto.create.topics": False,
+    "isolation.level": "read_committed",
+    # An offset that is gone is an error; the other choices jump over what is missing in silence.
+    "auto.offset.reset": "error",
+    "enable.partition.eof": True,
+    "check.crcs": True,
+    # Bounds of memory; message.max.bytes is here because librdkafka refuses a fetch.max.bytes below it.
+    "fetch.max.bytes": FETCH_BYTES,
+    "message.max.bytes": FETCH_BYTES,
+    "fetch.message.max.bytes": FETCH_BYTES,
+    "queued.max.messages.kbytes": QUEUE_KIB,
+    # By default a full queue stops all fetching for a second, however fast it is emptied.
+    "fetch.queue.backoff.ms": 5,
+    # A broker with nothing new to send waits for so long before it says so, and each range that ends with the log waits
+    # for that answer.
+    "fetch.wait.max.ms": 10,
+    # A broker that hangs is given up early enough to find the new leader within PATIENCE_S.
+    "socket.timeout.ms": 10_000,
+    "socket.connection.setup.timeout.ms": 10_000,
+    "reconnect.backoff.max.ms": 1_000,
+    # The driver has just seen the topic, so a broker that does not know it yet soon will.
+    "topic.metadata.propagation.max.ms": 3_000,
+    "enable.metrics.push": False,
+    # Otherwise librdkafka prints to standard error what happens to connections. We get that as events.
+    "log_level": 0,
+}
+
+
+class Piece(NamedTuple):
+    """Messages of one or several ranges, ``values[i]`` being that of ``messages[i]``; offsets of a partition rise.
+
+    ``read`` lists the ranges that ended in this piece. None of their messages comes in a later one.
+    """
+
+    messages: list[Message]
+    values: list[bytes | None]
+    read: list[RangeRead]
+
+
+def consume(
+    brokers: str,
+    security: Mapping[str, str],
+    topic: str,
+    ranges: Sequence[OffsetRange],
+    patience_s: float = PATIENCE_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> Generator[Piece, None, None]:
+    """Yield every committed message of ``ranges`` once, and each range in the ``read`` of one piece.
+
+    ``security`` is what ``KafkaSecurity.for_librdkafka`` returned. Ranges of different partitions are read at the same
+    time and come mixed; in each of them offsets rise. The consumer is closed when the generator ends or is closed.
+
+    Memory: QUEUE_KIB, two pieces, and for each broker what FETCH_BYTES expand to, or one batch of a producer where that
+    is larger, since a broker never cuts a batch; when large messages follow small ones, once 100 of them more. For
+    tickets the process takes about 100 MB, for messages of 1 MB that zstd turned into 90 bytes about 500 MB.
+
+    Raises ConsumeFailed when nothing arrived for ``patience_s`` seconds of ``clock``, or as soon as it is clear that
+    nothing will; KafkaException for any other error of a partition, such as a wrong checksum. A topic that was replaced
+    by one of the same name is not noticed here: the caller compares its identity afterwards.
+    """
+    events: list[KafkaError] = []
+    options = {**_OPTIONS, **security, "bootstrap.servers": brokers, "error_cb": events.append}
+    with Consumer(options) as consumer:
+        if "sasl.password" in security:
+            # A setting loses white space at its beginning, which a password may well have.
+            consumer.set_sasl_credentials(security["sasl.username"], security["sasl.password"])
+        yield from _Reading(consumer, topic, ranges, events, Patience(patience_s, clock)).pieces()
+
+
+def utc_microseconds(message: Message) -> int | None:
+    """Return the record timestamp in µs since 1970 (UTC), or None when it is missing or cannot be true.
+
+    Kafka stores milliseconds, of the years 1970 to 9999. Microseconds or nanoseconds that a producer wrote in their
+    place would lie far beyond.
+    """
+    kind, milliseconds = message.timestamp()
+    if kind == TIMESTAMP_NOT_AVAILABLE or not 0 <= milliseconds <= _LATEST_MS:
+        return None
+    return milliseconds * 1_000
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """A range of which more may come: its messages from offset ``next`` on."""
+
+    range: OffsetRange
+    next: int
+    messages: int = 0
+    partition_end: int | None = None
+
+    def __str__(self) -> str:
+        known = "" if self.partition_end is None else f" (the broker says it ends at {self.partition_end})"
+        return f"partition {self.range.partition} from offset {self.next} up to {self.range.end}{known}"
+
+
+class _Reading:
+    """The ranges of one call, through one consumer."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        topic: str,
+        ranges: Sequence[OffsetRange],
+        events: list[KafkaError],
+        patience: Patience,
+    ) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._waiting = deque(ranges)
+        self._events = events
+        self._patience = patience
+        self._under_way: dict[int | None, _UnderWay] = {}
+        self._read: list[RangeRead] = []
+        self._ended: list[int] = []
+        self._step = 1
+
+    def pieces(self) -> Generator[Piece, None, None]:
+        """Yield all that there is to read; see ``consume``."""
+        messages: list[Message] = []
+        values: list[bytes | None] = []
+        size = 0
+        self._start_waiting()
+        while self._under_way:
+            kept = self._sort(self._poll())
+            if kept:
+                kept_values = list(map(Message.value, kept))
+                messages += kept
+                values += kept_values
+                size += sum(map(len, filter(None, kept_values)))
+            if len(messages) >= PIECE_MESSAGES or size >= PIECE_BYTES or not self._under_way:
+                yield Piece(messages, values, self._read)
+                messages, values, size, self._read = [], [], 0, []
+                # The time that the caller took is not time without progress.
+                self._patience.progress()
+
+    def _poll(self) -> list[Message]:
+        """Return messages and notices, about a piece of them: what is there, or the first that comes in _POLL_S."""
+        # A call for many waits until it has them all, so only a call for one may wait.
+        arrived = self._consumer.consume(1, _POLL_S)
+        size = 0
+        while arrived and len(arrived) < PIECE_MESSAGES and size < PIECE_BYTES:
+            step = self._consumer.consume(self._step, 0)
+            if not step:
+                break
+            arrived += step
+            # One message stands for all of the step: exact enough, and much faster than to look at each.
+            size += len(step) * len(step[-1])
+            self._step = max(1, min(_STEP, PIECE_BYTES // (len(step[-1]) + 1)))
+        return arrived
+
+    def _sort(self, arrived: list[Message]) -> list[Message]:
+        """Return the messages that lie in ranges under way, act on everything else, and see to the next ranges."""
+        notices: list[Message] = []
+        if any(map(Message.error, arrived)):
+            notices = [message for message in arrived if message.error()]
+            arrived = [message for message in arrived if not message.error()]
+        kept: list[Message] = []
+        for partition, run in groupby(arrived, Message.partition):
+            # Of a partition whose range has ended, more may have been fetched.
+            if under_way := self._under_way.get(partition):
+                kept += self._take(under_way, list(run))
+        for notice in notices:
+            self._act_on(notice)
+        for event in self._events:
+            self._patience.hear(event)
+        self._events.clear()
+        if kept or self._ended:
+            self._patience.progress()
+        if self._ended:
+            self._start_waiting()
+        self._patience.check(self._under_way.values())
+        return kept
+
+    def _take(self, under_way: _UnderWay, run: list[Message]) -> list[Message]:
+        """Return the messages of ``run``, all of one partition, that are before the end of the range."""
+        first, last = _offset(run[0]), _offset(run[-1])
+        if first < under_way.next:
+            raise RuntimeError(f"offset {first} came after {under_way.next - 1} in {under_way}")
+        under_way.next = last + 1
+        if last < under_way.range.end:
+            under_way.messages += len(run)
+            return run
+        cut = bisect_left(run, under_way.range.end, key=_offset)
+        under_way.messages += cut
+        self._end(under_way, reached=_offset(run[cut]))
+        return run[:cut]
+
+    def _act_on(self, notice: Message) -> None:
+        """Act on what librdkafka says in place of a message. Raises ConsumeFailed or KafkaException."""
+        error = notice.error()
+        assert error is not None
+        if error.code() == KafkaError._PARTITION_EOF:
+            if under_way := self._under_way.get(notice.partition()):
+                under_way.partition_end = _offset(notice)
+                if under_way.partition_end >= under_way.range.end:
+                    self._end(under_way, reached=under_way.partition_end)
+        elif notice.topic() is None:
+            # It concerns the group, which we do not use; a user may well lack the right to it.
+            self._events.append(error)
+        elif kind := KINDS.get(error.code()):
+            raise ConsumeFailed(
+                Failure(kind, f"partition {notice.partition()}, offset {notice.offset()}: {error.str()}")
+            )
+        else:
+            raise KafkaException(error)
+
+    def _end(self, under_way: _UnderWay, reached: int) -> None:
+        r = under_way.range
+        self._read.append(RangeRead(r.partition, r.start, r.end, reached, under_way.messages))
+        self._ended.append(r.partition)
+        del self._under_way[r.partition]
+
+    def _start_waiting(self) -> None:
+        """Let waiting ranges take the places of those that ended. One partition is read in one place at a time."""
+        if self._ended and (self._waiting or self._under_way):
+            self._consumer.incremental_unassign([TopicPartition(self._topic, partition) for partition in self._ended])
+        self._ended.clear()
+        started: list[TopicPartition] = []
+        while self._waiting and len(self._under_way) < _AT_ONCE and self._waiting[0].partition not in self._under_way:
+            r = self._waiting.popleft()
+            self._under_way[r.partition] = _UnderWay(r, r.start)
+            started.append(TopicPartition(self._topic, r.partition, r.start))
+        if started:
+            self._consumer.incremental_assign(started)
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None, "every message of a consumer has an offset"
+    return offset

@@ -1,0 +1,27 @@
+"""The most memory that reading takes, in MiB: ``python -m tests.support.consume_memory BROKER TOPIC MESSAGES``.
+
+A process of its own, because the peak of a process never goes down again.
+"""
+
+import sys
+from pathlib import Path
+
+from processor.consume import consume
+from processor.plan import OffsetRange
+
+
+def peak_mib() -> int:
+    """Return the largest resident size of this process so far."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) >> 10
+
+
+def main(broker: str, topic: str, messages: int) -> None:
+    """Read partition 0 and hold one piece at a time, as a task does."""
+    read = sum(len(piece.messages) for piece in consume(broker, {}, topic, [OffsetRange(0, 0, messages)]))
+    assert read == messages, f"{read} messages instead of {messages}"
+    print(peak_mib())  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
