@@ -8,7 +8,7 @@ import msgspec
 import pyarrow as pa
 
 from processor.plan import OffsetRange
-from processor.receipt import Receipt, require_complete
+from processor.receipt import PartitionRead, Receipt, read_by_partition, require_complete
 from store.clients import ClientSet
 from store.counts import Totals, merge_hours, summaries
 from store.datasets import BY_HOUR, DATASETS
@@ -53,7 +53,7 @@ def assemble(
     """
     require_complete(batch.ranges, receipts)
     hours = [count for receipt in receipts for count in receipt.hours]
-    rejected = sum(read.rejected for receipt in receipts for read in receipt.partitions)
+    rejected = sum(read.rejected for read in read_by_partition(receipts).values())
     known_hours = _published_hours(output, before)
     with writing(change.staging.folder):
         new_clients = clients.add(lambda: _staged_clients(change, receipts), change.commit, change.commit_id)
@@ -79,20 +79,15 @@ def account(before: Mapping[int, Partition], batch: Batch, receipts: Sequence[Re
         partitions[gap.partition] = msgspec.structs.replace(
             known, next_offset=gap.end, gaps=known.gaps + gap.end - gap.start
         )
-    read: dict[int, tuple[int, int]] = {}
-    for receipt in receipts:
-        for one in receipt.partitions:
-            tickets, rejected = read.get(one.partition, (0, 0))
-            read[one.partition] = tickets + one.tickets, rejected + one.rejected
+    reads = read_by_partition(receipts)
     for offsets in batch.ranges:
-        known = partitions[offsets.partition]
-        tickets, rejected = read.get(offsets.partition, (0, 0))
+        known, read = partitions[offsets.partition], reads.get(offsets.partition, PartitionRead())
         partitions[offsets.partition] = msgspec.structs.replace(
             known,
             next_offset=offsets.end,
-            tickets=known.tickets + tickets,
-            rejected=known.rejected + rejected,
-            empty=known.empty + offsets.length - tickets - rejected,
+            tickets=known.tickets + read.messages - read.rejected,
+            rejected=known.rejected + read.rejected,
+            empty=known.empty + offsets.length - read.messages,
         )
     return partitions
 

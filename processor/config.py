@@ -23,8 +23,18 @@ ACCEPT_GAP = Setting(
     switch=True,
 )
 
-# What the JVM takes beside its heap, and what two Python workers with Arrow take.
+# What the JVM takes beside its heap, the driver, and one task with its consumer and its Arrow columns.
 BESIDE_HEAP_MIB = 768
+# What each further task takes that runs at the same time.
+TASK_MIB = 384
+
+
+def tasks_that_fit(memory: str, limit_mib: int | None) -> int | None:
+    """Return how many tasks may run at once beside a heap of ``memory`` in ``limit_mib``; None for no limit."""
+    if limit_mib is None:
+        return None
+    return 1 + max(0, limit_mib - heap_mib(memory) - BESIDE_HEAP_MIB) // TASK_MIB
+
 
 SETTINGS: dict[str, Setting] = {
     "broker": catalogue.BROKER,
@@ -48,14 +58,14 @@ class ProcessorConfig:
     broker: str
     topic: str
     output: OutputLocation
-    memory: str = "2g"
-    master: str = "local[*]"
-    output_format: str = "parquet"
-    interval_s: float = 0.0
-    max_messages: int = 5_000_000
-    accept_gap: bool = False
-    log_level: str = "INFO"
-    log_format: str = "text"
+    memory: str = catalogue.SPARK_MEMORY.default
+    master: str = catalogue.SPARK_MASTER.default
+    output_format: str = catalogue.OUTPUT_FORMAT.default
+    interval_s: float = catalogue.BATCH_INTERVAL.default
+    max_messages: int = catalogue.BATCH_MAX_MESSAGES.default
+    accept_gap: bool = ACCEPT_GAP.default
+    log_level: str = catalogue.LOG_LEVEL.default
+    log_format: str = catalogue.LOG_FORMAT.default
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
 
     def __post_init__(self) -> None:

@@ -1,10 +1,18 @@
 """Which messages the next batch covers: a decision on values, no I/O."""
 
-from collections.abc import Mapping
+import heapq
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runtime.errors import DataConflict
 from store.manifest import Gap
+
+# A finished range is what progress is counted in, and a task of this size is worth its start many times over.
+MOST_IN_A_RANGE = 250_000
+# With less than this for each core, one task is sooner done than several are started.
+WORTH_A_CORE = 25_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +85,26 @@ def plan_batch(positions: Mapping[int, int], ends: Mapping[int, int], max_messag
             start = positions[partition]
             ranges.append(OffsetRange(partition, start, start + take))
     return sorted(ranges, key=lambda r: r.partition)
+
+
+def share_out(ranges: Sequence[OffsetRange], cores: int) -> list[list[OffsetRange]]:
+    """Return the ranges of each task, the longest task first: so all cores end at about the same time.
+
+    A range is cut into equal parts where it is longer than a task should be; short ones share a task.
+    """
+    offsets = sum(r.length for r in ranges)
+    most = min(MOST_IN_A_RANGE, max(WORTH_A_CORE, math.ceil(offsets / cores)))
+    parts = [part for r in ranges for part in _cut(r, math.ceil(r.length / most))]
+    tasks: list[list[OffsetRange]] = [[] for _ in range(min(len(parts), math.ceil(offsets / most)))]
+    # The longest part goes to the task that has least so far.
+    loads = [(0, number) for number in range(len(tasks))]
+    for part in sorted(parts, key=lambda r: -r.length):
+        load, number = heapq.heappop(loads)
+        tasks[number].append(part)
+        heapq.heappush(loads, (load + part.length, number))
+    return sorted(tasks, key=lambda task: -sum(r.length for r in task))
+
+
+def _cut(r: OffsetRange, parts: int) -> list[OffsetRange]:
+    edges = [r.start + r.length * number // parts for number in range(parts + 1)]
+    return [OffsetRange(r.partition, start, end) for start, end in itertools.pairwise(edges)]

@@ -2,21 +2,23 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from functools import partial
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from processor.batch import Batch, assemble
 from processor.config import ProcessorConfig
+from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange, plan_batch, starts
-from processor.receipt import Receipt
-from runtime.errors import BrokerError, OutputUnavailable
+from processor.receipt import Receipt, read_by_partition
+from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
 from runtime.process.clock import Clock
 from runtime.process.failpoint import failpoint
 from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
 from store.clients import open_clients
 from store.convert import convert
+from store.datasets import REJECTED
 from store.manifest import Manifest, Source
 from store.output import Output
 from store.staging import Staging
@@ -25,6 +27,8 @@ from store.status import Progress, StatusFile
 _log = logging.getLogger(__name__)
 
 _RETRY_S = 5.0
+# A JVM that is killed again and again has too little memory; one that is killed once was in somebody's way.
+_LOST_AT_MOST = 3
 
 
 class _StopAsked(Exception):
@@ -40,15 +44,21 @@ class TopicLookUp(Protocol):
     def look_up(self) -> tuple[Source, dict[int, Bounds]]:
         """Return the identity of the topic and the offsets of each partition. Raises BrokerError."""
 
+    def watched(self) -> AbstractContextManager[None]:
+        """Say, while something else goes on inside, when the broker is away and when it is back."""
+
 
 class TaskRunner(Protocol):
     """What reads the messages and writes the files."""
 
-    def prepare(self, messages: int) -> None:
-        """Start what running takes, for a batch of so many messages."""
+    def launch(self) -> None:
+        """Begin to start what running takes, and return at once."""
 
     def run(self, ranges: Sequence[OffsetRange], staging: Staging, progress: Callable[[int], None]) -> list[Receipt]:
-        """Read ``ranges``, write files into ``staging``, and return what the tasks report."""
+        """Read ``ranges``, write files into ``staging``, and return what the tasks report.
+
+        Raises TasksLost when what runs them has died.
+        """
 
     def stop(self) -> None:
         """End everything that was started."""
@@ -97,12 +107,20 @@ class SparkProcessor:
             self._tasks.stop()
 
     def _repeat(self) -> None:
+        lost = 0
         while not self._shutdown.asked:
             began = self._clock.seconds()
             try:
                 self._catch_up()
+                lost = 0
             except _StopAsked as stop:
                 _log.info("stopped in the middle of %s: nothing of it was published, the next start does it", stop)
+            except TasksLost as error:
+                lost += 1
+                if lost == _LOST_AT_MOST:
+                    raise PipelineError(f"{error}; that was {lost} times in a row: is there enough memory?") from None
+                _log.warning("%s; starting a new one", error)
+                continue
             except BrokerError as error:
                 if self._shutdown.asked:
                     return
@@ -125,6 +143,8 @@ class SparkProcessor:
     def _catch_up(self) -> None:
         """Publish everything that the topic holds now, in as many batches as the size limit asks for."""
         self._output.require_unchanged(self._manifest.commit_id if self._manifest else None)
+        # What Spark needs to start, it does while the broker is asked.
+        self._tasks.launch()
         source, bounds = self._topic.look_up()
         if self._manifest is not None:
             source.require_same(self._manifest.source)
@@ -165,12 +185,11 @@ class SparkProcessor:
             _log.warning("partition %d: offsets %d to %d were deleted unread", gap.partition, gap.start, gap.end - 1)
         change = output.begin(before, "batch", self._config.output_format)
         failpoint("before-staging")
-        if batch.ranges:
-            self._tasks.prepare(batch.length)
         began = self._clock.seconds()
         self._status.set("reading", Progress(batch.batch_id, 0, batch.length), dict(ends))
         receipts = self._read(batch, change.staging) if batch.ranges else []
         self._status.set("publishing", Progress(batch.batch_id, batch.length, batch.length))
+        self._confirm(batch)
         with closing(open_clients(output, before)) as clients:
             record = assemble(output, change, before, batch, receipts, clients, self._clock.now())
         output.commit(record)
@@ -181,52 +200,84 @@ class SparkProcessor:
     def _read(self, batch: Batch, staging: Staging) -> list[Receipt]:
         """Return the receipts of the tasks that read ``batch``."""
         try:
-            receipts = self._tasks.run(batch.ranges, staging, partial(self._show_progress, batch))
+            with self._topic.watched():
+                receipts = self._tasks.run(batch.ranges, staging, partial(self._show_progress, batch))
         except Exception:
             self._output.discard_staging()
-            if not self._shutdown.asked:
-                self._explain_failure(batch)
             if self._shutdown.asked:
                 raise _StopAsked("a batch") from None
             raise
         for receipt in receipts:
             if receipt.failure:
-                # A folder that was removed meanwhile is a better explanation than a file that cannot be written.
-                self._output.require_unchanged(self._manifest.commit_id if self._manifest else None)
-                raise OutputUnavailable(
-                    f"cannot write {staging.folder}: {receipt.failure}; free space there and start again"
-                )
+                self._output.discard_staging()
+                self._explain(receipt.failure, batch, staging)
         return receipts
 
     def _show_progress(self, batch: Batch, messages: int) -> None:
+        self._heartbeat.beat()
         self._status.set("reading", Progress(batch.batch_id, messages, batch.length))
 
-    def _explain_failure(self, batch: Batch) -> None:
-        """Raise what a user can mend behind the failed tasks of ``batch``.
-
-        The broker is gone, or the topic is another one, or messages were deleted between the plan and the reading. The
-        last is an error also for a user who accepts gaps: the next plan records it.
-        """
+    def _explain(self, failure: Failure, batch: Batch, staging: Staging) -> NoReturn:
+        """Raise what a user can mend behind a task that could not do its share."""
+        if failure.kind == FailureKind.DISK:
+            # A folder that was removed meanwhile is a better explanation than a file that cannot be written.
+            self._output.require_unchanged(self._manifest.commit_id if self._manifest else None)
+            raise OutputUnavailable(
+                f"cannot write {staging.folder}: {failure.detail}; free space there and start again"
+            )
+        if failure.kind in (FailureKind.LOGIN_REFUSED, FailureKind.ACCESS_REFUSED):
+            raise BrokerError(
+                f"the broker refused a task that wanted to read the topic ({failure.kind}: {failure.detail}); check "
+                "KAFKA_SASL_USERNAME, its password, and what that user may read"
+            )
+        # What the broker says now tells more than what a task met: it is gone, or the topic is, or is another one.
         self._topic.check()
         if self._shutdown.asked:
-            return
+            raise _StopAsked("a batch")
+        bounds = self._require_unchanged_topic(batch)
+        if failure.kind == FailureKind.OFFSET_GONE:
+            # An error also for a user who accepts gaps: the next plan records it.
+            starts(batch.positions, bounds, accept_gap=False, batch_id=batch.batch_id)
+            raise DataConflict(
+                f"messages were deleted while they were read (retention; {failure.detail}); start again, with "
+                "--accept-gap to go on without them"
+            )
+        raise BrokerError(
+            f"the topic could not be read ({failure.kind}: {failure.detail}); see that the broker is well"
+        )
+
+    def _confirm(self, batch: Batch) -> None:
+        """Raise before the commit when the topic is not, or cannot be shown to be, the one that was planned on."""
+        if batch.ranges:
+            self._require_unchanged_topic(batch)
+
+    def _require_unchanged_topic(self, batch: Batch) -> dict[int, Bounds]:
+        """Return what the topic holds now. Raises BrokerError, and DataConflict when it is not the one of the plan."""
         source, bounds = self._topic.look_up()
         source.require_same(batch.source)
-        starts(batch.positions, bounds, accept_gap=False, batch_id=batch.batch_id)
+        for offsets in batch.ranges:
+            held = bounds.get(offsets.partition)
+            if held is None or held.end < offsets.end:
+                raise DataConflict(
+                    f"partition {offsets.partition} ended at offset {offsets.end:,} or later and ends at "
+                    f"{held.end if held else 0:,} now: the topic was replaced or truncated; choose another "
+                    "--output-path for the new topic"
+                )
+        return bounds
 
 
 def _report(output: Output, batch: Batch, receipts: Sequence[Receipt], seconds: float) -> None:
-    reads = [read for receipt in receipts for read in receipt.partitions]
-    tickets, rejected = sum(read.tickets for read in reads), sum(read.rejected for read in reads)
+    reads = read_by_partition(receipts).values()
+    messages, rejected = sum(read.messages for read in reads), sum(read.rejected for read in reads)
     _log.info(
         "batch %d: %s messages read, %s tickets, %s rejected, published in %.1f s (%s messages/s) in %s",
         batch.batch_id,
-        f"{tickets + rejected:,}",
-        f"{tickets:,}",
+        f"{messages:,}",
+        f"{messages - rejected:,}",
         f"{rejected:,}",
         seconds,
-        f"{(tickets + rejected) / seconds:,.0f}" if seconds else "0",
+        f"{messages / seconds:,.0f}" if seconds else "0",
         output.root,
     )
     if rejected:
-        _log.warning("%s messages were no tickets; rejected_messages holds them with the reason", f"{rejected:,}")
+        _log.warning("%s messages were no tickets; %s holds them with the reason", f"{rejected:,}", REJECTED.name)

@@ -1,11 +1,12 @@
 """What a task reports to the driver. Only receipts that Spark hands over count: a retried task leaves none behind."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from contract.ticket import URGENT
+from processor.outcome import Failure, RangeRead
 from processor.plan import OffsetRange
 from runtime.errors import DataConflict
 from store.counts import HourCount
@@ -13,64 +14,89 @@ from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS
 from store.staging import StagedFile
 
 
-class PartitionRead(msgspec.Struct):
-    """What was read of one partition: first and last offset, and how many messages became what."""
-
-    partition: int
-    first: int
-    last: int
-    tickets: int = 0
-    rejected: int = 0
-
-
 class Receipt(msgspec.Struct):
-    """The work of one task. ``failure`` says why it could not write; then nothing else counts."""
+    """The work of one task. ``failure`` says why its ranges could not be read or written; then nothing else counts.
+
+    ``reads`` are its ranges, each read to its end; ``rejected`` says how many messages of a partition were no tickets.
+    """
 
     files: list[StagedFile] = []
     clients: str | None = None
-    partitions: list[PartitionRead] = []
+    reads: list[RangeRead] = []
+    rejected: dict[int, int] = {}
     hours: list[HourCount] = []
-    failure: str | None = None
+    failure: Failure | None = None
 
 
 encode_receipt = msgspec.msgpack.Encoder().encode
 decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
 
 
+class PartitionRead(msgspec.Struct, frozen=True):
+    """How many messages of a partition a batch has read, and how many of them were no tickets."""
+
+    messages: int = 0
+    rejected: int = 0
+
+
+def read_by_partition(receipts: Iterable[Receipt]) -> dict[int, PartitionRead]:
+    """Return what the receipts say of each partition."""
+    messages: Counter[int] = Counter()
+    rejected: Counter[int] = Counter()
+    for receipt in receipts:
+        for read in receipt.reads:
+            messages[read.partition] += read.messages
+        rejected.update(receipt.rejected)
+    return {partition: PartitionRead(messages[partition], rejected[partition]) for partition in messages | rejected}
+
+
 def require_complete(ranges: Iterable[OffsetRange], receipts: Sequence[Receipt]) -> None:
     """Raise DataConflict unless the receipts account for the ranges.
 
-    Every message that was read lies in its range and was read once, and became a ticket or a rejected message that is
-    in a staged file and in the counts. Offsets without a message (compaction, transactions) are no loss: Spark itself
-    fails when a message that exists cannot be read.
+    The reads must cover each range from its start to its end, once, and each must have seen an offset at or beyond its
+    own end. Every message became a ticket or a rejected message that is in a staged file and in the counts. Offsets
+    without a message (compacted, aborted, markers of transactions) are no loss.
     """
+    reads: dict[int, list[RangeRead]] = defaultdict(list)
+    for receipt in receipts:
+        for read in receipt.reads:
+            reads[read.partition].append(read)
     planned = {r.partition: r for r in ranges}
-    reads = sorted((read for receipt in receipts for read in receipt.partitions), key=lambda r: (r.partition, r.first))
-    reached: dict[int, int] = {}
-    for read in reads:
-        offsets = planned.get(read.partition)
-        if offsets is None or read.first < offsets.start or read.last >= offsets.end:
-            raise _incomplete(f"{read} lies outside of the planned {offsets}")
-        if read.first <= reached.get(read.partition, -1):
-            raise _incomplete(f"partition {read.partition} was read twice at offset {read.first}")
-        if read.tickets + read.rejected > read.last - read.first + 1:
-            raise _incomplete(f"{read} holds more messages than offsets")
-        reached[read.partition] = read.last
+    if unplanned := sorted(reads.keys() - planned.keys()):
+        raise _incomplete(f"partition {unplanned[0]} was read, but not planned")
+    for partition, offsets in planned.items():
+        _require_covered(offsets, sorted(reads[partition], key=lambda read: read.start))
 
     rows: Counter[str] = Counter()
     for receipt in receipts:
         for file in receipt.files:
             rows[file.dataset] += file.rows
     hours = [count for receipt in receipts for count in receipt.hours]
-    urgent = sum(count.count for count in hours if count.priority in URGENT)
+    found_urgent = sum(count.count for count in hours if count.priority in URGENT)
+    messages = sum(read.messages for of_partition in reads.values() for read in of_partition)
+    rejected = sum(count for receipt in receipts for count in receipt.rejected.values())
     for what, expected, found in (
-        (f"rows of {TICKETS.name}", sum(read.tickets for read in reads), rows[TICKETS.name]),
-        (f"rows of {REJECTED.name}", sum(read.rejected for read in reads), rows[REJECTED.name]),
-        (f"rows of {HIGH_PRIORITY.name}", urgent, rows[HIGH_PRIORITY.name]),
-        ("tickets counted by hour", sum(read.tickets for read in reads), sum(count.count for count in hours)),
+        (f"rows of {TICKETS.name}", messages - rejected, rows[TICKETS.name]),
+        (f"rows of {REJECTED.name}", rejected, rows[REJECTED.name]),
+        (f"rows of {HIGH_PRIORITY.name}", found_urgent, rows[HIGH_PRIORITY.name]),
+        ("tickets counted by hour", messages - rejected, sum(count.count for count in hours)),
     ):
         if expected != found:
             raise _incomplete(f"there should be {expected:,} {what}, but there are {found:,}")
+
+
+def _require_covered(offsets: OffsetRange, reads: Sequence[RangeRead]) -> None:
+    at = offsets.start
+    for read in reads:
+        if read.start != at:
+            raise _incomplete(f"partition {offsets.partition} was to be read on at offset {at}, found {read}")
+        if read.reached < read.end:
+            raise _incomplete(f"{read} was not read to its end")
+        if read.messages > read.end - read.start:
+            raise _incomplete(f"{read} holds more messages than offsets")
+        at = read.end
+    if at != offsets.end:
+        raise _incomplete(f"partition {offsets.partition} was read up to offset {at} instead of {offsets.end}")
 
 
 def _incomplete(found: str) -> DataConflict:

@@ -25,6 +25,6 @@ cd "$packages"
 rm -rf pyspark/examples pyspark/data pyspark/ml pyspark/mllib pyspark/pandas pyspark/pipelines \
     pyspark/sql/connect pyspark/bin/*.cmd
 # tests, C++ headers, and the parts of pyarrow that talk to servers
-rm -rf pandas/tests pyarrow/tests pyarrow/include pyarrow/includes pyarrow/src
+rm -rf pyarrow/tests pyarrow/include pyarrow/includes pyarrow/src
 find numpy -type d -name tests -prune -exec rm -rf {} +
 rm -f pyarrow/libarrow_flight* pyarrow/_flight* pyarrow/libarrow_s3* pyarrow/_s3fs*

@@ -1,17 +1,22 @@
-"""What one Spark task does with its share of a batch: decode, assign, count, write."""
+"""What one Spark task does with its share of a batch: consume, decode, assign, count, write."""
 
 import uuid
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from pyspark import TaskContext
+import pyarrow.compute as pc
 
-from contract.ticket import InvalidTicket, RequestType, Ticket, decode
-from processor.receipt import PartitionRead, Receipt, encode_receipt
+from contract.columns import DecodedMessages, decode_columns
+from contract.ticket import RequestType
+from processor.consume import Piece, consume, utc_microseconds
+from processor.outcome import ConsumeFailed, Failure, FailureKind, RangeRead
+from processor.plan import OffsetRange
+from processor.receipt import Receipt, encode_receipt
 from processor.transformations import Transformations
 from runtime.process.failpoint import failpoint
 from store.counts import HourCount
@@ -20,33 +25,80 @@ from store.formats import ROW_GROUP_ROWS
 from store.staging import StagedWriter, Staging, write_clients
 
 # Messages of a megabyte are allowed, so what is gathered before it is written is bounded in bytes as well as in rows.
-GATHERED_BYTES = 128 << 20
+GATHERED_BYTES = 96 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class StagingTask:
-    """Stages the files of one Spark partition; to be given to ``DataFrame.mapInArrow``."""
+    """Reads offset ranges of a topic and stages the files that come of them.
+
+    ``security`` holds secrets. It travels with the code of the task, never in the ranges, and is not shown.
+    """
 
     staging: Staging
+    brokers: str
+    security: Mapping[str, str] = field(repr=False)
+    topic: str
+    consume: Callable[..., Generator[Piece, None, None]] = consume
 
-    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Read ``batches`` (partition, offset, timestamp, key, value) and yield one row: the encoded receipt.
+    def __call__(self, ranges: Sequence[OffsetRange]) -> Receipt:
+        """Return the receipt for ``ranges``.
 
-        A full or read-only disk is reported in the receipt, not raised: trying the task again would not help.
+        What trying again would not help, such as a full disk or messages that are gone, is reported in the receipt, not
+        raised.
         """
-        context = TaskContext.get()
-        stage = _Stage(self.staging, context.partitionId() if context else 0)
+        # Spark may run a task twice, also at the same time; each attempt has names of its own.
+        stage = _Stage(self.staging, uuid.uuid4().hex)
         try:
-            for batch in batches:
-                stage.take(batch)
-            receipt = stage.finish()
+            with closing(self.consume(self.brokers, self.security, self.topic, ranges)) as pieces:
+                for piece in pieces:
+                    stage.take(piece)
+            return stage.finish()
+        except ConsumeFailed as error:
+            return Receipt(failure=error.failure)
         except OSError as error:
-            receipt = Receipt(failure=str(error))
+            return Receipt(failure=Failure(FailureKind.DISK, str(error)))
         finally:
             stage.close()
+
+
+class Gathered:
+    """How a Spark accumulator puts lists together."""
+
+    def zero(self, value: list[bytes]) -> list[bytes]:
+        """Return what a task begins with."""
+        return []
+
+    def addInPlace(self, value1: list[bytes], value2: list[bytes]) -> list[bytes]:  # noqa: N802 - Spark's name
+        """Return both lists as one."""
+        return value1 + value2
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one Spark task calls: it does its share, and tells the driver at once, by two accumulators.
+
+    ``read`` adds up the offsets that were read, ``failures`` gathers the receipts that say why that was not possible.
+    """
+
+    task: StagingTask
+    read: Any
+    failures: Any
+
+    def __call__(self, ranges: Sequence[OffsetRange]) -> bytes:
+        """Return the encoded receipt."""
+        from pyspark import TaskContext
+
+        receipt = self.task(ranges)
+        context = TaskContext.get()
         if context is not None and context.attemptNumber() == 0:
             failpoint("task-staged")
-        yield pa.RecordBatch.from_pydict({"receipt": [encode_receipt(receipt)]})
+        encoded = encode_receipt(receipt)
+        if receipt.failure:
+            self.failures.add([encoded])
+        else:
+            self.read.add(sum(r.length for r in ranges))
+        return encoded
 
 
 @dataclass
@@ -54,63 +106,38 @@ class _Stage:
     """The work of one task under way."""
 
     staging: Staging
-    number: int
+    attempt: str
     writers: dict[str, StagedWriter] = field(default_factory=dict)
-    tickets: list[Ticket] = field(default_factory=list)
-    gathered_bytes: int = 0
+    gathered: list[pa.Table] = field(default_factory=list)
     clients: set[str] = field(default_factory=set)
     hours: dict[tuple[datetime, RequestType, str, str], int] = field(default_factory=lambda: defaultdict(int))
-    reads: dict[int, PartitionRead] = field(default_factory=dict)
+    reads: list[RangeRead] = field(default_factory=list)
+    rejected: Counter[int] = field(default_factory=Counter)
 
-    def __post_init__(self) -> None:
-        # Spark may run a task twice, also at the same time; each attempt has its own names.
-        self.attempt = f"{self.number:05d}-{uuid.uuid4().hex}"
-
-    def take(self, batch: pa.RecordBatch) -> None:
-        """Decode one batch of messages and write what has gathered."""
-        rejected: list[int] = []
-        reasons: list[str] = []
-        keep = self.tickets.append
-        for row, value in enumerate(batch["value"].to_pylist()):
-            try:
-                keep(decode(value))
-            except InvalidTicket as error:
-                rejected.append(row)
-                reasons.append(str(error))
-        self._account(batch, rejected)
-        if rejected:
-            self._write(REJECTED, _rejected_table(batch, rejected, reasons))
-        self.gathered_bytes += batch["value"].nbytes
-        if len(self.tickets) >= ROW_GROUP_ROWS or self.gathered_bytes >= GATHERED_BYTES:
+    def take(self, piece: Piece) -> None:
+        """Decode the messages of one piece and write what has gathered."""
+        decoded = decode_columns(piece.values)
+        self.reads += piece.read
+        if decoded.rejected:
+            table = _rejected_table(piece, decoded)
+            self.rejected.update(table["partition"].to_pylist())
+            self._write(REJECTED, table)
+        self.gathered.append(decoded.tickets)
+        rows, size = sum(t.num_rows for t in self.gathered), sum(t.nbytes for t in self.gathered)
+        if rows >= ROW_GROUP_ROWS or size >= GATHERED_BYTES:
             self._flush()
 
-    def _account(self, batch: pa.RecordBatch, rejected: list[int]) -> None:
-        """Note which offsets were read. Raises RuntimeError when Spark hands them over out of order."""
-        partitions, offsets = batch["partition"].to_numpy(), batch["offset"].to_numpy()
-        bad = np.zeros(len(partitions), dtype=bool)
-        bad[rejected] = True
-        for partition in np.unique(partitions).tolist():
-            mine = partitions == partition
-            read_offsets = offsets[mine]
-            first, last = int(read_offsets[0]), int(read_offsets[-1])
-            read = self.reads.setdefault(partition, PartitionRead(partition, first, first - 1))
-            if first <= read.last or not (np.diff(read_offsets) > 0).all():
-                raise RuntimeError(f"offsets of partition {partition} do not rise between {read.last} and {last}")
-            read.last = last
-            rejected_here = int(bad[mine].sum())
-            read.rejected += rejected_here
-            read.tickets += len(read_offsets) - rejected_here
-
     def _flush(self) -> None:
-        if self.tickets:
-            assigned = Transformations.assign_team(Transformations.tabulate(self.tickets))
-            self.clients.update(ticket.client_id for ticket in self.tickets)
-            self.tickets.clear()
-            for row in Transformations.count_by_hour(assigned):
-                self.hours[row.hour, row.request_type, row.priority, row.team] += row.count
-            self._write(TICKETS, assigned)
-            self._write(HIGH_PRIORITY, Transformations.high_priority(assigned))
-        self.gathered_bytes = 0
+        tickets = pa.concat_tables(self.gathered).combine_chunks() if self.gathered else None
+        self.gathered.clear()
+        if tickets is None or not tickets.num_rows:
+            return
+        assigned = Transformations.assign_team(tickets)
+        self.clients.update(pc.unique(assigned["client_id"]).to_pylist())
+        for row in Transformations.count_by_hour(assigned):
+            self.hours[row.hour, row.request_type, row.priority, row.team] += row.count
+        self._write(TICKETS, assigned)
+        self._write(HIGH_PRIORITY, Transformations.high_priority(assigned))
 
     def _write(self, dataset: Dataset, table: pa.Table) -> None:
         if not table.num_rows:
@@ -125,7 +152,7 @@ class _Stage:
             writer.__exit__()
 
     def finish(self) -> Receipt:
-        """Close the files and return the receipt."""
+        """Complete the files and return the receipt."""
         self._flush()
         files = [writer.finish() for writer in self.writers.values()]
         clients = None
@@ -135,21 +162,21 @@ class _Stage:
         return Receipt(
             files=files,
             clients=clients,
-            partitions=list(self.reads.values()),
+            reads=self.reads,
+            rejected=dict(self.rejected),
             hours=[HourCount(*key, count) for key, count in self.hours.items()],
         )
 
 
-def _rejected_table(batch: pa.RecordBatch, rows: list[int], reasons: list[str]) -> pa.Table:
-    messages = batch.take(pa.array(rows))
-    columns = [
-        messages["partition"],
-        messages["offset"],
-        messages["timestamp"],
-        pa.array(reasons, pa.string()),
-        messages["key"],
-        messages["value"],
-    ]
-    return pa.Table.from_arrays(
-        [column.cast(kind) for column, kind in zip(columns, REJECTED.schema.types, strict=True)], schema=REJECTED.schema
+def _rejected_table(piece: Piece, decoded: DecodedMessages) -> pa.Table:
+    messages = [piece.messages[row] for row in decoded.rejected]
+    columns = (
+        [message.partition() for message in messages],
+        [message.offset() for message in messages],
+        [utc_microseconds(message) for message in messages],
+        decoded.reasons,
+        [message.key() for message in messages],
+        [piece.values[row] for row in decoded.rejected],
     )
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, REJECTED.schema.types, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=REJECTED.schema)

@@ -1,72 +1,133 @@
-"""The tasks of a batch on Spark: start a session when there is something to read, run them, stop them when asked."""
+"""The tasks of a batch on Spark: start it, share the ranges out, watch the job, collect the receipts."""
 
+import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from pyspark.sql import SparkSession
+from typing import TYPE_CHECKING, Any, cast
 
 from processor.config import ProcessorConfig
-from processor.plan import OffsetRange
+from processor.outcome import TasksLost
+from processor.plan import OffsetRange, share_out
 from processor.receipt import Receipt, decode_receipt
-from processor.session import start_session
-from processor.source import read_ranges
-from processor.task import StagingTask
+from processor.session import launch_jvm, start_context, stop_context
+from processor.task import Gathered, StagingTask, Work
 from runtime.process.shutdown import Shutdown
 from store.staging import Staging
 
-_LOOK_EVERY_S = 0.2
-_SMALL_BATCH = 500_000
+# Imported where it is used: it takes its time, in which the JVM can start.
+if TYPE_CHECKING:
+    from pyspark import SparkContext
+
+    from processor.jvm import SparkJvm
+
+_log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.1
+_DYING_S = 3.0
 
 
 class SparkTasks:
-    """Runs the tasks of batches, one batch after the other, on one session."""
+    """Runs the tasks of batches, one batch after the other, on one context."""
 
     def __init__(self, config: ProcessorConfig, state: Path, shutdown: Shutdown) -> None:
-        """Remember where the session will keep its log and its code: the folder ``state``."""
+        """Remember where Spark will keep its log and its code: the folder ``state``."""
         self._config = config
         self._state = state
         self._shutdown = shutdown
-        self._spark: SparkSession | None = None
+        self._jvm: SparkJvm | None = None
+        self._context: SparkContext | None = None
 
-    def prepare(self, messages: int) -> None:
-        """Start Spark, unless it runs already, for a batch of so many messages."""
-        if self._spark is None:
-            brief = not self._config.interval_s and messages < _SMALL_BATCH
-            self._spark = start_session(self._config, self._state, brief)
+    def launch(self) -> None:
+        """Begin to start Spark, unless it runs already, and return at once."""
+        if self._jvm is not None and not self._jvm.is_alive():
+            _log.warning("Spark's JVM ended by itself (code %s); starting a new one", self._jvm.returncode)
+            self.stop()
+        if self._jvm is None:
+            self._jvm = launch_jvm(self._config, self._state)
 
     def run(self, ranges: Sequence[OffsetRange], staging: Staging, progress: Callable[[int], None]) -> list[Receipt]:
         """Let Spark read ``ranges`` and write files into ``staging``; return the receipts of its tasks.
 
-        ``progress`` is told, now and then, about how many offsets have been read. Raises what Spark raises when a task
-        failed too often, or when it was cancelled because somebody asked to stop.
+        ``progress`` is told, each time a task is done, how many offsets have been read. When a task reports a failure,
+        the others are cancelled, and only the failed ones are returned. Raises TasksLost, and what Spark raises when a
+        task failed too often, or when somebody asked to stop.
         """
-        self.prepare(sum(r.length for r in ranges))
-        assert self._spark is not None
-        frame = read_ranges(self._spark, self._config.broker, self._config.security, self._config.topic, ranges)
-        with self._watched(self._spark, sum(r.length for r in ranges), progress):
-            rows = frame.mapInArrow(StagingTask(staging), "receipt binary").collect()
-        return [decode_receipt(row.receipt) for row in rows]
+        context = self._running()
+        tasks = share_out(ranges, context.defaultParallelism)
+        security = self._config.security.for_librdkafka()
+        task = StagingTask(staging, self._config.broker, security, self._config.topic)
+        job = _Job(context, task)
+        try:
+            with job.watched(self._shutdown, progress):
+                return job.run(tasks)
+        except Exception as error:
+            if job.failures.value:
+                return list(map(decode_receipt, job.failures.value))
+            if (code := self._code_of_a_dying_jvm()) is not None:
+                raise TasksLost(f"Spark's JVM ended in the middle of a batch (code {code})") from error
+            raise
+
+    def _code_of_a_dying_jvm(self) -> int | None:
+        """Return the exit code of the JVM when it has ended, or is about to: its connections break before that."""
+        assert self._jvm is not None
+        deadline = time.monotonic() + _DYING_S
+        while self._jvm.is_alive() and time.monotonic() < deadline and not self._shutdown.asked:
+            time.sleep(_LOOK_EVERY_S)
+        return self._jvm.returncode
+
+    def _running(self) -> "SparkContext":
+        self.launch()
+        if self._context is None:
+            assert self._jvm is not None
+            self._context = start_context(self._config, self._state, self._jvm)
+        return self._context
+
+    def stop(self) -> None:
+        """End Spark."""
+        jvm, context, self._jvm, self._context = self._jvm, self._context, None, None
+        if jvm is not None and context is not None:
+            stop_context(context, jvm)
+        elif jvm is not None:
+            jvm.close()
+
+
+class _Job:
+    """One Spark job, whose tasks tell the driver what they have done before the job is over."""
+
+    def __init__(self, context: "SparkContext", task: StagingTask) -> None:
+        self._context = context
+        self._task = task
+        self.read = context.accumulator(0)
+        # Spark asks for its own class in its types, and takes whatever has these two methods.
+        self.failures: Any = context.accumulator([], cast("Any", Gathered()))
+
+    def run(self, tasks: list[list[OffsetRange]]) -> list[Receipt]:
+        """Run the job to its end and return its receipts."""
+        work = Work(self._task, self.read, self.failures)
+        rows = self._context.parallelize(tasks, len(tasks)).map(work).collect()
+        return list(map(decode_receipt, rows))
 
     @contextmanager
-    def _watched(self, spark: SparkSession, offsets: int, progress: Callable[[int], None]) -> Iterator[None]:
-        """While the job inside runs, report how far it is, and cancel it once somebody asks to stop.
+    def watched(self, shutdown: Shutdown, progress: Callable[[int], None]) -> Iterator[None]:
+        """While the job inside runs, report how far it is, and cancel it once a task failed or somebody asks to stop.
 
         The call that waits for the job can do neither.
         """
         done = threading.Event()
-        tracker = spark.sparkContext.statusTracker()
 
         def watch() -> None:
+            told = 0
             while not done.wait(_LOOK_EVERY_S):
-                if self._shutdown.asked:
-                    spark.sparkContext.cancelAllJobs()
-                stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
-                tasks = sum(stage.numTasks for stage in stages if stage)
-                finished = sum(stage.numCompletedTasks for stage in stages if stage)
-                if tasks:
-                    progress(offsets * finished // tasks)
+                if self.read.value != told:
+                    told = self.read.value
+                    progress(told)
+                if shutdown.asked or self.failures.value:
+                    # Where the JVM is gone, the call that waits is told.
+                    with suppress(Exception):
+                        self._context.cancelAllJobs()
 
         watcher = threading.Thread(target=watch, name="watch-the-job", daemon=True)
         watcher.start()
@@ -75,9 +136,3 @@ class SparkTasks:
         finally:
             done.set()
             watcher.join()
-
-    def stop(self) -> None:
-        """End Spark."""
-        if self._spark is not None:
-            self._spark.stop()
-            self._spark = None

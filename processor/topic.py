@@ -1,5 +1,7 @@
 """What the broker says of the topic: its identity, and which offsets it holds."""
 
+import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,13 +10,16 @@ from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
 
 from processor.plan import Bounds
-from runtime.broker.preflight import check_broker
+from runtime.broker.preflight import check_broker, try_broker
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError
 from runtime.process.shutdown import Shutdown
 from store.manifest import Source
 
 _REQUEST_TIMEOUT_MS = 10_000
+_ASK_EVERY_S = 3.0
+
+_log = logging.getLogger(__name__)
 _NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000"
 
 
@@ -30,6 +35,28 @@ class Topic:
     def check(self) -> None:
         """Raise BrokerError, naming the step that failed, when the broker cannot be used; return early on a stop."""
         check_broker(self._brokers, self._security, stop=self._stop)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Say, while something else goes on inside, when the broker is away and when it is back."""
+        done = threading.Event()
+
+        def watch() -> None:
+            away = ""
+            while not done.wait(_ASK_EVERY_S):
+                problem = try_broker(self._brokers, self._security, _ASK_EVERY_S, self._stop)
+                if problem and not away:
+                    _log.warning("%s; tasks wait for it", problem)
+                elif away and not problem:
+                    _log.info("the broker is back")
+                away = problem
+
+        # It may be in the middle of a question when the work is done: nobody waits for the answer.
+        threading.Thread(target=watch, name="watch-the-broker", daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
 
     def look_up(self) -> tuple[Source, dict[int, Bounds]]:
         """Return the identity of the topic and the offsets that each partition holds now.

@@ -1,14 +1,13 @@
 """From tickets to the rows that are published of them. Pure functions on Arrow tables: no I/O, no Spark."""
 
-from collections.abc import Sequence
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from contract.columns import UTC_MICROSECONDS
 from contract.routing import TEAMS
-from contract.ticket import FIELDS, URGENT, Ticket
+from contract.ticket import URGENT
 from store.counts import HourCount
-from store.datasets import TICKETS, UTC_MICROSECONDS
+from store.datasets import TICKETS
 
 _TYPES = pa.array(TEAMS.keys())
 _TEAMS = pa.array(TEAMS.values())
@@ -17,13 +16,6 @@ _URGENT = pa.array(URGENT)
 
 class Transformations:
     """The steps between a batch of tickets and the datasets."""
-
-    @staticmethod
-    def tabulate(tickets: Sequence[Ticket]) -> pa.Table:
-        """Return the tickets as a table of their six fields, ``created_at`` in UTC."""
-        return pa.table(
-            {name: pa.array([getattr(t, name) for t in tickets], TICKETS.schema.field(name).type) for name in FIELDS}
-        )
 
     @staticmethod
     def assign_team(tickets: pa.Table) -> pa.Table:

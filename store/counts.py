@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from contract.columns import UTC_MICROSECONDS
 from contract.routing import TEAMS
 from contract.ticket import PRIORITIES, REQUEST_TYPES, URGENT, RequestType
-from store.datasets import BY_HOUR, BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS, UTC_MICROSECONDS, Dataset
+from store.datasets import BY_HOUR, BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS, Dataset
 
 
 class HourCount(msgspec.Struct, frozen=True, array_like=True):

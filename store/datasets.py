@@ -4,24 +4,15 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from contract.columns import TICKET_SCHEMA, UTC_MICROSECONDS
 from contract.ticket import PRIORITIES, REQUEST_TYPES
-
-UTC_MICROSECONDS = pa.timestamp("us", tz="UTC")
 
 
 def _schema(*columns: tuple[str, pa.DataType], nullable: frozenset[str] = frozenset()) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=name in nullable) for name, kind in columns])
 
 
-_ASSIGNED_TICKET = _schema(
-    ("ticket_id", pa.string()),
-    ("client_id", pa.string()),
-    ("created_at", UTC_MICROSECONDS),
-    ("request", pa.string()),
-    ("request_type", pa.string()),
-    ("priority", pa.string()),
-    ("assigned_team", pa.string()),
-)
+_ASSIGNED_TICKET = TICKET_SCHEMA.append(pa.field("assigned_team", pa.string(), nullable=False))
 
 
 @dataclass(frozen=True, slots=True)

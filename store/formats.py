@@ -8,7 +8,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from store.datasets import UTC_MICROSECONDS, Dataset
+from contract.columns import UTC_MICROSECONDS
+from store.datasets import Dataset
 from store.files import ChecksummedFile
 
 _JSON_PIECE_BYTES = 64 << 20

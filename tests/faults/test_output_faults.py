@@ -17,6 +17,7 @@ import pytest
 
 from contract.ticket import encode as encode_ticket
 from embedded.broker import EmbeddedBroker
+from processor.consume import Piece
 from runtime.process.failpoint import VARIABLE
 from runtime.settings.location import OutputLocation
 from store.manifest import Manifest, encode
@@ -78,7 +79,7 @@ def run(processes: Processes, no_broker: str, output: Path, expect: int) -> Runn
     return running
 
 
-def three_tickets(first: int) -> list[list[object]]:
+def three_tickets(first: int) -> list[list[Piece]]:
     """Return what one task reads for a batch of three tickets."""
     return [[messages([encode_ticket(ticket(first + n)) for n in range(3)], first_offset=first)]]
 

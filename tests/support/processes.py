@@ -63,11 +63,19 @@ def is_alive(pid: int) -> bool:
 class Running:
     """One process that a test started; what it writes is kept in files and read with ``stdout`` and ``stderr``."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path, cwd: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], folder: Path, cwd: Path, new_group: bool = False
+    ) -> None:
         self._stdout, self._stderr = folder / "stdout", folder / "stderr"
         with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
             self.process = subprocess.Popen(
-                list(command), env=dict(environment), cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+                list(command),
+                env=dict(environment),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                process_group=0 if new_group else None,
             )
 
     @property
@@ -146,12 +154,22 @@ class Processes:
         """Start ``python ARGUMENTS`` (``"producer/ticket_producer.py", "--count", "5"`` or ``"-m", …``)."""
         return self.start_command([sys.executable, *map(str, arguments)], env, cwd)
 
-    def start_command(self, command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Running:
+    def start_in_a_group(self, *arguments: str | Path) -> Running:
+        """Start ``python ARGUMENTS`` at the head of a process group, as a shell does."""
+        return self.start_command([sys.executable, *map(str, arguments)], new_group=True)
+
+    def start_command(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
+        new_group: bool = False,
+    ) -> Running:
         """Start any command in the clean environment."""
         self._count += 1
         folder = self._folder / f"process-{self._count}"
         folder.mkdir(parents=True)
-        running = Running(command, clean_environment(env), folder, cwd)
+        running = Running(command, clean_environment(env), folder, cwd, new_group)
         self._stack.callback(running.end)
         return running
 

@@ -1,21 +1,22 @@
 """What a Spark task works on and leaves behind, made without Spark."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow as pa
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from contract.ticket import Ticket
 from processor.batch import Batch, assemble
+from processor.consume import Piece
+from processor.outcome import RangeRead
 from processor.plan import OffsetRange
-from processor.receipt import Receipt, decode_receipt
+from processor.receipt import Receipt
 from processor.task import StagingTask
 from store.clients import open_clients
-from store.datasets import UTC_MICROSECONDS
 from store.files import make_folders
 from store.manifest import CommitRecord, Manifest, Source
 from store.output import Output
@@ -26,17 +27,6 @@ SOURCE = Source("client_tickets", "cluster-1", "topic-1")
 
 RECEIVED_AT = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
 UPDATED_AT = datetime(2026, 1, 31, 11, 0, tzinfo=UTC)
-
-# A message as Spark's Kafka source hands it over.
-MESSAGE = pa.schema(
-    [
-        ("partition", pa.int32()),
-        ("offset", pa.int64()),
-        ("timestamp", UTC_MICROSECONDS),
-        ("key", pa.binary()),
-        ("value", pa.binary()),
-    ]
-)
 
 
 def ticket(number: int = 0, **changes: Any) -> Ticket:
@@ -52,12 +42,15 @@ def ticket(number: int = 0, **changes: Any) -> Ticket:
     return msgspec.structs.replace(plain, **changes)
 
 
-def messages(values: Sequence[bytes | None], partition: int = 0, first_offset: int = 0) -> pa.RecordBatch:
-    """Return messages with ``values`` at consecutive offsets of one partition."""
-    count = len(values)
-    columns = [[partition] * count, range(first_offset, first_offset + count), [RECEIVED_AT] * count, [b"key"] * count]
-    arrays = [pa.array(column, kind) for column, kind in zip([*columns, values], MESSAGE.types, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=MESSAGE)
+def messages(values: Sequence[bytes | None], partition: int = 0, first_offset: int = 0) -> Piece:
+    """Return messages with ``values`` at consecutive offsets of one partition, which are a range of their own."""
+    stamp = (TIMESTAMP_CREATE_TIME, int(RECEIVED_AT.timestamp() * 1000))
+    made = [
+        Message(partition=partition, offset=first_offset + number, key=b"key", value=value, timestamp=stamp)
+        for number, value in enumerate(values)
+    ]
+    end = first_offset + len(values)
+    return Piece(made, list(values), [RangeRead(partition, first_offset, end, end, len(values))] if values else [])
 
 
 def staging(folder: Path, file_format: str = "parquet") -> Staging:
@@ -65,30 +58,32 @@ def staging(folder: Path, file_format: str = "parquet") -> Staging:
     return Staging(folder, file_format, QuickDisk())
 
 
-def stage(folder: Staging, batches: Iterable[pa.RecordBatch]) -> Receipt:
-    """Run one task on ``batches`` and return its receipt."""
-    (answer,) = StagingTask(folder)(iter(batches))
-    (receipt,) = answer["receipt"].to_pylist()
-    return decode_receipt(receipt)
+def stage(folder: Staging, pieces: Iterable[Piece]) -> Receipt:
+    """Run one task to which a topic hands ``pieces``, and return its receipt."""
+
+    def consume(*arguments: object) -> Generator[Piece, None, None]:
+        yield from pieces
+
+    return StagingTask(folder, "localhost:9092", {}, "client_tickets", consume)([])
 
 
 def prepare_batch(
-    output: Output, before: Manifest | None, file_format: str, tasks: Sequence[Sequence[pa.RecordBatch]]
+    output: Output, before: Manifest | None, file_format: str, tasks: Sequence[Sequence[Piece]]
 ) -> CommitRecord:
     """Return the record that publishes what ``tasks`` read of partition 0 as the batch that follows ``before``."""
     batch_id = before.batch_id + 1 if before else 1
     start = before.next_offsets[0] if before else 0
-    end = start + sum(batch.num_rows for batches in tasks for batch in batches)
+    end = start + sum(len(piece.values) for pieces in tasks for piece in pieces)
     make_folders(output.disk, output.state)
     change = output.begin(before, "batch", file_format)
-    receipts = [stage(change.staging, batches) for batches in tasks]
+    receipts = [stage(change.staging, pieces) for pieces in tasks]
     batch = Batch(batch_id, SOURCE, {0: start}, [OffsetRange(0, start, end)] if end > start else [], [])
     with closing(open_clients(output, before)) as clients:
         return assemble(output, change, before, batch, receipts, clients, UPDATED_AT)
 
 
 def publish_batch(
-    output: Output, before: Manifest | None, file_format: str, tasks: Sequence[Sequence[pa.RecordBatch]]
+    output: Output, before: Manifest | None, file_format: str, tasks: Sequence[Sequence[Piece]]
 ) -> Manifest:
     """Publish what ``tasks`` read, as the processor does, and return the new manifest."""
     record = prepare_batch(output, before, file_format, tasks)

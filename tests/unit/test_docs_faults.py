@@ -38,7 +38,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 def test_what_is_not_proved_names_no_test_and_says_what_is_missing() -> None:
     entries = re.split(r"^- ", documents.section(FAULTS, "Not proved yet"), flags=re.MULTILINE)[1:]
-    assert len(entries) > 10
+    assert len(entries) > 5
     assert [entry for entry in entries if "::" in entry or "Missing:" not in " ".join(entry.split())] == []
 
 

@@ -6,12 +6,14 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from contract.ticket import PRIORITIES, REQUEST_TYPES, encode
 from processor.batch import Batch, account, assemble
+from processor.outcome import RangeRead
 from processor.plan import OffsetRange
-from processor.receipt import PartitionRead, Receipt
+from processor.receipt import Receipt
 from runtime.errors import DataConflict, OutputUnavailable
 from runtime.settings.location import OutputLocation
 from store.clients import open_clients
@@ -174,7 +176,7 @@ def test_messages_that_no_receipt_accounts_for_stop_the_batch_and_what_is_publis
     first = publish_batch(output, None, "parquet", [[messages(many(0, 5))]])
     change = begin(output, first)
     receipt = stage(change.staging, [messages(many(5, 5), first_offset=5)])
-    receipt.partitions[0].tickets += 1
+    receipt.reads[0] = msgspec.structs.replace(receipt.reads[0], end=11, reached=11, messages=6)
     with pytest.raises(DataConflict, match="the batch does not add up"):
         assembled(output, change, first, Batch(2, SOURCE, {0: 5}, [OffsetRange(0, 5, 11)], []), [receipt])
     assert output.recover() == first
@@ -202,7 +204,13 @@ def test_accepted_gaps_are_kept_from_batch_to_batch(output: Output) -> None:
     for batch_id, gap in ((2, Gap(0, 0, 10, 2)), (3, Gap(0, 12, 20, 3))):
         # Both messages of the range were compacted away.
         batch = Batch(batch_id, SOURCE, {0: gap.end}, [OffsetRange(0, gap.end, gap.end + 2)], [gap])
-        record = assembled(output, begin(output, manifest), manifest, batch, [Receipt()])
+        record = assembled(
+            output,
+            begin(output, manifest),
+            manifest,
+            batch,
+            [Receipt(reads=[RangeRead(0, gap.end, gap.end + 2, gap.end + 2, 0)])],
+        )
         output.commit(record)
         manifest = record.manifest
     assert manifest.gaps == [Gap(0, 0, 10, 2), Gap(0, 12, 20, 3)]
@@ -211,13 +219,17 @@ def test_accepted_gaps_are_kept_from_batch_to_batch(output: Output) -> None:
 
 
 def test_a_read_outside_of_the_plan_is_refused(output: Output) -> None:
-    receipts = [Receipt(partitions=[PartitionRead(0, 0, 0, 1)])]
-    with pytest.raises(DataConflict, match="lies outside of the planned None"):
+    receipts = [read((0, 0, 0, 1, 0))]
+    with pytest.raises(DataConflict, match="partition 0 was read, but not planned"):
         assembled(output, begin(output, None), None, Batch(1, SOURCE, {0: 0}, [], []), receipts)
 
 
-def read(*partitions: PartitionRead) -> Receipt:
-    return Receipt(partitions=list(partitions))
+def read(*partitions: tuple[int, int, int, int, int]) -> Receipt:
+    """Return the receipt for ranges: partition, first and last offset, tickets, rejected messages."""
+    return Receipt(
+        reads=[RangeRead(p, first, last + 1, last + 1, tickets + bad) for p, first, last, tickets, bad in partitions],
+        rejected={p: bad for p, _, _, _, bad in partitions if bad},
+    )
 
 
 @pytest.mark.parametrize(
@@ -226,14 +238,14 @@ def read(*partitions: PartitionRead) -> Receipt:
         pytest.param(
             {},
             Batch(1, SOURCE, {0: 0, 1: 7}, [OffsetRange(0, 0, 10), OffsetRange(1, 7, 9)], []),
-            [read(PartitionRead(0, 0, 9, 8, 2), PartitionRead(1, 7, 8, 2, 0))],
+            [read((0, 0, 9, 8, 2), (1, 7, 8, 2, 0))],
             {0: Partition(0, 10, tickets=8, rejected=2), 1: Partition(7, 9, tickets=2)},
             id="a new output",
         ),
         pytest.param(
             {0: Partition(3, 10, tickets=5, rejected=1, empty=1)},
             Batch(2, SOURCE, {0: 10}, [OffsetRange(0, 10, 20)], []),
-            [read(PartitionRead(0, 10, 19, 9, 1))],
+            [read((0, 10, 19, 9, 1))],
             {0: Partition(3, 20, tickets=14, rejected=2, empty=1)},
             id="a known partition",
         ),
@@ -241,7 +253,7 @@ def read(*partitions: PartitionRead) -> Receipt:
             {0: Partition(0, 10, tickets=10)},
             Batch(2, SOURCE, {0: 10}, [OffsetRange(0, 10, 20)], []),
             # Compacted: the first offset, two in the middle and the last are without a message.
-            [read(PartitionRead(0, 11, 18, 5, 1))],
+            [read((0, 11, 18, 5, 1))],
             {0: Partition(0, 20, tickets=15, rejected=1, empty=4)},
             id="compacted offsets",
         ),
@@ -255,7 +267,7 @@ def read(*partitions: PartitionRead) -> Receipt:
         pytest.param(
             {0: Partition(0, 10, tickets=10), 1: Partition(0, 5, tickets=5)},
             Batch(4, SOURCE, {0: 30, 1: 5}, [OffsetRange(0, 30, 32)], [Gap(0, 10, 30, 4)]),
-            [read(PartitionRead(0, 30, 31, 1, 1))],
+            [read((0, 30, 31, 1, 1))],
             {0: Partition(0, 32, tickets=11, rejected=1, gaps=20), 1: Partition(0, 5, tickets=5)},
             id="an accepted gap",
         ),
@@ -269,7 +281,7 @@ def read(*partitions: PartitionRead) -> Receipt:
         pytest.param(
             {0: Partition(0, 10, tickets=10)},
             Batch(2, SOURCE, {0: 10, 1: 6, 2: 0}, [OffsetRange(1, 6, 8)], []),
-            [read(PartitionRead(1, 6, 7, 2, 0))],
+            [read((1, 6, 7, 2, 0))],
             {0: Partition(0, 10, tickets=10), 1: Partition(6, 8, tickets=2), 2: Partition(0, 0)},
             id="new partitions, one of them empty",
         ),
@@ -277,10 +289,10 @@ def read(*partitions: PartitionRead) -> Receipt:
             {0: Partition(0, 10, tickets=10)},
             Batch(2, SOURCE, {0: 10, 1: 0}, [OffsetRange(0, 10, 20), OffsetRange(1, 0, 4)], []),
             [
-                read(PartitionRead(0, 10, 13, 3, 1)),
-                read(PartitionRead(0, 14, 16, 2, 0), PartitionRead(1, 0, 1, 0, 2)),
+                read((0, 10, 13, 3, 1)),
+                read((0, 14, 16, 2, 0), (1, 0, 1, 0, 2)),
                 Receipt(),
-                read(PartitionRead(1, 2, 3, 2, 0), PartitionRead(0, 17, 19, 3, 0)),
+                read((1, 2, 3, 2, 0), (0, 17, 19, 3, 0)),
             ],
             {0: Partition(0, 20, tickets=18, rejected=1, empty=1), 1: Partition(0, 4, tickets=2, rejected=2)},
             id="several receipts for one partition",
@@ -288,7 +300,7 @@ def read(*partitions: PartitionRead) -> Receipt:
         pytest.param(
             {0: Partition(0, 10, tickets=4, rejected=1, duplicates=3, forgotten=2, unknown={"colour": "red"})},
             Batch(2, SOURCE, {0: 10}, [OffsetRange(0, 10, 11)], []),
-            [read(PartitionRead(0, 10, 10, 1, 0))],
+            [read((0, 10, 10, 1, 0))],
             {0: Partition(0, 11, tickets=5, rejected=1, duplicates=3, forgotten=2, unknown={"colour": "red"})},
             id="what others have counted",
         ),
@@ -304,7 +316,7 @@ def test_each_offset_that_a_batch_passes_is_accounted_for(
 
 def test_what_a_batch_is_added_to_stays_as_it_was() -> None:
     before = {0: Partition(0, 10, tickets=10)}
-    account(before, Batch(2, SOURCE, {0: 10}, [OffsetRange(0, 10, 11)], []), [read(PartitionRead(0, 10, 10, 1, 0))])
+    account(before, Batch(2, SOURCE, {0: 10}, [OffsetRange(0, 10, 11)], []), [read((0, 10, 10, 1, 0))])
     assert before == {0: Partition(0, 10, tickets=10)}
 
 

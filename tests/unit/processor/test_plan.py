@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from processor.plan import Bounds, OffsetRange, plan_batch, starts
+from processor.plan import Bounds, OffsetRange, plan_batch, share_out, starts
 from runtime.errors import DataConflict
 from store.manifest import Gap
 
@@ -103,3 +103,51 @@ def test_batches_never_exceed_the_cap_and_reach_the_end_with_each_offset_once(se
             assert r.length > 0
             positions[r.partition] = r.end
     assert positions == ends
+
+
+def test_a_small_batch_is_one_task_however_many_partitions_it_has() -> None:
+    ranges = [OffsetRange(partition, 10, 12) for partition in range(200)]
+    (task,) = share_out(ranges, cores=2)
+    assert sorted(task, key=lambda r: r.partition) == ranges
+
+
+def test_a_backlog_in_one_partition_is_cut_so_that_all_cores_have_something_to_do() -> None:
+    assert share_out([OffsetRange(0, 5, 100_005)], cores=2) == [
+        [OffsetRange(0, 5, 50_005)],
+        [OffsetRange(0, 50_005, 100_005)],
+    ]
+
+
+def test_a_long_range_is_cut_into_equal_parts_of_at_most_250_000() -> None:
+    tasks = share_out([OffsetRange(0, 0, 1_000_001)], cores=2)
+    assert sorted((r.start, r.end) for (r,) in tasks) == [
+        (0, 200_000),
+        (200_000, 400_000),
+        (400_000, 600_000),
+        (600_000, 800_000),
+        (800_000, 1_000_001),
+    ]
+
+
+def test_a_batch_that_is_not_worth_a_second_core_is_one_task() -> None:
+    assert len(share_out([OffsetRange(0, 0, 20_000), OffsetRange(1, 0, 5_000)], cores=8)) == 1
+    assert len(share_out([OffsetRange(0, 0, 20_000), OffsetRange(1, 0, 30_000)], cores=8)) == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_shared_ranges_cover_each_offset_once_in_tasks_of_about_the_same_size(seed: int) -> None:
+    chance = random.Random(seed)
+    ranges = [
+        OffsetRange(partition, start, start + chance.choice([1, 2, 700, 40_000, 250_000, 900_000]))
+        for partition, start in enumerate(chance.randrange(1_000) for _ in range(chance.randint(1, 12)))
+    ]
+    cores = chance.choice([1, 2, 16])
+    tasks = share_out(ranges, cores)
+    for whole in ranges:
+        parts = sorted((r for task in tasks for r in task if r.partition == whole.partition), key=lambda r: r.start)
+        assert [part.start for part in parts] == [whole.start, *(part.end for part in parts[:-1])]
+        assert parts[-1].end == whole.end
+        assert all(0 < part.length <= 250_000 for part in parts)
+    loads = [sum(r.length for r in task) for task in tasks]
+    assert loads == sorted(loads, reverse=True)
+    assert loads[0] <= 500_000

@@ -4,7 +4,8 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,10 +15,11 @@ import pytest
 
 from contract.ticket import encode
 from processor.config import ProcessorConfig
+from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange
 from processor.processor import SparkProcessor
 from processor.receipt import Receipt
-from runtime.errors import BrokerError, DataConflict, OutputUnavailable
+from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
 from runtime.process.clock import Clock
 from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
@@ -67,9 +69,16 @@ class Time(Shutdown, Clock):
 
 @dataclass
 class Topic:
-    """A topic whose answers the test gives, one a look; the last one stays."""
+    """A topic whose answers the test gives, one a look; the last one stays.
+
+    After tasks have run, the topic is looked at once more, to confirm or to explain: that look has answers of its own,
+    ``afterwards``, and without these nothing has changed.
+    """
 
     answers: list[Answer | BrokerError] = field(default_factory=list)
+    afterwards: list[Answer | BrokerError] = field(default_factory=list)
+    tasks_ran: bool = False
+    last: Answer | BrokerError = GONE
     unusable: list[BrokerError | None] = field(default_factory=lambda: [None])
     checks: int = 0
     looks: int = 0
@@ -83,9 +92,18 @@ class Topic:
         if error := self.unusable.pop(0) if len(self.unusable) > 1 else self.unusable[0]:
             raise error
 
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        self.tasks_ran = True
+        yield
+
     def look_up(self) -> Answer:
         self.looks += 1
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if self.tasks_ran:
+            answer = self.afterwards.pop(0) if self.afterwards else self.last
+        else:
+            answer = self.last = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        self.tasks_ran = False
         if isinstance(answer, BrokerError):
             raise answer
         return answer
@@ -107,12 +125,12 @@ class Tasks:
     """Tasks that do what the test says; without a word they read everything."""
 
     work: Work = read_all
-    prepared: list[int] = field(default_factory=list)
+    launched: int = 0
     ran: list[list[OffsetRange]] = field(default_factory=list)
     stopped: int = 0
 
-    def prepare(self, messages: int) -> None:
-        self.prepared.append(messages)
+    def launch(self) -> None:
+        self.launched += 1
 
     def run(self, ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
         self.ran.append(list(ranges))
@@ -227,7 +245,7 @@ def test_the_first_run_on_an_empty_topic_makes_empty_datasets(bench: Bench) -> N
         "rejected_messages": 1,
     }
     Published(bench.root).require_agreement()
-    assert (bench.tasks.prepared, bench.tasks.ran) == ([], [])
+    assert bench.tasks.ran == []
 
 
 def test_what_the_topic_holds_is_published(bench: Bench) -> None:
@@ -236,19 +254,18 @@ def test_what_the_topic_holds_is_published(bench: Bench) -> None:
     Published(bench.root).require_agreement()
     assert bench.manifest().partitions == {0: Partition(0, 3, tickets=3), 1: Partition(7, 9, tickets=2)}
     assert bench.manifest().updated_at == datetime(2026, 1, 31, 11, tzinfo=UTC)
-    assert bench.tasks.prepared == [5]
     assert bench.tasks.ran == [[OffsetRange(0, 0, 3), OffsetRange(1, 7, 9)]]
     assert bench.staged() == []
     assert bench.beat.exists()
 
 
-def test_nothing_new_makes_no_batch_and_starts_nothing(going_on: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_new_makes_no_batch(going_on: Bench, caplog: pytest.LogCaptureFixture) -> None:
     before = going_on.files()
     going_on.topic.holds((0, 3))
     with caplog.at_level(logging.INFO):
         going_on.run()
     assert going_on.files() == before
-    assert (going_on.tasks.prepared, going_on.tasks.ran, going_on.tasks.stopped) == ([], [], 1)
+    assert (going_on.tasks.ran, going_on.tasks.stopped) == ([], 1)
     assert caplog.messages == ["nothing new in topic client_tickets"]
 
 
@@ -257,9 +274,9 @@ def test_a_backlog_is_read_in_batches_of_limited_size_up_to_the_end_as_of_the_fi
     # What comes while the backlog is read waits for the next run.
     bench.topic.holds((0, 50))
     bench.run(max_messages=2)
-    assert bench.topic.looks == 1
+    # Once to plan, and once more before each commit.
+    assert bench.topic.looks == 4
     assert bench.tasks.ran == [[OffsetRange(0, 0, 2)], [OffsetRange(0, 2, 4)], [OffsetRange(0, 4, 5)]]
-    assert bench.tasks.prepared == [2, 2, 1]
     assert bench.manifest().batch_id == 3
     assert bench.manifest().partitions == {0: Partition(0, 5, tickets=5)}
     Published(bench.root).require_agreement()
@@ -283,14 +300,14 @@ def test_an_accepted_gap_is_recorded_and_read_past(going_on: Bench, caplog: pyte
     assert "partition 0: offsets 3 to 4 were deleted unread" in caplog.messages
 
 
-def test_a_gap_with_nothing_behind_it_is_recorded_once_and_starts_nothing(going_on: Bench) -> None:
+def test_a_gap_with_nothing_behind_it_is_recorded_once(going_on: Bench) -> None:
     going_on.topic.holds((5, 5))
     going_on.run(accept_gap=True)
     assert going_on.manifest().partitions == {0: Partition(0, 5, tickets=3, gaps=2)}
     assert going_on.manifest().batch_id == 2
     going_on.run(accept_gap=True)
     assert going_on.manifest().batch_id == 2
-    assert (going_on.tasks.prepared, going_on.tasks.ran) == ([], [])
+    assert going_on.tasks.ran == []
 
 
 @pytest.mark.parametrize(
@@ -335,7 +352,7 @@ def test_another_format_converts_although_there_is_nothing_to_read(going_on: Ben
     going_on.topic.holds((0, 3))
     going_on.run(output_format="json")
     assert (going_on.manifest().commit, going_on.manifest().batch_id, going_on.manifest().format) == (2, 1, "json")
-    assert (going_on.tasks.prepared, going_on.tasks.ran) == ([], [])
+    assert going_on.tasks.ran == []
 
 
 def test_a_stop_in_the_middle_of_a_conversion_leaves_everything_as_it_was(
@@ -370,62 +387,105 @@ def fail(*arguments: object) -> list[Receipt]:
     raise CRASH
 
 
+def report(kind: FailureKind) -> Work:
+    """Return tasks one of which reports a failure."""
+    return lambda *arguments: [*read_all(*arguments), Receipt(failure=Failure(kind, "partition 0, offset 3"))]
+
+
+REPLACED = (Source("client_tickets", "cluster-1", "topic-2"), {0: Bounds(0, 5)})
+
+
 @pytest.mark.parametrize(
-    ("unusable", "answers", "kind", "said"),
+    ("failure", "unusable", "then", "kind", "said"),
     [
         # The broker is asked first: without it, nothing else can be found out.
-        (GONE, [(SOURCE, {0: Bounds(9, 9)})], BrokerError, "the broker does not answer"),
-        (None, [BrokerError("no such topic")], BrokerError, "no such topic"),
-        (None, [(SOURCE, {0: Bounds(4, 9)})], DataConflict, "1 messages were deleted unread"),
-        (None, [(SOURCE, {0: Bounds(0, 2)})], DataConflict, "partition 0 ends at offset 2, but 3 were read"),
+        (FailureKind.NO_PROGRESS, GONE, (SOURCE, {0: Bounds(9, 9)}), BrokerError, "the broker does not answer"),
+        (FailureKind.TOPIC_GONE, None, BrokerError("no such topic"), BrokerError, "no such topic"),
+        (FailureKind.OFFSET_GONE, None, (SOURCE, {0: Bounds(4, 9)}), DataConflict, "1 messages were deleted unread"),
         (
+            FailureKind.NO_PROGRESS,
             None,
-            [(Source("client_tickets", "cluster-1", "topic-2"), {0: Bounds(0, 0)})],
+            (SOURCE, {0: Bounds(0, 2)}),
             DataConflict,
-            "from topic id topic-1, but the broker now offers topic-2",
+            "partition 0 ended at offset 5 or later and ends at 2 now: the topic was replaced or truncated",
         ),
-        (None, [(SOURCE, {0: Bounds(0, 5)})], RuntimeError, "a task failed 4 times"),
+        (FailureKind.TOPIC_GONE, None, REPLACED, DataConflict, "from topic id topic-1, but the broker now offers"),
+        (
+            FailureKind.OFFSET_GONE,
+            None,
+            (SOURCE, {0: Bounds(0, 5)}),
+            DataConflict,
+            r"messages were deleted while they were read \(retention; partition 0, offset 3\)",
+        ),
+        (
+            FailureKind.NO_PROGRESS,
+            None,
+            (SOURCE, {0: Bounds(0, 5)}),
+            BrokerError,
+            r"the topic could not be read \(no progress: partition 0, offset 3\)",
+        ),
     ],
-    ids=["broker gone", "topic gone", "retention", "truncated", "replaced", "none of these"],
+    ids=["broker gone", "topic gone", "retention", "truncated", "replaced", "offset gone", "none of these"],
 )
-def test_failed_tasks_are_explained_by_what_the_broker_says_afterwards(
-    going_on: Bench, unusable: BrokerError | None, answers: list[Answer | BrokerError], kind: type[Exception], said: str
+def test_a_task_that_could_not_read_is_explained_by_what_the_broker_says_afterwards(
+    going_on: Bench,
+    failure: FailureKind,
+    unusable: BrokerError | None,
+    then: Answer | BrokerError,
+    kind: type[Exception],
+    said: str,
 ) -> None:
     before = going_on.files()
     going_on.topic.holds((0, 5))
-    going_on.topic.answers += answers
+    going_on.topic.afterwards = [then]
     going_on.topic.unusable = [None, unusable]
-    going_on.tasks.work = fail
-    with pytest.raises(kind, match=said) as caught:
+    going_on.tasks.work = report(failure)
+    with pytest.raises(kind, match=said):
         going_on.run()
-    assert (caught.value is CRASH) == (kind is RuntimeError)
     assert (going_on.topic.checks, going_on.tasks.stopped) == (2, 1)
+    assert going_on.files() == before
+    assert going_on.staged() == []
+
+
+@pytest.mark.parametrize("kind", [FailureKind.LOGIN_REFUSED, FailureKind.ACCESS_REFUSED])
+def test_a_task_whose_login_was_refused_says_which_settings_to_check(going_on: Bench, kind: FailureKind) -> None:
+    going_on.topic.holds((0, 5))
+    going_on.tasks.work = report(kind)
+    with pytest.raises(
+        BrokerError, match=rf"\({kind}: partition 0, offset 3\); check KAFKA_SASL_USERNAME, its password"
+    ):
+        going_on.run()
+
+
+def test_what_a_task_does_not_understand_is_raised_as_it_is(going_on: Bench) -> None:
+    before = going_on.files()
+    going_on.topic.holds((0, 5))
+    going_on.tasks.work = fail
+    with pytest.raises(RuntimeError) as caught:
+        going_on.run()
+    assert caught.value is CRASH
     assert going_on.files() == before
 
 
 @pytest.mark.parametrize(
     ("then", "said"),
-    [
-        ((SOURCE, {0: Bounds(3, 5)}), "3 messages were deleted unread"),
-        ((SOURCE, {0: Bounds(0, 4)}), None),
-        ((Source("client_tickets", "cluster-1", "topic-2"), {0: Bounds(0, 5)}), "from topic id topic-1"),
-    ],
-    ids=["retention", "none of these", "replaced"],
+    [((SOURCE, {0: Bounds(3, 5)}), "3 messages were deleted unread"), (REPLACED, "from topic id topic-1")],
+    ids=["retention", "replaced"],
 )
-def test_failed_tasks_of_the_first_batch_are_explained_too(bench: Bench, then: Answer, said: str | None) -> None:
+def test_a_failure_of_the_first_batch_is_explained_too(bench: Bench, then: Answer, said: str) -> None:
     bench.topic.holds((0, 5))
-    bench.topic.answers.append(then)
-    bench.tasks.work = fail
-    with pytest.raises(DataConflict if said else RuntimeError, match=said):
+    bench.topic.afterwards = [then]
+    bench.tasks.work = report(FailureKind.OFFSET_GONE)
+    with pytest.raises(DataConflict, match=said):
         bench.run()
     assert not (bench.root / "_manifest.json").exists()
-    assert bench.staged() == []
 
 
 def test_messages_deleted_while_they_are_read_are_an_error_also_for_whoever_accepts_gaps(going_on: Bench) -> None:
     going_on.topic.holds((0, 6))
     going_on.topic.holds((5, 6))
-    going_on.tasks.work = fail
+    going_on.topic.afterwards = [(SOURCE, {0: Bounds(5, 6)})]
+    going_on.tasks.work = report(FailureKind.OFFSET_GONE)
     with pytest.raises(DataConflict, match="2 messages were deleted unread"):
         going_on.run(accept_gap=True)
     going_on.tasks.work = read_all
@@ -433,13 +493,66 @@ def test_messages_deleted_while_they_are_read_are_an_error_also_for_whoever_acce
     assert going_on.manifest().gaps == [Gap(0, 3, 5, 2)]
 
 
+@pytest.mark.parametrize(
+    ("then", "kind", "said"),
+    [
+        (REPLACED, DataConflict, "from topic id topic-1, but the broker now offers topic-2"),
+        ((SOURCE, {0: Bounds(0, 4)}), DataConflict, "ended at offset 5 or later and ends at 4 now"),
+        (GONE, BrokerError, "the broker does not answer"),
+    ],
+    ids=["replaced", "truncated", "gone"],
+)
+def test_a_topic_that_is_another_one_after_the_reading_or_cannot_be_asked_is_not_committed(
+    going_on: Bench, then: Answer | BrokerError, kind: type[Exception], said: str
+) -> None:
+    before = going_on.files()
+    going_on.topic.holds((0, 5))
+    going_on.topic.afterwards = [then]
+    with pytest.raises(kind, match=said):
+        going_on.run()
+    assert going_on.files() == before
+
+
+def test_messages_that_are_deleted_once_they_were_read_are_no_reason_to_stop(going_on: Bench) -> None:
+    going_on.topic.holds((0, 5))
+    going_on.topic.afterwards = [(SOURCE, {0: Bounds(5, 7)})]
+    going_on.run()
+    assert going_on.manifest().partitions == {0: Partition(0, 5, tickets=5)}
+
+
+def test_when_what_runs_the_tasks_dies_it_is_said_and_the_batch_is_read_again(
+    going_on: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def die_once(*arguments: object) -> list[Receipt]:
+        going_on.tasks.work = read_all
+        raise TasksLost("Spark's JVM ended in the middle of a batch (code -9)")
+
+    going_on.topic.holds((0, 5))
+    going_on.tasks.work = die_once
+    going_on.run()
+    assert "Spark's JVM ended in the middle of a batch (code -9); starting a new one" in caplog.text
+    assert going_on.manifest().partitions == {0: Partition(0, 5, tickets=5)}
+    assert going_on.staged() == []
+
+
+def test_what_dies_again_and_again_ends_the_run(going_on: Bench) -> None:
+    def die(*arguments: object) -> list[Receipt]:
+        raise TasksLost("Spark's JVM ended")
+
+    going_on.topic.holds((0, 5))
+    going_on.tasks.work = die
+    with pytest.raises(PipelineError, match=r"Spark's JVM ended; that was 3 times in a row: is there enough memory\?"):
+        going_on.run(interval_s=10)
+    assert len(going_on.tasks.ran) == 3
+
+
 def test_a_stop_while_failed_tasks_are_explained_ends_well(going_on: Bench) -> None:
     def ask_and_fail(*arguments: object) -> list[Receipt]:
         going_on.time.ask()
-        raise CRASH
+        return [Receipt(failure=Failure(FailureKind.NO_PROGRESS, "partition 0"))]
 
     going_on.topic.holds((0, 5))
-    going_on.topic.answers.append(GONE)
+    going_on.topic.afterwards = [GONE]
     going_on.tasks.work = ask_and_fail
     going_on.run()
     assert going_on.tasks.ran == [[OffsetRange(0, 3, 5)]]
@@ -466,8 +579,7 @@ def test_a_gap_that_is_refused_is_refused_before_a_conversion(going_on: Bench) -
 
 def test_attempts_that_fail_leave_nothing_in_staging(going_on: Bench) -> None:
     def write_and_fail(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
-        read_all(ranges, staging, progress)
-        raise CRASH
+        return [*read_all(ranges, staging, progress), Receipt(failure=Failure(FailureKind.NO_PROGRESS, ""))]
 
     going_on.topic.holds((0, 5))
     going_on.topic.unusable = [None, GONE]
@@ -482,14 +594,15 @@ def test_a_task_that_cannot_write_is_an_output_that_cannot_be_used(going_on: Ben
     before = going_on.files()
     going_on.topic.holds((0, 5))
     full = "[Errno 28] No space left on device"
-    going_on.tasks.work = lambda *arguments: [*read_all(*arguments), Receipt(failure=full)]
+    going_on.tasks.work = lambda *arguments: [*read_all(*arguments), Receipt(failure=Failure(FailureKind.DISK, full))]
     with pytest.raises(OutputUnavailable) as caught:
         going_on.run()
-    (staging,) = going_on.staged()
+    staging = str(caught.value).split("/staging/")[1].partition(":")[0]
     assert staging.startswith("batch-000002-")
     assert str(caught.value) == (
         f"cannot write {going_on.root}/.pipeline/staging/{staging}: {full}; free space there and start again"
     )
+    assert going_on.staged() == []
     assert going_on.files() == before
 
 
@@ -550,7 +663,7 @@ def test_a_service_tries_again_when_the_broker_is_gone_and_does_not_call_that_pr
 def test_a_service_outlives_a_broker_that_goes_while_the_tasks_run(bench: Bench) -> None:
     def fail_once(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
         bench.tasks.work = read_all
-        raise CRASH
+        return [Receipt(failure=Failure(FailureKind.NO_PROGRESS, "partition 0"))]
 
     bench.topic.holds((0, 3))
     bench.topic.unusable = [None, GONE]
@@ -702,6 +815,21 @@ def test_the_status_tells_what_is_done_how_far_it_is_and_where_the_topic_ends(be
     assert bench.status() == bench.disk.told[-1]
 
 
+def test_a_long_batch_counts_each_finished_task_as_progress(bench: Bench) -> None:
+    beats: list[bool] = []
+
+    def work(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        beats.append(bench.beat.exists())
+        progress(2)
+        beats.append(bench.beat.exists())
+        return read_all(ranges, staging, progress)
+
+    bench.topic.holds((0, 3))
+    bench.tasks.work = work
+    bench.run()
+    assert beats == [False, True]
+
+
 def test_an_idle_service_knows_where_the_topic_ends(going_on: Bench) -> None:
     going_on.topic.holds((0, 3))
     going_on.time.stop_at = 10
@@ -772,7 +900,8 @@ def test_an_output_that_is_removed_while_the_tasks_run_is_told_apart_from_a_full
     def work(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
         harm(bench)
         (receipt,) = read_all(ranges, staging, progress)
-        assert "No such file or directory" in (receipt.failure or "")
+        assert receipt.failure is not None
+        assert "No such file or directory" in receipt.failure.detail
         return [receipt]
 
     bench.topic.holds((0, 3))

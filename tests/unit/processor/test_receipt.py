@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
+from processor.outcome import RangeRead
 from processor.plan import OffsetRange
-from processor.receipt import PartitionRead, Receipt, decode_receipt, encode_receipt, require_complete
+from processor.receipt import Receipt, decode_receipt, encode_receipt, require_complete
 from runtime.errors import DataConflict
 from store.counts import HourCount
 from store.staging import StagedFile
@@ -24,7 +26,7 @@ def complete() -> list[Receipt]:
     return [
         Receipt(
             files=[staged("tickets_with_assignment", "a", 6)],
-            partitions=[PartitionRead(0, 100, 105, tickets=6)],
+            reads=[RangeRead(0, 100, 106, reached=106, messages=6)],
             hours=[HourCount(NINE, "billing", "low", "Billing Team", 6)],
         ),
         Receipt(
@@ -33,7 +35,8 @@ def complete() -> list[Receipt]:
                 staged("high_priority_tickets", "c", 4),
                 staged("rejected_messages", "d", 2),
             ],
-            partitions=[PartitionRead(0, 106, 109, tickets=3, rejected=1), PartitionRead(1, 0, 4, 4, 1)],
+            reads=[RangeRead(0, 106, 110, reached=117, messages=4), RangeRead(1, 0, 5, reached=5, messages=5)],
+            rejected={0: 1, 1: 1},
             hours=[
                 HourCount(NINE, "billing", "high", "Billing Team", 3),
                 HourCount(NINE, "billing", "critical", "Billing Team", 1),
@@ -53,25 +56,40 @@ def test_an_empty_batch_is_complete() -> None:
     require_complete([], [Receipt()])
 
 
+def change(receipts: list[Receipt], receipt: int, read: int, **fields: int) -> None:
+    receipts[receipt].reads[read] = msgspec.structs.replace(receipts[receipt].reads[read], **fields)
+
+
 def test_offsets_without_a_message_are_no_loss() -> None:
     receipts = complete()
-    receipts[1].partitions[0].first = 108
-    receipts[1].partitions[0].tickets = 1
+    change(receipts, 1, 0, messages=2)
     receipts[1].files[0] = staged("tickets_with_assignment", "b", 5)
     receipts[1].hours[2] = HourCount(NINE, "billing", "low", "Billing Team", 1)
     require_complete(RANGES, receipts)
 
 
 def another_partition(receipts: list[Receipt]) -> None:
-    receipts[1].partitions[1].partition = 2
+    change(receipts, 1, 1, partition=2)
 
 
 def before_the_range(receipts: list[Receipt]) -> None:
-    receipts[0].partitions[0].first = 99
+    change(receipts, 0, 0, start=99)
 
 
 def behind_the_range(receipts: list[Receipt]) -> None:
-    receipts[1].partitions[0].last = 110
+    change(receipts, 1, 0, end=111)
+
+
+def short_of_its_end(receipts: list[Receipt]) -> None:
+    change(receipts, 1, 0, reached=109)
+
+
+def a_part_missing(receipts: list[Receipt]) -> None:
+    del receipts[0].reads[0]
+
+
+def the_last_part_missing(receipts: list[Receipt]) -> None:
+    del receipts[1].reads[0]
 
 
 def twice(receipts: list[Receipt]) -> None:
@@ -79,11 +97,15 @@ def twice(receipts: list[Receipt]) -> None:
 
 
 def overlapping(receipts: list[Receipt]) -> None:
-    receipts[1].partitions[0].first = 105
+    change(receipts, 1, 0, start=105)
 
 
 def more_than_offsets(receipts: list[Receipt]) -> None:
-    receipts[0].partitions[0].rejected = 1
+    change(receipts, 0, 0, messages=7)
+
+
+def one_more_rejected(receipts: list[Receipt]) -> None:
+    receipts[0].rejected[0] = 1
 
 
 def without_a_ticket_file(receipts: list[Receipt]) -> None:
@@ -109,12 +131,16 @@ def uncounted(receipts: list[Receipt]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "found"),
     [
-        (another_partition, "lies outside of the planned None"),
-        (before_the_range, r"first=99, .* lies outside of the planned OffsetRange\(partition=0, start=100, end=110\)"),
-        (behind_the_range, r"last=110, .* lies outside of the planned OffsetRange\(partition=0, start=100, end=110\)"),
-        (twice, "partition 0 was read twice at offset 100"),
-        (overlapping, "partition 0 was read twice at offset 105"),
+        (another_partition, "partition 2 was read, but not planned"),
+        (before_the_range, r"partition 0 was to be read on at offset 100, found RangeRead\(partition=0, start=99,"),
+        (behind_the_range, "partition 0 was read up to offset 111 instead of 110"),
+        (short_of_its_end, r"RangeRead\(partition=0, start=106, end=110, reached=109, .* was not read to its end"),
+        (a_part_missing, r"partition 0 was to be read on at offset 100, found RangeRead\(partition=0, start=106"),
+        (the_last_part_missing, "partition 0 was read up to offset 106 instead of 110"),
+        (twice, r"partition 0 was to be read on at offset 106, found RangeRead\(partition=0, start=100"),
+        (overlapping, r"partition 0 was to be read on at offset 106, found RangeRead\(partition=0, start=105"),
         (more_than_offsets, "holds more messages than offsets"),
+        (one_more_rejected, "12 rows of tickets_with_assignment, but there are 13"),
         (without_a_ticket_file, "13 rows of tickets_with_assignment, but there are 7"),
         (without_the_rejected_file, "2 rows of rejected_messages, but there are 0"),
         (without_the_urgent_file, "4 rows of high_priority_tickets, but there are 0"),

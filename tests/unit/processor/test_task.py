@@ -5,24 +5,28 @@ import pickle
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Generator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, Message
 
 from contract.ticket import encode
+from processor.consume import Piece
+from processor.outcome import ConsumeFailed, Failure, FailureKind, RangeRead
 from processor.plan import OffsetRange
-from processor.receipt import PartitionRead, Receipt, decode_receipt, require_complete
-from processor.task import StagingTask
+from processor.receipt import PartitionRead, Receipt, read_by_partition, require_complete
+from processor.task import StagingTask, Work
 from runtime.settings.setting import ROOT
 from store.counts import HourCount
 from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS, Dataset
 from store.formats import read_tables
 from store.staging import read_clients
 from tests.support import golden
-from tests.support.staging import MESSAGE, RECEIVED_AT, messages, stage, staging, ticket
+from tests.support.staging import RECEIVED_AT, messages, stage, staging, ticket
 
 FORMATS = ("parquet", "json")
 
@@ -44,7 +48,8 @@ def test_each_golden_message_becomes_a_ticket_or_a_rejected_message(tmp_path: Pa
 
     require_complete([OffsetRange(3, 100, 100 + len(mixed))], [receipt])
     assert receipt.failure is None
-    assert receipt.partitions == [PartitionRead(3, 100, 99 + len(mixed), len(valid), len(bad))]
+    assert receipt.reads == [RangeRead(3, 100, 100 + len(mixed), 100 + len(mixed), len(mixed))]
+    assert receipt.rejected == {3: len(bad)}
     assert len(rows(tmp_path, receipt, file_format, TICKETS)) == len(valid)
     assert rows(tmp_path, receipt, file_format, REJECTED) == [
         {
@@ -132,7 +137,7 @@ def test_many_batches_of_several_partitions_make_one_file_a_dataset(
         messages([]),
     ]
     receipt = stage(staging(tmp_path), batches)
-    assert receipt.partitions == [PartitionRead(0, 5, 21, 3, 2), PartitionRead(1, 0, 1, 2, 0)]
+    assert read_by_partition([receipt]) == {0: PartitionRead(5, 2), 1: PartitionRead(2, 0)}
     assert Counter({file.dataset: file.rows for file in receipt.files}) == {
         "tickets_with_assignment": 5,
         "high_priority_tickets": 5,
@@ -147,18 +152,36 @@ def test_many_batches_of_several_partitions_make_one_file_a_dataset(
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_one_arrow_batch_may_hold_several_partitions(tmp_path: Path) -> None:
+def test_one_piece_may_hold_several_partitions(tmp_path: Path) -> None:
     pieces = [messages([b"x", encode(ticket())], 1, 7), messages([encode(ticket(1))], 0, 3), messages([b"y"], 1, 11)]
-    (mixed,) = pa.Table.from_batches(pieces, MESSAGE).combine_chunks().to_batches()
+    mixed = Piece(
+        [message for piece in pieces for message in piece.messages],
+        [value for piece in pieces for value in piece.values],
+        [read for piece in pieces for read in piece.read],
+    )
     receipt = stage(staging(tmp_path), [mixed])
-    assert sorted(receipt.partitions, key=lambda read: read.partition) == [
-        PartitionRead(0, 3, 3, 1, 0),
-        PartitionRead(1, 7, 11, 1, 2),
+    assert read_by_partition([receipt]) == {0: PartitionRead(1, 0), 1: PartitionRead(3, 2)}
+    assert [(row["partition"], row["offset"]) for row in rows(tmp_path, receipt, "parquet", REJECTED)] == [
+        (1, 7),
+        (1, 11),
     ]
 
 
+def test_a_record_whose_timestamp_is_no_time_is_rejected_like_any_other_without_one(tmp_path: Path) -> None:
+    for kind, stamp in (
+        (TIMESTAMP_NOT_AVAILABLE, 0),
+        (TIMESTAMP_CREATE_TIME, -(2**62)),
+        (TIMESTAMP_CREATE_TIME, 2**61),
+    ):
+        message = Message(partition=0, offset=0, value=b"bad", timestamp=(kind, stamp))
+        piece = Piece([message], [b"bad"], [RangeRead(0, 0, 1, 1, 1)])
+        for file_format in FORMATS:
+            receipt = stage(staging(tmp_path, file_format), [piece])
+            assert [row["received_at"] for row in rows(tmp_path, receipt, file_format, REJECTED)] == [None]
+
+
 @pytest.mark.parametrize("batches", [[], [messages([])]])
-def test_a_task_without_messages_leaves_no_file(tmp_path: Path, batches: list[pa.RecordBatch]) -> None:
+def test_a_task_without_messages_leaves_no_file(tmp_path: Path, batches: list[Piece]) -> None:
     assert stage(staging(tmp_path), batches) == Receipt()
     assert list(tmp_path.iterdir()) == []
 
@@ -181,26 +204,44 @@ def test_two_attempts_of_a_task_do_not_touch_each_others_files(tmp_path: Path) -
     assert first.clients != second.clients
 
 
-@pytest.mark.parametrize(
-    "batches",
-    [
-        [messages([b"a", b"b"], first_offset=5), messages([b"c"], first_offset=6)],
-        [messages([b"a"], first_offset=5), messages([b"c"], first_offset=4)],
-        [messages([b"a", b"b", b"c"]).take(pa.array([0, 2, 1]))],
-        [messages([b"a", b"b"]).take(pa.array([0, 0, 1]))],
-    ],
-    ids=["read again", "going back", "swapped in a batch", "twice in a batch"],
-)
-def test_offsets_that_do_not_rise_are_an_error(tmp_path: Path, batches: list[pa.RecordBatch]) -> None:
-    with pytest.raises(RuntimeError, match="offsets of partition 0 do not rise"):
-        stage(staging(tmp_path), batches)
+def test_what_could_not_be_read_is_reported_in_the_receipt(tmp_path: Path) -> None:
+    failure = Failure(FailureKind.OFFSET_GONE, "partition 0, offset 7")
+
+    def consume(*arguments: object) -> Generator[Piece, None, None]:
+        yield messages([encode(ticket())])
+        raise ConsumeFailed(failure)
+
+    task = StagingTask(staging(tmp_path), "localhost:9092", {}, "client_tickets", consume)
+    assert task([OffsetRange(0, 0, 9)]) == Receipt(failure=failure)
+
+
+def test_what_nobody_expects_is_raised_and_the_reading_is_closed(tmp_path: Path) -> None:
+    closed: list[bool] = []
+
+    def consume(*arguments: object) -> Generator[Piece, None, None]:
+        try:
+            yield Piece([], [b"a value without its message"], [])
+        finally:
+            closed.append(True)
+
+    with pytest.raises(IndexError):
+        StagingTask(staging(tmp_path), "localhost:9092", {}, "client_tickets", consume)([])
+    assert closed == [True]
+
+
+def test_the_secrets_of_a_task_are_not_shown(tmp_path: Path) -> None:
+    task = StagingTask(staging(tmp_path), "localhost:9092", {"sasl.password": "hunter2"}, "client_tickets")
+    assert "hunter2" not in repr(task)
+    assert "hunter2" not in repr(Work(task, 0, []))
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("value", [b"bad", encode(ticket())])
 def test_a_missing_staging_folder_is_reported_in_the_receipt(tmp_path: Path, file_format: str, value: bytes) -> None:
     receipt = stage(staging(tmp_path / "missing", file_format), [messages([value])])
-    assert "No such file or directory" in (receipt.failure or "")
+    assert receipt.failure is not None
+    assert receipt.failure.kind == FailureKind.DISK
+    assert "No such file or directory" in receipt.failure.detail
     assert receipt.files == []
 
 
@@ -215,7 +256,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 chance = random.Random(1)
 values = [encode(ticket(n, request=chance.randbytes(2000).hex())) for n in range(50)]
 for file_format in ("parquet", "json"):
-    print(stage(staging(Path(sys.argv[1]), file_format), [messages(values)]).failure)
+    print(stage(staging(Path(sys.argv[1]), file_format), [messages(values)]).failure.detail)
 """
 
 
@@ -229,9 +270,8 @@ def test_a_full_disk_is_reported_in_the_receipt(tmp_path: Path) -> None:
 
 
 def test_a_task_can_be_sent_to_a_worker(tmp_path: Path) -> None:
-    sent = pickle.loads(pickle.dumps(StagingTask(staging(tmp_path, "json"))))
-    (answer,) = sent(iter([messages([encode(ticket())])]))
-    (file,) = decode_receipt(answer["receipt"][0].as_py()).files
-    assert file.name.startswith("tickets_with_assignment-")
-    assert (tmp_path / file.name).suffix == ".json"
-    assert (tmp_path / file.name).is_file()
+    task = StagingTask(staging(tmp_path, "json"), "localhost:9092", {"sasl.password": "hunter2"}, "client_tickets")
+    sent = pickle.loads(pickle.dumps(task))
+    assert sent == replace(task, staging=sent.staging)
+    assert sent.security == {"sasl.password": "hunter2"}
+    assert (sent.staging.folder, sent.staging.file_format) == (tmp_path, "json")

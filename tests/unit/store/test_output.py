@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from contract.ticket import encode as encode_ticket
+from processor.consume import Piece
 from runtime.errors import DataConflict, OutputUnavailable
 from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT
@@ -38,7 +39,7 @@ output.commit(decode_record(record, record.read_bytes()))
 """
 
 
-def tickets(first: int) -> list[list[object]]:
+def tickets(first: int) -> list[list[Piece]]:
     """Return what one task reads for a batch: three tickets, one of them urgent, and a message that is none."""
     made = [encode_ticket(ticket(first + n, priority=("low", "high", "medium")[n])) for n in range(3)]
     return [[messages([*made, b"bad"], first_offset=first)]]
@@ -76,10 +77,19 @@ def output(tmp_path: Path) -> Output:
     return Output(OutputLocation(tmp_path / "output"), QuickDisk())
 
 
+@pytest.fixture(scope="module")
+def published_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    """Publish a batch of three tickets, for copies of it."""
+    root = tmp_path_factory.mktemp("published") / "output"
+    return root, publish_batch(Output(OutputLocation(root), QuickDisk()), None, "parquet", tickets(0))
+
+
 @pytest.fixture
-def first(output: Output) -> Manifest:
-    """Publish a batch of three tickets and return the manifest."""
-    return publish_batch(output, None, "parquet", tickets(0))
+def first(output: Output, published_once: tuple[Path, Manifest]) -> Manifest:
+    """Give the output a batch of three tickets and return its manifest."""
+    root, manifest = published_once
+    shutil.copytree(root, output.root)
+    return manifest
 
 
 def test_a_committed_batch_is_published_and_leaves_only_the_set_of_clients_behind(

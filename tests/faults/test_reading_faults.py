@@ -1,0 +1,268 @@
+"""What can happen while a batch is read: brokers, topics, JVMs and signals, with real processes on a real broker."""
+
+import json
+import os
+import signal
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+
+from contract.ticket import encode
+from embedded.broker import EmbeddedBroker
+from tests.support import golden, topics
+from tests.support.datasets import Published
+from tests.support.pipeline import processor, produce, tickets_published
+from tests.support.processes import Processes, Running, is_alive, wait_for
+from tests.support.staging import ticket
+
+pytestmark = pytest.mark.integration
+
+TICKETS = 300_000
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "output"
+
+
+@pytest.fixture
+def fragile(tmp_path: Path) -> Any:
+    """Give a broker that a test may harm."""
+    with EmbeddedBroker(tmp_path / "broker") as broker:
+        yield broker
+
+
+def status(output: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((output / "_status.json").read_bytes())
+    except FileNotFoundError:
+        return {"state": ""}
+    return found
+
+
+def fill(processes: Processes, broker: EmbeddedBroker, topic: str) -> None:
+    """Fill a topic so that a task that reads it tells the test: the first message of each partition is rejected."""
+    topics.create(broker.address, topic, partitions=2)
+    for partition in range(2):
+        topics.send(broker.address, topic, [b"bad"], partition=partition)
+    produce(processes, broker, topic, TICKETS)
+
+
+def wait_until_it_reads(output: Path) -> None:
+    """Return once a task has taken the first messages of its range, and is far from the last."""
+    staging = output / ".pipeline" / "staging"
+    wait_for(lambda: list(staging.glob("*/rejected_messages-*")), 60, "a task that reads")
+
+
+def kill_in_the_middle_of_a_read(broker: EmbeddedBroker, output: Path) -> None:
+    wait_until_it_reads(output)
+    # What it has not sent by now it never will.
+    os.kill(broker.pid, signal.SIGSTOP)
+    os.kill(broker.pid, signal.SIGKILL)
+
+
+def require_exact(output: Path, tickets: int) -> None:
+    published = Published(output)
+    published.require_agreement()
+    assert published.count("tickets_with_assignment") == tickets
+
+
+def jvm_of(service: Running) -> int:
+    """Return the process id of the JVM that a processor has started."""
+
+    def look() -> int:
+        children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
+        found = [int(pid) for pid in children if b"PythonGatewayServer" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return found[0] if found else 0
+
+    return wait_for(look, 60, "a JVM")
+
+
+def test_record_timestamps_that_are_no_times_stop_nothing_in_either_format(
+    broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
+) -> None:
+    stamps = [-(2**62), 1_767_225_600_000_000, 1_767_225_600_000_000_000, 1_767_225_600_000]
+    topics.create(broker.address, topic, configs={"message.timestamp.before.max.ms": str(2**63 - 1)} | ANY_TIMESTAMP)
+    with closing(KafkaProducer(bootstrap_servers=broker.address)) as producer:
+        for number, stamp in enumerate(stamps):
+            producer.send(topic, encode(ticket(number)), timestamp_ms=stamp).get(30)
+            producer.send(topic, b"bad", timestamp_ms=stamp).get(30)
+    processes.run(*processor(broker, topic, output))
+    for file_format in ("json", "parquet"):
+        processes.run(*processor(broker, topic, output, "--output-format", file_format))
+        require_exact(output, 4)
+        assert Published(output).rows('SELECT epoch_ms(received_at) FROM rejected_messages ORDER BY "offset"') == [
+            (None,),
+            (None,),
+            (None,),
+            (1_767_225_600_000,),
+        ]
+
+
+ANY_TIMESTAMP = {"message.timestamp.after.max.ms": str(2**63 - 1)}
+
+
+def test_an_almost_empty_partition_costs_milliseconds(
+    broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    def seconds(name: str, partitions: int) -> float:
+        topics.create(broker.address, name, partitions=partitions)
+        with closing(KafkaProducer(bootstrap_servers=broker.address)) as producer:
+            for number in range(400):
+                producer.send(name, encode(ticket(number)), partition=number % partitions)
+            producer.flush(60)
+        began = time.monotonic()
+        processes.run(*processor(broker, name, tmp_path / name))
+        took = time.monotonic() - began
+        require_exact(tmp_path / name, 400)
+        return took
+
+    one, many = seconds(f"{topic}-1", 1), seconds(f"{topic}-200", 200)
+    assert many - one < 3
+
+
+def test_many_messages_of_a_megabyte_are_published_with_a_small_heap(
+    broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
+) -> None:
+    topics.create(broker.address, topic, configs={"max.message.bytes": "4000000"})
+    producer = Producer(
+        {"bootstrap.servers": broker.address, "compression.type": "zstd", "message.max.bytes": 4_000_000}
+    )
+    message = b'{"not a ticket":"' + b"x" * 1_000_000 + b'"}'
+    for _ in range(600):
+        producer.produce(topic, message)
+        producer.poll(0)
+    assert producer.flush(120) == 0
+    processes.run(*processor(broker, topic, output))
+    published = Published(output)
+    assert published.rows("SELECT count(*), min(octet_length(payload)) FROM rejected_messages") == [(600, len(message))]
+
+
+def test_a_compacted_topic_is_read_to_its_end(
+    broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
+) -> None:
+    compacted = {"cleanup.policy": "compact", "segment.ms": "100", "min.cleanable.dirty.ratio": "0.01"}
+    topics.create(broker.address, topic, configs=compacted)
+
+    def held() -> int:
+        topics.send(broker.address, topic, [encode(ticket(999))], key=b"roll")
+        return len(topics.read(broker.address, topic))
+
+    topics.send(broker.address, topic, [encode(ticket(number)) for number in range(50)], key=b"same")
+    wait_for(lambda: held() < 50, 60, "the broker to compact the topic")
+    kept = {message.offset for message in topics.read(broker.address, topic)}
+    processes.run(*processor(broker, topic, output))
+    read = Published(output).count("tickets_with_assignment")
+    assert read <= len(kept)
+    assert read < 50
+
+
+def test_a_topic_that_is_replaced_while_it_is_read_is_not_published(
+    broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
+) -> None:
+    fill(processes, broker, topic)
+    running = processes.start(*processor(broker, topic, output))
+    wait_until_it_reads(output)
+    running.send(signal.SIGSTOP)
+    topics.delete(broker.address, topic)
+    topics.create(broker.address, topic, partitions=4)
+    produce(processes, broker, topic, 1000)
+    running.send(signal.SIGCONT)
+    assert running.wait(90) == 4
+    assert "choose another --output-path for the new" in running.stderr
+    assert tickets_published(output) == 0
+
+
+def test_messages_deleted_during_the_first_batch_end_it(
+    broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
+) -> None:
+    topics.create(broker.address, topic)
+    produce(processes, broker, topic, TICKETS)
+    running = processes.start(*processor(broker, topic, output))
+    # The ends are known now, and no task has started yet.
+    wait_for(lambda: status(output)["state"] == "reading", 60, "a planned batch")
+    running.send(signal.SIGSTOP)
+    with closing(KafkaAdminClient(bootstrap_servers=broker.address)) as admin:
+        admin.delete_records({TopicPartition(topic, 0): TICKETS - 10})
+    running.send(signal.SIGCONT)
+    assert running.wait(90) == 4
+    assert "messages were deleted unread (retention)" in running.stderr
+    assert tickets_published(output) == 0
+    processes.run(*processor(broker, topic, output))
+    require_exact(output, 10)
+
+
+def test_a_broker_that_dies_in_the_middle_of_a_read_is_reported_at_once_and_outlived_by_a_service(
+    fragile: EmbeddedBroker, topic: str, processes: Processes, output: Path
+) -> None:
+    fill(processes, fragile, topic)
+    service = processes.start(*processor(fragile, topic, output, "--interval", "2"))
+    kill_in_the_middle_of_a_read(fragile, output)
+    service.wait_for_stderr("nothing listens on this port", deadline_s=20)
+    fragile.stop()
+    fragile.start()
+    wait_for(lambda: tickets_published(output) == TICKETS, 120, "the batch to be published")
+    service.process.terminate()
+    assert service.wait(20) == 0
+    require_exact(output, TICKETS)
+
+
+@pytest.mark.parametrize("to_the_group", [False, True])
+def test_sigterm_while_the_broker_is_gone_ends_a_service_in_time(
+    to_the_group: bool, fragile: EmbeddedBroker, topic: str, processes: Processes, output: Path
+) -> None:
+    fill(processes, fragile, topic)
+    service = processes.start_in_a_group(*processor(fragile, topic, output, "--interval", "2"))
+    kill_in_the_middle_of_a_read(fragile, output)
+    service.wait_for_stderr("nothing listens on this port", deadline_s=20)
+    if to_the_group:
+        os.killpg(service.pid, signal.SIGTERM)
+    else:
+        service.send(signal.SIGTERM)
+    assert service.wait(20) == 0
+    assert "Traceback" not in service.stderr
+    fragile.stop()
+    fragile.start()
+    processes.run(*processor(fragile, topic, output))
+    require_exact(output, TICKETS)
+
+
+def test_a_jvm_killed_under_a_service_is_told_in_words_and_a_new_one_started(
+    broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
+) -> None:
+    fill(processes, broker, topic)
+    service = processes.start(*processor(broker, topic, output, "--interval", "1"))
+    wait_until_it_reads(output)
+    first = jvm_of(service)
+    os.kill(first, signal.SIGKILL)
+    service.wait_for_stderr("Spark's JVM ended in the middle of a batch (code -9); starting a new one", deadline_s=10)
+    wait_for(lambda: tickets_published(output) == TICKETS, 120, "the batch to be published")
+
+    # And once more while it rests: the next batch starts one.
+    second = jvm_of(service)
+    os.kill(second, signal.SIGKILL)
+    topics.send(broker.address, topic, golden.tickets()[:3])
+    wait_for(lambda: tickets_published(output) == TICKETS + 3, 120, "the next batch to be published")
+    service.process.terminate()
+    assert service.wait(20) == 0
+    assert "Traceback" not in service.stderr
+    require_exact(output, TICKETS + 3)
+
+
+def test_the_jvm_ends_with_a_processor_that_gets_kill_9(
+    broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
+) -> None:
+    fill(processes, broker, topic)
+    running = processes.start(*processor(broker, topic, output))
+    wait_until_it_reads(output)
+    jvm = jvm_of(running)
+    running.send(signal.SIGKILL)
+    running.wait()
+    wait_for(lambda: not is_alive(jvm), 10, "the end of the JVM")
+    processes.run(*processor(broker, topic, output))
+    require_exact(output, TICKETS)
