@@ -1,7 +1,6 @@
 """Readers that loop over the datasets while batches are published, and while a processor is killed."""
 
 import random
-import re
 import signal
 from pathlib import Path
 
@@ -11,12 +10,18 @@ from embedded.broker import EmbeddedBroker
 from tests.support import topics
 from tests.support.datasets import Published
 from tests.support.pipeline import processor, tickets_published
-from tests.support.processes import Processes, wait_for
+from tests.support.processes import Processes, Running, wait_for
 from tests.support.reader import LIBRARIES
 
 pytestmark = pytest.mark.integration
 
 KILLS = 3
+READS = 20
+
+
+def reads(reader: Running) -> int:
+    """Return how often a reader has read so far: it writes a line each time."""
+    return reader.stdout.count("\n")
 
 
 def test_no_reader_ever_sees_an_error_or_a_count_that_goes_down(
@@ -30,7 +35,10 @@ def test_no_reader_ever_sees_an_error_or_a_count_that_goes_down(
         *("producer/ticket_producer.py", "--broker", broker.address, "--topic", topic, "--rate", "300")
     )
     moments = random.Random(23)
-    for _ in range(KILLS):
+    kills = 0
+    # On a busy machine readers, which give way to everything else, need more batches to see enough of them.
+    while kills < KILLS or (min(map(reads, readers.values())) <= READS and kills < 5 * KILLS):
+        kills += 1
         service = processes.start(*processor(broker, topic, output, "--interval", "0.1"))
         before = tickets_published(output)
         wait_for(lambda: tickets_published(output) > before, 90, "a batch")  # noqa: B023
@@ -46,9 +54,7 @@ def test_no_reader_ever_sees_an_error_or_a_count_that_goes_down(
     for name, reader in readers.items():
         reader.send(signal.SIGTERM)
         assert reader.wait() == 0, f"{name}\n{reader.output}"
-        told = re.match(r"(\d+) reads", reader.stdout)
-        assert told is not None
-        assert int(told[1]) > 20, f"{name} read only {told[1]} times"
+        assert reads(reader) > READS, f"{name} read only {reads(reader)} times"
     published = Published(output)
     published.require_agreement()
     assert published.count("tickets_with_assignment") == total
