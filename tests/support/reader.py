@@ -1,6 +1,6 @@
-"""A reader that never rests, and writes a line each time: ``python -m tests.support.reader LIBRARY OUTPUT``, until SIGTERM.
+"""A reader that never rests and writes a line each time: ``python -m tests.support.reader LIBRARY OUTPUT``.
 
-It ends with an error as soon as a dataset cannot be read or a count goes down.
+It reads until SIGTERM. It ends with an error as soon as a dataset cannot be read or a count goes down.
 """
 
 import os
