@@ -69,7 +69,7 @@ def kill_in_the_middle_of_a_read(broker: EmbeddedBroker, output: Path) -> None:
 def wait_until_it_says_that_the_broker_is_gone(service: Running) -> None:
     """Return once it is said by whoever notices first: the watch over the tasks, or the look before the commit."""
     told = ("nothing listens on this port", "stopped answering")
-    wait_for(lambda: any(text in service.stderr for text in told), 30, f"one of {told}")
+    wait_for(lambda: any(text in service.stderr for text in told), 45, f"one of {told}")
 
 
 def require_exact(output: Path, tickets: int) -> None:
