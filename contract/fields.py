@@ -6,14 +6,14 @@ the rules here may be narrower than those of the ticket, and never wider.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contract.arrays import Bytes, Integers, Mask, bytes_of, of_width
+from contract.arrays import Bytes, Edges, Integers, Mask, bytes_of, of_width
 
 _UUID_WIDTH = 36
 _UUID_DASHES = [8, 13, 18, 23]
@@ -43,17 +43,16 @@ def read_texts(raw: pa.BinaryArray, most: int) -> tuple[pa.BinaryArray, Mask]:
     that hold one of these are read by msgspec; they become null when they are not exactly one string.
     """
     edges, data = bytes_of(raw)
-    special = (data < ord(" ")) | (data == ord('"')) | (data == ord("\\"))
+    places = np.flatnonzero((data < ord(" ")) | (data == ord('"')) | (data == ord("\\")))
+    is_special = np.zeros(len(raw), bool)
+    is_special[np.searchsorted(edges, places, side="right") - 1] = True
     if not _is_utf8(raw):
-        special |= data >= 0x80
-    places = np.flatnonzero(special)
+        is_special |= [not _is_text(value) for value in _values(edges, data)]
     texts = raw
-    if len(places):
-        rows = np.unique(np.searchsorted(edges, places, side="right") - 1)
-        is_special = np.zeros(len(raw), bool)
-        is_special[rows] = True
-        strings = pa.array(_read_strings(raw.take(pa.array(rows))), pa.string())
-        texts = pc.replace_with_mask(raw, pa.array(is_special), strings.view(pa.binary()))
+    if is_special.any():
+        mask = pa.array(is_special)
+        strings = pa.array(_read_strings(raw.filter(mask)), pa.string())
+        texts = pc.replace_with_mask(raw, mask, strings.view(pa.binary()))
     # A text has never more characters than bytes.
     sizes = np.diff(bytes_of(texts)[0])
     return texts, (sizes >= 1) & (sizes <= most)
@@ -67,6 +66,19 @@ def _is_utf8(column: pa.BinaryArray) -> bool:
     return True
 
 
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _values(edges: Edges, data: Bytes) -> Iterator[bytes]:
+    text = data.tobytes()
+    return (text[start:end] for start, end in itertools.pairwise(edges.tolist()))
+
+
 def _read_strings(raw: pa.BinaryArray) -> Sequence[str | None]:
     """Return the JSON strings that have ``raw`` between their quotes; None for what is not exactly one string."""
     edges, lines = bytes_of(pc.binary_join_element_wise(_QUOTE, raw, _QUOTE_AND_NEWLINE, _NOTHING))
@@ -76,7 +88,7 @@ def _read_strings(raw: pa.BinaryArray) -> Sequence[str | None]:
             return _STRING.decode_lines(lines.data)
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass
-    return [_read_string(lines[start:end].tobytes()) for start, end in itertools.pairwise(edges.tolist())]
+    return [_read_string(line) for line in _values(edges, lines)]
 
 
 def _read_string(message: bytes) -> str | None:

@@ -17,9 +17,7 @@ from contract.ticket import FIELDS, InvalidTicket, decode
 
 # Each field has a name and a value, and each of these two quotes. A value is between the last two.
 _QUOTES = 4 * len(FIELDS)
-_AROUND_VALUES = np.array([quote for quote in range(_QUOTES) if quote % 4 >= 2])
-_PIECES = len(_AROUND_VALUES)
-_AFTER_OPENING = np.array([1, 0] * len(FIELDS), np.int32)
+_PIECES = 2 * len(FIELDS)
 
 # A layout is looked for in so many messages.
 _EXAMPLES = 16
@@ -85,13 +83,18 @@ def _between_quotes(messages: pa.BinaryArray) -> list[pa.BinaryArray]:
     is_quote = data == ord('"')
     is_quote[1:] &= data[:-1] != ord("\\")
     quotes = np.flatnonzero(is_quote).astype(np.int32)
-    first_quote = np.searchsorted(quotes, edges)
-    usual = np.diff(first_quote) == _QUOTES
+    quotes_in = np.diff(np.searchsorted(quotes, edges))
+    usual = quotes_in == _QUOTES
+    if not usual.all():
+        quotes = quotes[np.repeat(usual, quotes_in)]
 
     # An array of value, gap, value, gap, … over the bytes that are there; to take the values copies them out of it.
-    cuts = quotes[first_quote[:-1][usual, None] + _AROUND_VALUES] + _AFTER_OPENING
-    offsets = np.append(cuts, edges[-1])
-    pieces = pa.BinaryArray.from_buffers(pa.binary(), cuts.size, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+    offsets = np.empty(len(quotes) // 2 + 1, np.int32)
+    offsets[:-1:2] = quotes[2::4] + 1
+    offsets[1::2] = quotes[3::4]
+    offsets[-1] = edges[-1]
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    pieces = pa.BinaryArray.from_buffers(pa.binary(), len(offsets) - 1, buffers)
     first_piece = (np.cumsum(usual) - 1) * _PIECES
     unusual = None if usual.all() else ~usual
     return [pieces.take(pa.array(first_piece + piece, mask=unusual)) for piece in range(0, _PIECES, 2)]
