@@ -4,7 +4,9 @@
 field. Unknown fields are ignored; of a duplicated key the last one counts, and all must be right.
 """
 
+import re
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -19,6 +21,10 @@ URGENT: tuple[Priority, ...] = ("high", "critical")
 
 MAX_CLIENT_ID_CHARACTERS = 64
 MAX_REQUEST_CHARACTERS = 10_000
+
+# The decoder goes as deep as the stack of its caller leaves room for, so a fixed limit, far below, comes first: whether
+# a message is a ticket must not depend on who asks.
+MAX_NESTING = 500
 
 UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\Z"
 
@@ -56,13 +62,24 @@ def decode(message: bytes | None) -> Ticket:
     """
     if message is None:
         raise InvalidTicket("no value (a tombstone)")
+    if _is_nested_too_deeply(message):
+        raise InvalidTicket(f"nested too deeply: more than {MAX_NESTING} levels")
     try:
         ticket = _decode_ticket(message)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidTicket(_reason(message) or str(error)) from None
     if not EARLIEST <= ticket.created_at <= LATEST:
         raise InvalidTicket("created_at: in UTC it lies outside the years 0001 to 9999")
     return ticket
+
+
+def _is_nested_too_deeply(message: bytes) -> bool:
+    """Say whether arrays and objects stand in each other more than MAX_NESTING deep."""
+    if message.count(b"{") + message.count(b"[") <= MAX_NESTING:
+        return False
+    brackets = re.sub(rb"[^][{}]+", b"", _STRING.sub(b"", message))
+    depths = accumulate(1 if bracket in b"{[" else -1 for bracket in brackets)
+    return max(depths, default=0) > MAX_NESTING
 
 
 def _reason(message: bytes) -> str | None:
@@ -73,8 +90,6 @@ def _reason(message: bytes) -> str | None:
         content = _decode_anything(message)
     except UnicodeDecodeError:
         return "not UTF-8"
-    except RecursionError:
-        return "nested too deeply"
     except msgspec.DecodeError as error:
         return f"not JSON: {error}"
     if not isinstance(content, dict):
@@ -113,6 +128,8 @@ def _describe(value: Any) -> str:
 
 
 MAX_QUOTED_CHARACTERS = 60
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 
 _FIELD_TYPES: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Ticket)}
 _FIELD_RULES = {

@@ -68,6 +68,40 @@ def test_unknown_fields_are_ignored() -> None:
     assert decode(message[:-1] + b',"mood":{"since":[1,2]}}') == decode(message)
 
 
+def nested(levels: int) -> bytes:
+    """Return a ticket with an unknown field that holds so many arrays in each other; the ticket is a level as well."""
+    return golden.tickets()[0].replace(b"{", b'{"thread":' + b"[" * levels + b"]" * levels + b",", 1)
+
+
+def reason_of(message: bytes) -> str:
+    try:
+        decode(message)
+    except InvalidTicket as error:
+        return str(error)
+    return "none"
+
+
+def deeper(calls: int, message: bytes) -> str:
+    return deeper(calls - 1, message) if calls else reason_of(message)
+
+
+TOO_DEEP = "nested too deeply: more than 500 levels"
+
+
+@pytest.mark.parametrize(("levels", "reason"), [(499, "none"), (500, TOO_DEEP), (100_000, TOO_DEEP)])
+def test_how_deep_a_ticket_may_be_nested_does_not_depend_on_the_caller(levels: int, reason: str) -> None:
+    assert reason_of(nested(levels)) == reason
+    assert deeper(300, nested(levels)) == reason
+
+
+def test_brackets_in_texts_are_not_nesting() -> None:
+    brackets = rb"[{\"" * 2_000
+    ticket = golden.tickets()[0].replace(b'"request":"', b'"request":"' + brackets)
+
+    assert decode(ticket).request.startswith('[{"[{"')
+    assert reason_of(ticket[: ticket.index(brackets) + 5_000]) == "not JSON: Input data was truncated"
+
+
 def test_of_a_field_given_twice_the_last_one_counts() -> None:
     assert decode(golden.tickets()[0][:-1] + b',"priority":"critical"}').priority == "critical"
 
