@@ -170,13 +170,13 @@ class SparkJvm:
         self.jars = tuple(jars)
         self._log = log
         self._memory = memory
-        pyspark, java = pyspark_folder(), java_executable()
+        self._pyspark, java = pyspark_folder(), java_executable()
         self._scratch = Scratch(_SCRATCH)
         try:
             self._environment = jvm_environment(os.environ, self._scratch.path, local)
-            _own_spark_only(pyspark)
-            shared = archive.record(archive_to) if archive_to else archive.use(archive_path(java, pyspark))
-            jar_files = class_path(pyspark, jars)
+            _own_spark_only(self._pyspark)
+            shared = archive.record(archive_to) if archive_to else archive.use(archive_path(java, self._pyspark))
+            jar_files = class_path(self._pyspark, jars)
             self._connection = self._scratch.path / "connection"
             self._process = self._launch(
                 [str(java), *self._flags(shared), "-cp", os.pathsep.join(map(str, jar_files)), GATEWAY]
@@ -229,7 +229,8 @@ class SparkJvm:
             port, secret = self._wait_for_gateway()
         except JvmNotStarted as error:
             _log.warning("Spark's JVM did not start directly, trying spark-submit; %s", error)
-            return self._connect_by_spark_submit(conf)
+            self._start_by_spark_submit(conf)
+            port, secret = self._wait_for_gateway()
         gateway = _connected({"PYSPARK_GATEWAY_PORT": str(port), "PYSPARK_GATEWAY_SECRET": secret})
         gateway.proc = self._process
         _name_the_user(gateway)
@@ -250,28 +251,18 @@ class SparkJvm:
         port, length = struct.unpack_from(">ii", told)
         return port, told[8 : 8 + length].decode()
 
-    def _connect_by_spark_submit(self, conf: "SparkConf") -> "JavaGateway":
-        from pyspark.errors import PySparkRuntimeError
+    def _start_by_spark_submit(self, conf: "SparkConf") -> None:
+        """Start another JVM the documented way.
 
+        pyspark's launch_gateway would do that as well, but waits for ever for a JVM that hangs, and leaves it behind
+        when we are killed.
+        """
         self._kill()
-        flags = [*OUR_FLAGS, f"-Djava.io.tmpdir={self._scratch.path}"]
-        conf = conf.set("spark.driver.extraJavaOptions", shlex.join(flags))
-        # What spark-submit reads of the environment is the whole of ours, so it is the JVM's for that long.
-        with self._log.open("ab") as log, _environment({**self._environment, "SPARK_HOME": os.environ["SPARK_HOME"]}):
-            try:
-                gateway = _launch_gateway(
-                    conf=conf,
-                    popen_kwargs={
-                        "stdout": log,
-                        "stderr": log,
-                        "start_new_session": True,
-                        "pass_fds": [self._scratch.lock_fd],
-                    },
-                )
-            except PySparkRuntimeError as error:
-                raise JvmNotStarted(self.tail()) from error
-        self._process = gateway.proc
-        return gateway
+        self._connection.unlink(missing_ok=True)
+        self._environment |= {"SPARK_HOME": str(self._pyspark), "SPARK_CONNECT_MODE": "0"}
+        conf.set("spark.driver.extraJavaOptions", shlex.join([*OUR_FLAGS, f"-Djava.io.tmpdir={self._scratch.path}"]))
+        settings = [part for name, value in conf.getAll() for part in ("--conf", f"{name}={value}")]
+        self._process = self._launch([str(self._pyspark / "bin" / "spark-submit"), *settings, "pyspark-shell"])
 
     def tail(self) -> str:
         """Return the end of what the JVM printed, for an error message."""

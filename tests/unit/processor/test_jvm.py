@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from pyspark import SparkConf
-from pyspark.errors import PySparkRuntimeError
 
 from processor import jvm
 from processor.jvm import JvmNotStarted, SparkJvm, class_path, jvm_environment, pyspark_folder
@@ -22,10 +21,10 @@ ANSWERS = r"""printf '\0\0\020\222\0\0\0\006secret' >"$_PYSPARK_DRIVER_CONN_INFO
 
 
 class Gateway:
-    """What pyspark's launch_gateway returned, and what it saw."""
+    """What pyspark's launch_gateway returned, and the environment that it saw."""
 
-    def __init__(self, process: "subprocess.Popen[bytes] | None", environment: dict[str, str]) -> None:
-        self.proc = process
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.proc: subprocess.Popen[bytes] | None = None
         self.environment = environment
 
 
@@ -41,19 +40,27 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
 
 
 @pytest.fixture
-def gateways(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Gateway]]:
-    """Stand in for pyspark's launch_gateway: no connection, and spark-submit is a process that sleeps."""
-    started: list[Gateway] = []
+def gateways(monkeypatch: pytest.MonkeyPatch) -> list[Gateway]:
+    """Stand in for pyspark's launch_gateway, which would connect to a JVM."""
+    connected: list[Gateway] = []
 
-    def launch_gateway(conf: SparkConf | None = None, popen_kwargs: dict[str, Any] | None = None) -> Gateway:
-        process = None if popen_kwargs is None else subprocess.Popen(["sleep", "600"], stdin=subprocess.PIPE)
-        started.append(Gateway(process, dict(os.environ)))
-        return started[-1]
+    def launch_gateway() -> Gateway:
+        connected.append(Gateway(dict(os.environ)))
+        return connected[-1]
 
     monkeypatch.setattr(jvm, "_launch_gateway", launch_gateway)
-    yield started
-    # Those that came from spark-submit belong to the SparkJvm, whose close() the test calls.
-    assert all(gateway.proc.returncode is not None for gateway in started if gateway.proc)
+    return connected
+
+
+@pytest.fixture
+def spark_submit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A pyspark whose spark-submit is a script; it notes its arguments and answers."""
+    submit = tmp_path / "pyspark" / "bin" / "spark-submit"
+    submit.parent.mkdir(parents=True)
+    submit.write_text(f"#!/bin/sh\necho \"$@\" >'{tmp_path}/submitted'\n{ANSWERS}\n")
+    submit.chmod(0o755)
+    monkeypatch.setattr(jvm, "pyspark_folder", lambda: tmp_path / "pyspark")
+    return submit
 
 
 def fake_home(tmp_path: Path, script: str = "") -> Path:
@@ -88,46 +95,52 @@ def test_hands_pyspark_port_and_secret_and_leaves_no_trace_of_them(tmp_path: Pat
 
 
 def test_a_jvm_that_ends_at_once_is_started_by_spark_submit(
-    tmp_path: Path, gateways: list[Gateway], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, gateways: list[Gateway], spark_submit: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     running = launch(tmp_path, "echo could not find or load main class; exit 1")
-    conf = SparkConf(loadDefaults=False)
-    gateway: Any = running.connect(conf)
+    gateway: Any = running.connect(SparkConf(loadDefaults=False).set("spark.master", "local[2]"))
     (warning,) = caplog.records
     assert warning.levelno == logging.WARNING
     assert warning.getMessage() == (
         "Spark's JVM did not start directly, trying spark-submit; it ended with code 1; "
         f"{tmp_path}/spark.log ends with:\ncould not find or load main class"
     )
+    submitted = (tmp_path / "submitted").read_text()
+    assert submitted.startswith("--conf spark.master=local[2] --conf spark.driver.extraJavaOptions=-Xms64m ")
+    assert submitted.endswith(" pyspark-shell\n")
+    assert gateway.environment["PYSPARK_GATEWAY_PORT"] == "4242"
     assert running.pid == gateway.proc.pid
-    assert "-XX:TieredStopAtLevel=1 " in (conf.get("spark.driver.extraJavaOptions") or "")
     running.close()
     assert gateway.proc.returncode == -9
 
 
 def test_a_jvm_that_does_not_answer_is_killed_and_started_by_spark_submit(
-    tmp_path: Path, gateways: list[Gateway], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    gateways: list[Gateway],
+    spark_submit: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(jvm, "_LIMIT_S", 0.2)
+    monkeypatch.setattr(jvm, "_LIMIT_S", 2)
     running = launch(tmp_path, "exec sleep 600")
     first = running.pid
     running.connect(SparkConf(loadDefaults=False))
-    assert "it does not answer after 0.2 s" in caplog.text
+    assert "it does not answer after 2 s" in caplog.text
     wait_for(lambda: not is_alive(first))
     running.close()
 
 
-def test_says_what_the_jvm_printed_when_spark_submit_fails_as_well(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("script", "found"), [("echo no memory; exit 1", "no memory"), ("exec sleep 600", "2 s")])
+def test_says_so_when_spark_submit_fails_or_hangs_as_well(
+    script: str, found: str, tmp_path: Path, spark_submit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def launch_gateway(**arguments: Any) -> None:
-        raise PySparkRuntimeError(errorClass="JAVA_GATEWAY_EXITED", messageParameters={})
-
-    monkeypatch.setattr(jvm, "_launch_gateway", launch_gateway)
-    running = launch(tmp_path, "echo no memory; exit 1")
-    with pytest.raises(JvmNotStarted, match="no memory"):
+    monkeypatch.setattr(jvm, "_LIMIT_S", 2)
+    spark_submit.write_text(f"#!/bin/sh\n{script}\n")
+    running = launch(tmp_path, "exit 1")
+    with pytest.raises(JvmNotStarted, match=found):
         running.connect(SparkConf(loadDefaults=False))
     running.close()
+    assert list(tmp_path.glob("client-tickets-spark-*")) == []
 
 
 def test_a_java_that_the_machine_cannot_run_is_a_setting(tmp_path: Path) -> None:
