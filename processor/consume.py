@@ -97,8 +97,9 @@ def consume(
     time and come mixed; in each of them offsets rise. The consumer is closed when the generator ends or is closed.
 
     Memory: QUEUE_KIB, two pieces, and for each broker what FETCH_BYTES expand to, or one batch of a producer where that
-    is larger, since a broker never cuts a batch; when large messages follow small ones, once 100 of them more. For
-    tickets the process takes about 100 MB, for messages of 1 MB that zstd turned into 90 bytes about 500 MB.
+    is larger, since a broker never cuts a batch; when large messages follow small ones, once 100 of them more. Above
+    what the imports take, that is 40 to 100 MB for tickets, and up to 480 MB for messages of 1 MB that zstd turned into
+    90 bytes.
 
     Raises ConsumeFailed when nothing arrived for ``patience_s`` seconds of ``clock``, or as soon as it is clear that
     nothing will; KafkaException for any other error of a partition, such as a wrong checksum. A topic that was replaced

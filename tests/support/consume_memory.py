@@ -1,9 +1,10 @@
-"""The most memory that reading takes, in MiB: ``python -m tests.support.consume_memory BROKER TOPIC MESSAGES``.
+"""What reading takes beside the imports, in MiB: ``python -m tests.support.consume_memory BROKER TOPIC MESSAGES``.
 
 A process of its own, because the peak of a process never goes down again.
 """
 
 import sys
+import time
 from pathlib import Path
 
 from processor.consume import consume
@@ -17,10 +18,14 @@ def peak_mib() -> int:
 
 
 def main(broker: str, topic: str, messages: int) -> None:
-    """Read partition 0 and hold one piece at a time, as a task does."""
-    read = sum(len(piece.messages) for piece in consume(broker, {}, topic, [OffsetRange(0, 0, messages)]))
+    """Read partition 0 as a task does: one piece at a time, and slower than pieces are fetched."""
+    before = peak_mib()
+    read = 0
+    for piece in consume(broker, {}, topic, [OffsetRange(0, 0, messages)]):
+        read += len(piece.messages)
+        time.sleep(0.01)
     assert read == messages, f"{read} messages instead of {messages}"
-    print(peak_mib())  # noqa: T201
+    print(peak_mib() - before)  # noqa: T201
 
 
 if __name__ == "__main__":
