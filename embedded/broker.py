@@ -27,7 +27,7 @@ from runtime.java.jdk import java_executable
 from runtime.process import entry
 from runtime.process.shutdown import Shutdown
 from runtime.settings import parsers
-from runtime.settings.setting import Setting, add_flags, resolve
+from runtime.settings.setting import Setting, add_flags, parse_flags, resolve
 
 _START_S = 60
 _STOP_S = 20
@@ -212,7 +212,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the broker until told to stop; return the exit code."""
-    flags = build_parser().parse_args(argv)
+    flags = parse_flags(build_parser(), argv)
     shutdown = Shutdown().install()
 
     def body() -> None:

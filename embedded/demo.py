@@ -21,7 +21,7 @@ from runtime.process import entry
 from runtime.process.shutdown import Shutdown
 from runtime.settings import catalogue, parsers
 from runtime.settings.location import OutputLocation
-from runtime.settings.setting import ROOT, Setting, add_flags, resolve
+from runtime.settings.setting import ROOT, Setting, add_flags, parse_flags, resolve
 from store.datasets import BY_PRIORITY, BY_TEAM, BY_TYPE, DATASETS, METRICS, TICKETS, Dataset
 from store.reader import Reader, open_output
 
@@ -121,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; return its exit code."""
-    flags = build_parser().parse_args(argv)
+    flags = parse_flags(build_parser(), argv)
     shutdown = Shutdown().install()
 
     def body() -> None:

@@ -19,6 +19,7 @@ from runtime.errors import (
     SettingError,
 )
 from runtime.process import entry
+from runtime.process.failpoint import warn_of_failpoint
 from runtime.process.logs import configure_logging
 from runtime.process.shutdown import Shutdown
 
@@ -138,3 +139,14 @@ def test_a_wait_without_a_stop_lasts_its_time() -> None:
 
     assert not Shutdown().wait(0.05)
     assert time.monotonic() - start >= 0.05
+
+
+def test_a_failpoint_that_was_left_in_the_environment_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_failpoint({})
+    warn_of_failpoint({"CLIENT_TICKETS_FAILPOINT": ""})
+    assert caplog.messages == []
+
+    warn_of_failpoint({"CLIENT_TICKETS_FAILPOINT": "committed"})
+    assert caplog.messages == [
+        "CLIENT_TICKETS_FAILPOINT=committed is set: this process kills itself there, as tests want it to; unset it"
+    ]
