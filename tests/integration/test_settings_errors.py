@@ -1,6 +1,7 @@
 """A wrong setting ends a service in under two seconds, with what would work."""
 
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -106,3 +107,27 @@ def test_help_is_there_at_once_from_the_root_and_from_the_folder(
 
     assert time.monotonic() - start < LIMIT_S
     assert "REDPANDA_BROKER_LOCAL, default: localhost:9092" in " ".join(running.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lacks"),
+    [
+        ([PRODUCER], "lacks Faker, crc32c, kafka-python, msgspec, python-dotenv, rich, zstandard"),
+        (
+            [PROCESSOR],
+            "lacks confluent-kafka, crc32c, kafka-python, msgspec, numpy, pyarrow, pyspark, python-dotenv, zstandard",
+        ),
+        (["-m", "producer.ticket_producer"], "lacks Faker, crc32c, kafka-python,"),
+        (["-m", "embedded.broker"], "lacks confluent-kafka, crc32c, kafka-python,"),
+        (["-m", "embedded.demo"], "lacks Faker, confluent-kafka, crc32c, kafka-python,"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_a_python_without_the_packages_says_what_to_run(processes: Processes, arguments: list[str], lacks: str) -> None:
+    # With -S a Python sees no packages but its own.
+    running = processes.run("-S", *arguments, expect=2)
+
+    program = " ".join(arguments).replace("-m producer.ticket_producer", PRODUCER)
+    assert f"ERROR {sys.executable} {lacks}" in running.stderr
+    assert running.stderr.endswith(f"; run `make setup` once in {ROOT}, then `.venv/bin/python {program}`\n")
+    assert running.stderr.count("\n") == 1
