@@ -94,6 +94,14 @@ def test_a_json_log_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> 
     assert event["time"].endswith("Z")
 
 
+def test_a_text_log_shows_control_characters_instead_of_obeying_them(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", "text")
+    logging.getLogger("store.check").warning("%s holds %s\n\tmore é", "a", "cr\r12:00:00 INFO all is well\x1b[2J\x85")
+
+    shown = capsys.readouterr().err
+    assert shown[8:] == " WARNING a holds cr\\x0d12:00:00 INFO all is well\\x1b[2J\\x85\n\tmore é\n"
+
+
 def test_a_json_log_keeps_the_traceback_inside_the_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", "json")
     entry.run(raising(ZeroDivisionError("oops")))
