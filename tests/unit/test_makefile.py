@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from runtime.settings import catalogue
 from runtime.settings.setting import ROOT
 
 
@@ -29,6 +30,11 @@ def test_what_a_recipe_reads_is_honoured(words: list[str], command: str) -> None
     done = make(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith(command)
+
+
+def test_every_key_of_env_may_be_typed_behind_make() -> None:
+    done = make("demo", *(f"{key}=x" for key in catalogue.ALL))
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_port_of_the_environment_is_meant_for_something_else() -> None:

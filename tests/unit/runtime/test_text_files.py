@@ -2,6 +2,7 @@
 
 import argparse
 import codecs
+import errno
 import os
 from pathlib import Path
 
@@ -93,14 +94,25 @@ def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
     assert str(error.value) == f"{file} cannot be read (Is a directory); it must be a file that this user may read"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="this machine lacks an unprivileged user: root may read every file")
-def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
-    file = write(tmp_path, b"A=1\n")
-    file.chmod(0)
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    with pytest.raises(
-        SettingError, match=r"cannot be read \(Permission denied\); it must be a file that this user may"
-    ):
+    file = write(tmp_path, b"A=1\n")
+    # Root may read every file, so permissions would prove nothing where the tests run as root.
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+
+    with pytest.raises(SettingError) as error:
+        read_env_file(file)
+
+    assert str(error.value) == f"{file} cannot be read (Permission denied); it must be a file that this user may read"
+
+
+def test_a_link_to_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.symlink_to(tmp_path / "gone")
+
+    with pytest.raises(SettingError, match=r"cannot be read \(No such file or directory\)"):
         read_env_file(file)
 
 
