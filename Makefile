@@ -4,19 +4,34 @@ COMPOSE ?= $(shell command -v docker-compose || echo docker compose)
 LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
+# Typed behind make it counts; a PORT in the environment is meant for something else.
+PORT := 9092
+
+# A variable that no recipe reads would be ignored in silence. Keys of .env reach the programs through the environment.
+TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+WITH_ARGS := demo broker test test-unit test-compose bench lock
+READ := COMPOSE PYTHON JAVA_HOME CLIENT_TICKETS_% COMPOSE_% SSL_CERT_FILE HTTPS_PROXY https_proxy HTTP_PROXY http_proxy \
+	BATCH_% KAFKA_% LOG_% OUTPUT_% PROCESSOR_% PRODUCER_% REDPANDA_% SPARK_% TOPIC_% \
+	$(if $(filter broker,$(MAKECMDGOALS)),PORT) $(if $(filter $(WITH_ARGS),$(MAKECMDGOALS)),ARGS)
+UNREAD := $(filter-out $(READ),$(TYPED))
+ifneq ($(UNREAD),)
+$(error make $(MAKECMDGOALS) does not read $(UNREAD). Flags go into ARGS, such as: make demo ARGS="--count 500". \
+make broker takes PORT=9095 too. A variable of the environment goes before the word make)
+endif
+
 .PHONY: help setup demo broker test test-unit test-compose check bench lock up down
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## everything the others need: .venv and jars
-	@scripts/setup
+	@bash scripts/setup
 
 demo: setup ## the whole pipeline without Docker: broker, 2,000 tickets, one batch, the results
 	@$(PY) -m embedded.demo $(ARGS)
 
-broker: setup ## a Kafka broker on localhost:9092 in the foreground, data in data/broker
-	@$(PY) -m embedded.broker --port 9092 --data-dir data/broker
+broker: setup ## a Kafka broker on localhost:9092 in the foreground, data in data/broker; PORT=9095 takes another port
+	@$(PY) -m embedded.broker --port $(PORT) --data-dir data/broker $(ARGS)
 
 test: setup ## all tests that need no Docker; ARGS="-k pacing" goes to pytest
 	@$(PY) -m pytest -m "not compose" $(ARGS)

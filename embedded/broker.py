@@ -17,6 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from runtime.process.interpreter import require_packages
+
+if __name__ == "__main__":
+    require_packages("-m embedded.broker", "processor")
+
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
@@ -27,7 +32,7 @@ from runtime.java.jdk import java_executable
 from runtime.process import entry
 from runtime.process.shutdown import Shutdown
 from runtime.settings import parsers
-from runtime.settings.setting import Setting, add_flags, resolve
+from runtime.settings.setting import ROOT, Setting, add_flags, parse_flags, resolve
 
 _START_S = 60
 _STOP_S = 20
@@ -199,6 +204,15 @@ SETTINGS = {
 }
 
 
+def next_steps(address: str, data_dir: Path) -> str:
+    """Return what to do with a broker at ``address``, for a person who has just started it."""
+    return (
+        f"Send tickets:  .venv/bin/python producer/ticket_producer.py --broker {address} --rate 20\n"
+        f"Publish them:  .venv/bin/python processor/spark_processor.py --broker {address}\n"
+        f"Each in a terminal of its own, in {ROOT}. Ctrl-C ends the broker; its data stays in {data_dir}."
+    )
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -212,13 +226,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the broker until told to stop; return the exit code."""
-    flags = build_parser().parse_args(argv)
+    flags = parse_flags(build_parser(), argv)
     shutdown = Shutdown().install()
 
     def body() -> None:
         values = resolve(SETTINGS, flags, os.environ)
         with EmbeddedBroker(values["data_dir"], values["port"]) as broker:
             print(f"ready {broker.address}", flush=True)
+            if sys.stdout.isatty():
+                # For a person. A program that waits for the line above gets nothing else.
+                print(next_steps(broker.address, values["data_dir"]), flush=True)
             while not shutdown.wait(0.5):
                 broker.check()
 

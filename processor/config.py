@@ -12,7 +12,7 @@ from runtime.process.memory import memory_limit_mib
 from runtime.settings import catalogue
 from runtime.settings.location import OutputLocation
 from runtime.settings.parsers import heap_mib
-from runtime.settings.setting import ENV_FILE, Setting, resolve
+from runtime.settings.setting import ENV_FILE, Setting, resolve, source_of
 
 ACCEPT_GAP = Setting(
     None,
@@ -67,6 +67,8 @@ class ProcessorConfig:
     log_level: str = catalogue.LOG_LEVEL.default
     log_format: str = catalogue.LOG_FORMAT.default
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
+    # For a message only: what decided ``output_format``.
+    format_source: str = field(default="the default", compare=False)
 
     def __post_init__(self) -> None:
         """Refuse a heap that this machine or container cannot hold beside the Python workers."""
@@ -84,10 +86,11 @@ class ProcessorConfig:
         cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
     ) -> "ProcessorConfig":
         """Resolve command line, environment and ``.env``. Raises SettingError."""
-        catalogue.refuse_typos(environ, env_file)
+        catalogue.refuse_typos(env_file)
         login = KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
         values = resolve(SETTINGS, flags, environ, env_file)
-        return cls(security=login, **values)
+        asked = source_of(catalogue.OUTPUT_FORMAT, flags, environ, env_file)
+        return cls(security=login, format_source=asked, **values)
 
     def describe(self) -> str:
         """Return the settings on one line, without secrets."""

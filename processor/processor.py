@@ -134,6 +134,8 @@ class SparkProcessor:
                 self._shutdown.wait(pause)
                 continue
             if not self._config.interval_s:
+                if not self._shutdown.asked:
+                    _log.info("done; run it again for newer messages, or with --interval 30 to go on by itself")
                 return
             rest = max(0.0, began + self._config.interval_s - self._clock.seconds())
             self._heartbeat.beat(rest)
@@ -152,6 +154,7 @@ class SparkProcessor:
         # A plan that is refused must be refused before a conversion has changed the output.
         batch = self._plan(source, bounds, ends)
         if self._manifest is not None and self._manifest.format != self._config.output_format:
+            _warn_of_conversion(self._manifest.format, self._config)
             self._status.set("converting")
             now = self._clock.now()
             self._manifest = convert(self._output, self._manifest, self._config.output_format, now, self._go_on)
@@ -264,6 +267,14 @@ class SparkProcessor:
                     "--output-path for the new topic"
                 )
         return bounds
+
+
+def _warn_of_conversion(found: str, config: ProcessorConfig) -> None:
+    _log.warning(
+        "the output is in %s, but %s asks for %s, so it is converted; to keep %s set OUTPUT_FORMAT=%s in .env or give "
+        "--output-format %s",
+        *(found, config.format_source, config.output_format, found, found, found),
+    )
 
 
 def _report(output: Output, batch: Batch, receipts: Sequence[Receipt], seconds: float) -> None:

@@ -54,7 +54,7 @@ class ProducerConfig:
         cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
     ) -> "ProducerConfig":
         """Resolve command line, environment and ``.env``. Raises SettingError."""
-        catalogue.refuse_typos(environ, env_file)
+        catalogue.refuse_typos(env_file)
         login = KafkaSecurity.from_settings(settings.resolve(security.SETTINGS, flags, environ, env_file))
         return cls(security=login, **settings.resolve(SETTINGS, flags, environ, env_file))
 

@@ -11,10 +11,16 @@ if not __package__:
     # Started as a file: the folder of this file would shadow the package and hide the others.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from runtime.process.interpreter import require_packages
+
+if __name__ == "__main__":
+    require_packages("producer/ticket_producer.py", "producer")
+
 from producer.config import SETTINGS, ProducerConfig
 from runtime.process import entry, logs
 from runtime.process.shutdown import Shutdown
-from runtime.settings.setting import add_flags
+from runtime.settings import catalogue
+from runtime.settings.setting import add_flags, parse_flags
 
 _log = logging.getLogger(__name__)
 
@@ -33,13 +39,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the producer and return its exit code."""
-    flags = build_parser().parse_args(argv)
+    flags = parse_flags(build_parser(), argv)
     return entry.run(lambda: _produce(flags))
 
 
 def _produce(flags: argparse.Namespace) -> None:
     config = ProducerConfig.from_sources(flags, os.environ)
     logs.configure_logging(config.log_level, config.log_format)
+    catalogue.warn_of_near_misses(os.environ)
     stop = Shutdown().install()
     _log.info("%s", config.describe())
     # A bad setting is answered before the libraries that a run needs are loaded.

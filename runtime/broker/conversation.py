@@ -57,7 +57,7 @@ def _connect_tcp(places: list[Any], deadline: float) -> socket.socket:
             problem = StepFailed(why, _WHICH_BROKER)
         except ConnectionRefusedError:
             why = f"TCP connection to {place[0]} refused: nothing listens on this port"
-            problem = StepFailed(why, f"start the broker, or {_WHICH_BROKER}", passing=True)
+            problem = StepFailed(why, f"start a broker (make broker, or make up), or {_WHICH_BROKER}", passing=True)
         except OSError as error:
             why = f"no TCP connection to {place[0]} ({error.strerror or error})"
             problem = StepFailed(why, _WHICH_BROKER, passing=True)

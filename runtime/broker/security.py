@@ -7,7 +7,9 @@ from typing import Any
 from runtime.broker.trust import trusted_certificates
 from runtime.errors import SettingError
 from runtime.settings import catalogue
+from runtime.settings.parsers import require_printable
 from runtime.settings.setting import Setting
+from runtime.settings.text_files import read_text
 
 SETTINGS: dict[str, Setting] = {
     "security_protocol": catalogue.KAFKA_SECURITY_PROTOCOL,
@@ -46,7 +48,7 @@ class KafkaSecurity:
         if password and password_file:
             raise SettingError("KAFKA_SASL_PASSWORD and KAFKA_SASL_PASSWORD_FILE are both set; keep one of them")
         if password_file:
-            password = password_file.read_text(encoding="utf-8").rstrip("\r\n")
+            password = _password_in(password_file)
         security = cls(
             protocol=values["security_protocol"],
             mechanism=values["sasl_mechanism"],
@@ -97,3 +99,15 @@ class KafkaSecurity:
             # Workers may lack the file, and librdkafka looks for the CAs of a machine in other places than Python.
             options["ssl.ca.pem"] = trusted_certificates(self.cafile)
         return options
+
+
+def _password_in(file: Path) -> str:
+    """Return the text of ``file`` without the line end behind it. Raises SettingError, which does not show it."""
+    password = read_text(file).rstrip("\r\n")
+    if not password:
+        raise SettingError(f"KAFKA_SASL_PASSWORD_FILE {file} is empty; it must hold the password")
+    try:
+        require_printable(password)
+    except ValueError as error:
+        raise SettingError(f"KAFKA_SASL_PASSWORD_FILE {file} {error}, on one line") from None
+    return password

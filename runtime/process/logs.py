@@ -12,6 +12,17 @@ FORMATS = ("text", "json")
 _CHATTY = ("kafka", "py4j", "faker")
 
 
+# A file name, or what a broker says, may hold what would move the cursor and so forge a line.
+_SHOWN = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+class _TextFormatter(logging.Formatter):
+    """Text for people; control characters are shown instead of obeyed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).translate(_SHOWN)
+
+
 class _JsonFormatter(logging.Formatter):
     """One JSON object a line: time (UTC), level, logger, message, and traceback where there is one."""
 
@@ -34,7 +45,7 @@ def configure_logging(level: str, log_format: str) -> None:
     if log_format == "json":
         handler.setFormatter(_JsonFormatter())
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+        handler.setFormatter(_TextFormatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.INFO if level == "DEBUG" else logging.CRITICAL)

@@ -3,13 +3,17 @@
 Flags without a key (``--count``, ``--seed``, …) belong to the service that has them.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from runtime.process import logs
 from runtime.settings import parsers
 from runtime.settings.location import OutputLocation
-from runtime.settings.setting import ENV_FILE, Setting, refuse_unknown_keys
+from runtime.settings.setting import ENV_FILE, Setting, near_miss, refuse_unknown_keys
+from runtime.settings.text_files import read_env_file
+
+_log = logging.getLogger(__name__)
 
 BROKER = Setting(
     "REDPANDA_BROKER_LOCAL",
@@ -82,10 +86,18 @@ ALL: dict[str, Setting] = {
     setting.key: setting for setting in tuple(globals().values()) if isinstance(setting, Setting) and setting.key
 }
 
-# Of our families of keys only those that nothing else in an environment is likely to use.
+# What begins so in our ``.env`` is meant for us.
 PREFIXES = ("BATCH_", "KAFKA_S", "OUTPUT_", "PRODUCER_", "REDPANDA_", "TOPIC_")
 
 
-def refuse_typos(environ: Mapping[str, str], env_file: Path = ENV_FILE) -> None:
-    """Raise SettingError for a key, in the environment or ``.env``, that begins like one of ours but is none."""
-    refuse_unknown_keys(ALL, PREFIXES, environ, env_file)
+def refuse_typos(env_file: Path = ENV_FILE) -> None:
+    """Raise SettingError for a key in ``.env`` that begins like one of ours but is none."""
+    refuse_unknown_keys(ALL, PREFIXES, env_file)
+
+
+def warn_of_near_misses(environ: Mapping[str, str], env_file: Path = ENV_FILE) -> None:
+    """Warn of keys that are almost ours. Other keys are none of our business: Kubernetes sets KAFKA_SERVICE_HOST."""
+    for source, keys in (("the environment", environ), (str(env_file), read_env_file(env_file))):
+        for key in keys:
+            if key not in ALL and (meant := near_miss(key, ALL)):
+                _log.warning("%s (from %s) is not a setting and is ignored; did you mean %s?", key, source, meant)

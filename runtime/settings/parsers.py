@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,20 @@ _MEMORY = re.compile(r"[0-9]{1,9}[mg]", re.IGNORECASE)
 _MASTER = re.compile(
     r"local|local\[(\*|[1-9][0-9]*)(,[0-9]+)?\]|spark://[A-Za-z0-9_.-]+:[0-9]{1,5}(,[A-Za-z0-9_.-]+:[0-9]{1,5})*"
 )
+_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 # Spark refuses to start with less than 450 MiB.
 LEAST_MEMORY_MIB = 512
+
+
+def require_printable(text: str) -> None:
+    """Raise ValueError for what would forge a line of the log or cannot be encoded, in any setting.
+
+    That is control characters (a stray carriage return among them), line separators, and bytes that are not UTF-8,
+    which Python hands over as surrogates.
+    """
+    if any(unicodedata.category(character) in _UNPRINTABLE for character in text):
+        raise ValueError("must be text in UTF-8 without control characters")
 
 
 def brokers(text: str) -> str:

@@ -5,14 +5,14 @@ A service describes its settings as fields of one frozen dataclass and resolves 
 
 import argparse
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dotenv import dotenv_values
-
 from runtime.errors import SettingError
+from runtime.settings.parsers import require_printable
+from runtime.settings.text_files import read_env_file
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV_FILE = ROOT / ".env"
@@ -54,6 +54,7 @@ class Given:
     def parse(self, setting: Setting) -> Any:
         """Return the value; SettingError names the text, its source and what would work."""
         try:
+            require_printable(self.text)
             return setting.parse(self.text, self.base) if setting.anchored else setting.parse(self.text)
         except ValueError as error:
             shown = "(hidden)" if setting.secret else repr(self.text)
@@ -73,6 +74,24 @@ def add_flags(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -> N
             parser.add_argument(setting.flag, metavar=metavar, help=help_text)
 
 
+def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the flags in ``argv``. An unknown one ends the process with code 2 and names what was probably meant."""
+    flags, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = [flag for flag in parser._option_string_actions if flag.startswith("--")]
+        close = _close_flags(unknown[0].partition("=")[0], known)
+        hint = f"did you mean {' or '.join(close)}?" if close else "--help lists the flags"
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}; {hint}")
+    return flags
+
+
+def _close_flags(found: str, known: Sequence[str]) -> list[str]:
+    """Return the flags with ``found`` in their name (--format: --output-format), else the one that is most like it."""
+    if not found.startswith("--"):
+        return []
+    return [flag for flag in known if found[1:] in flag] or difflib.get_close_matches(found, known, n=1)
+
+
 def resolve(
     settings: Mapping[str, Setting],
     flags: argparse.Namespace,
@@ -85,7 +104,7 @@ def resolve(
     relative path that was typed, or stands in the environment, starts at the current folder; one from ``.env`` or the
     default starts at the root of the repository, so that it is the same from every folder.
     """
-    from_file = {key: value or "" for key, value in dotenv_values(env_file).items()}
+    from_file = read_env_file(env_file)
     values = {}
     for field, setting in settings.items():
         given = _given(setting, flags, environ, from_file, env_file)
@@ -114,19 +133,37 @@ def _given(
     return None
 
 
-def refuse_unknown_keys(
-    known: Iterable[str],
-    prefixes: tuple[str, ...],
-    environ: Mapping[str, str],
-    env_file: Path = ENV_FILE,
-) -> None:
-    """Raise SettingError for a key that begins like ours but is none: a typo must not mean the default in silence."""
+def source_of(
+    setting: Setting, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
+) -> str:
+    """Return what decides the value of ``setting``, as error messages name it. Raises SettingError."""
+    given = _given(setting, flags, environ, read_env_file(env_file), env_file)
+    return "the default" if given is None else given.source
+
+
+def refuse_unknown_keys(known: Iterable[str], prefixes: tuple[str, ...], env_file: Path = ENV_FILE) -> None:
+    """Raise SettingError for a key of ``.env`` that begins like ours but is none: a typo must not mean the default.
+
+    Its value is not shown: it may be the secret of somebody else.
+    """
     known = set(known)
-    for source, given in (("the environment", environ), (str(env_file), dotenv_values(env_file))):
-        for key, value in given.items():
-            if key.startswith(prefixes) and key not in known:
-                close = difflib.get_close_matches(key, known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(sorted(known))}"
-                # A mistyped password key need not spell "PASS".
-                shown = "(hidden)" if "PASS" in key or "SASL" in key else value
-                raise SettingError(f"{key}={shown} (from {source}) is no setting of this pipeline; {hint}")
+    for key in read_env_file(env_file):
+        if key.startswith(prefixes) and key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(sorted(known))}"
+            raise SettingError(f"{key} (from {env_file}) is not a setting of this pipeline; {hint}")
+
+
+def near_miss(key: str, known: Iterable[str]) -> str | None:
+    """Return the one of ``known`` that ``key`` differs from in its case or by one slip of a finger, None for none."""
+    return next((meant for meant in known if key != meant and _is_slip(key.upper(), meant)), None)
+
+
+def _is_slip(found: str, meant: str) -> bool:
+    """Whether at most one letter is missing, too much or another one, or two neighbours are swapped."""
+    shorter = min(len(found), len(meant))
+    start = next((n for n in range(shorter) if found[n] != meant[n]), shorter)
+    left, right = found[start:], meant[start:]
+    while left and right and left[-1] == right[-1]:
+        left, right = left[:-1], right[:-1]
+    return max(len(left), len(right)) <= 1 or (len(left) == 2 and left == right[::-1])

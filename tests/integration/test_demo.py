@@ -29,6 +29,7 @@ def test_the_demo_shows_what_it_published_and_adds_to_it_when_run_again(processe
 
     second = start(processes, tmp_path, "--output-format", "json")
     assert second.wait() == 0, second.output
+    assert "the output is in parquet, but --output-format asks for json, so it is converted" in second.stderr
     assert ["in", "total", "4,000"] in [row[:3] for row in cells(second)], second.output
     assert "batches 2" in " ".join(" ".join(row) for row in cells(second))
     assert f'pathlib.Path("{tmp_path}/output/tickets_with_assignment").glob("*.json")' in second.stdout

@@ -70,7 +70,7 @@ def test_a_closed_port() -> None:
 
     assert problem(f"127.0.0.1:{port}") == (
         f"broker 127.0.0.1:{port}: TCP connection to 127.0.0.1 refused: nothing listens on this port; "
-        "start the broker, or check --broker or REDPANDA_BROKER_LOCAL"
+        "start a broker (make broker, or make up), or check --broker or REDPANDA_BROKER_LOCAL"
     )
 
 

@@ -1,5 +1,7 @@
 """A wrong setting ends a service in under two seconds, with what would work."""
 
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -32,14 +34,13 @@ FLAGS = [
 
 KEYS = [
     (PRODUCER, "PRODUCER_RATE", "fast", "PRODUCER_RATE (from the environment) must be a number from 0 up"),
-    (PRODUCER, "PRODUCER_RAET", "5", "PRODUCER_RAET=5 (from the environment) is no setting of this pipeline; did you"),
     (PRODUCER, "TOPIC_PARTITIONS", "0", "TOPIC_PARTITIONS (from the environment) must be a whole number from 1 to"),
     (PRODUCER, "LOG_LEVEL", "loud", "LOG_LEVEL (from the environment) must be one of DEBUG, INFO, WARNING, ERROR"),
     (PRODUCER, "KAFKA_SECURITY_PROTOCOL", "SASL_SSL", "KAFKA_SECURITY_PROTOCOL=SASL_SSL needs a login; set"),
     (PRODUCER, "KAFKA_SSL_CAFILE", "/nowhere.pem", "KAFKA_SSL_CAFILE (from the environment) must name a file"),
     (PROCESSOR, "SPARK_MEMORY", "2x", "SPARK_MEMORY (from the environment) must be a size in m or g"),
     (PROCESSOR, "OUTPUT_FORMAT", "csv", "OUTPUT_FORMAT (from the environment) must be one of parquet, json"),
-    (PROCESSOR, "OUTPUT_FROMAT", "json", "OUTPUT_FROMAT=json (from the environment) is no setting of this pipeline"),
+    (PROCESSOR, "OUTPUT_PATH", "cr\r", "OUTPUT_PATH (from the environment) must be text in UTF-8 without control"),
     (PROCESSOR, "BATCH_INTERVAL", "-5", "BATCH_INTERVAL (from the environment) must be a number from 0 up"),
 ]
 
@@ -67,11 +68,29 @@ def test_a_wrong_key_of_the_environment_is_named(
     fails(processes, service, env={key: value}, message=message)
 
 
+def test_what_the_environment_holds_by_mistake_is_named_at_the_start_without_its_value(
+    processes: Processes, tmp_path: Path
+) -> None:
+    environ = {"KAFKA_SASL_PASWORD": "hunter2", "KAFKA_SERVICE_HOST": "hunter3"}
+    almost = "WARNING KAFKA_SASL_PASWORD (from the environment) is not a setting and is ignored"
+    producer = processes.start(PRODUCER, "--broker=127.0.0.1:1", env=environ)
+    producer.wait_for_stderr(almost)
+    producer.send(signal.SIGTERM)
+    (tmp_path / "file").touch()
+    leftover = {**environ, "CLIENT_TICKETS_FAILPOINT": "committed"}
+    processor = processes.run(PROCESSOR, "--output-path", tmp_path / "file", env=leftover, expect=5)
+
+    assert producer.wait() == 0, producer.output
+    assert almost in processor.stderr
+    assert "WARNING CLIENT_TICKETS_FAILPOINT=committed is set: this process kills itself there" in processor.stderr
+    assert "hunter" not in producer.output + processor.output
+
+
 @pytest.mark.parametrize("service", [PRODUCER, PROCESSOR])
 def test_an_unknown_or_shortened_flag_is_refused_with_the_usage(processes: Processes, service: str) -> None:
     running = processes.run(service, "--brok", "localhost:9092", expect=2)
 
-    assert "unrecognized arguments: --brok localhost:9092" in running.stderr
+    assert "unrecognized arguments: --brok localhost:9092; did you mean --broker?" in running.stderr
     assert "usage:" in running.stderr
 
 
@@ -88,3 +107,27 @@ def test_help_is_there_at_once_from_the_root_and_from_the_folder(
 
     assert time.monotonic() - start < LIMIT_S
     assert "REDPANDA_BROKER_LOCAL, default: localhost:9092" in " ".join(running.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lacks"),
+    [
+        ([PRODUCER], "lacks Faker, crc32c, kafka-python, msgspec, python-dotenv, rich, zstandard"),
+        (
+            [PROCESSOR],
+            "lacks confluent-kafka, crc32c, kafka-python, msgspec, numpy, pyarrow, pyspark, python-dotenv, zstandard",
+        ),
+        (["-m", "producer.ticket_producer"], "lacks Faker, crc32c, kafka-python,"),
+        (["-m", "embedded.broker"], "lacks confluent-kafka, crc32c, kafka-python,"),
+        (["-m", "embedded.demo"], "lacks Faker, confluent-kafka, crc32c, kafka-python,"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_a_python_without_the_packages_says_what_to_run(processes: Processes, arguments: list[str], lacks: str) -> None:
+    # With -S a Python sees no packages but its own.
+    running = processes.run("-S", *arguments, expect=2)
+
+    program = " ".join(arguments).replace("-m producer.ticket_producer", PRODUCER)
+    assert f"ERROR {sys.executable} {lacks}" in running.stderr
+    assert running.stderr.endswith(f"; run `make setup` once in {ROOT}, then `.venv/bin/python {program}`\n")
+    assert running.stderr.count("\n") == 1

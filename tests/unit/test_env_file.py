@@ -1,15 +1,14 @@
 """The ``.env`` that we ship: every key, each with its default."""
 
-from dotenv import dotenv_values
-
 from runtime.settings import catalogue
 from runtime.settings.setting import ENV_FILE
+from runtime.settings.text_files import read_env_file
 
 
 def test_every_value_in_env_is_the_default() -> None:
-    for key, text in dotenv_values(ENV_FILE).items():
+    for key, text in read_env_file(ENV_FILE).items():
         setting = catalogue.ALL[key]
-        value = text if setting.anchored else setting.parse(text or "")
+        value = text if setting.anchored else setting.parse(text)
         assert value == setting.default, key
 
 

@@ -151,9 +151,18 @@ def test_a_flag_that_cannot_be_used_is_named_with_what_would_work(env_file: Path
     assert str(caught.value) == said
 
 
-def test_a_mistyped_key_of_ours_is_refused(env_file: Path) -> None:
-    with pytest.raises(SettingError, match=r"OUTPUT_FROMAT=json \(from the environment\) .*did you mean OUTPUT_FORMAT"):
-        load(env_file, OUTPUT_FROMAT="json")
+def test_a_mistyped_key_of_ours_in_the_file_is_refused(env_file: Path) -> None:
+    env_file.write_text("OUTPUT_FROMAT=json\n")
+    with pytest.raises(SettingError, match=r"OUTPUT_FROMAT \(from .*\.env\) .*did you mean OUTPUT_FORMAT"):
+        load(env_file)
+
+
+def test_what_asked_for_the_format_is_known(env_file: Path) -> None:
+    assert load(env_file).format_source == "the default"
+    env_file.write_text("OUTPUT_FORMAT=json\n")
+    assert load(env_file).format_source == f"OUTPUT_FORMAT (from {env_file})"
+    assert load(env_file, OUTPUT_FORMAT="json").format_source == "OUTPUT_FORMAT (from the environment)"
+    assert load(env_file, "--output-format", "json", OUTPUT_FORMAT="json").format_source == "--output-format"
 
 
 def test_the_effective_settings_fit_on_one_line_and_hide_the_password(env_file: Path) -> None:

@@ -166,7 +166,12 @@ class Bench:
         self.topic, self.tasks, self.time, self.disk = Topic(), Tasks(), Time(), WatchedDisk()
 
     def run(
-        self, interval_s: float = 0.0, max_messages: int = 100, accept_gap: bool = False, output_format: str = "parquet"
+        self,
+        interval_s: float = 0.0,
+        max_messages: int = 100,
+        accept_gap: bool = False,
+        output_format: str = "parquet",
+        format_source: str = "the default",
     ) -> None:
         location = OutputLocation(self.root)
         config = ProcessorConfig(
@@ -178,6 +183,7 @@ class Bench:
             interval_s=interval_s,
             max_messages=max_messages,
             accept_gap=accept_gap,
+            format_source=format_source,
         )
         output, heartbeat = Output(location, self.disk), Heartbeat(self.beat)
         SparkProcessor(config, output, self.topic, self.tasks, self.time, heartbeat, self.time).run()
@@ -266,7 +272,10 @@ def test_nothing_new_makes_no_batch(going_on: Bench, caplog: pytest.LogCaptureFi
         going_on.run()
     assert going_on.files() == before
     assert (going_on.tasks.ran, going_on.tasks.stopped) == ([], 1)
-    assert caplog.messages == ["nothing new in topic client_tickets"]
+    assert caplog.messages == [
+        "nothing new in topic client_tickets",
+        "done; run it again for newer messages, or with --interval 30 to go on by itself",
+    ]
 
 
 def test_a_backlog_is_read_in_batches_of_limited_size_up_to_the_end_as_of_the_first_look(bench: Bench) -> None:
@@ -348,9 +357,16 @@ def test_another_format_converts_what_is_there_before_anything_is_read(going_on:
     assert going_on.states() == ["waiting for broker", "converting", "reading", "publishing", "stopped"]
 
 
-def test_another_format_converts_although_there_is_nothing_to_read(going_on: Bench) -> None:
+def test_another_format_converts_although_there_is_nothing_to_read(
+    going_on: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     going_on.topic.holds((0, 3))
-    going_on.run(output_format="json")
+    going_on.run(output_format="json", format_source="OUTPUT_FORMAT (from /tickets/.env)")
+    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.getMessage() == (
+        "the output is in parquet, but OUTPUT_FORMAT (from /tickets/.env) asks for json, so it is converted; to keep "
+        "parquet set OUTPUT_FORMAT=parquet in .env or give --output-format parquet"
+    )
     assert (going_on.manifest().commit, going_on.manifest().batch_id, going_on.manifest().format) == (2, 1, "json")
     assert going_on.tasks.ran == []
 

@@ -19,6 +19,7 @@ from runtime.errors import (
     SettingError,
 )
 from runtime.process import entry
+from runtime.process.failpoint import warn_of_failpoint
 from runtime.process.logs import configure_logging
 from runtime.process.shutdown import Shutdown
 
@@ -93,6 +94,14 @@ def test_a_json_log_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> 
     assert event["time"].endswith("Z")
 
 
+def test_a_text_log_shows_control_characters_instead_of_obeying_them(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", "text")
+    logging.getLogger("store.check").warning("%s holds %s\n\tmore é", "a", "cr\r12:00:00 INFO all is well\x1b[2J\x85")
+
+    shown = capsys.readouterr().err
+    assert shown[8:] == " WARNING a holds cr\\x0d12:00:00 INFO all is well\\x1b[2J\\x85\n\tmore é\n"
+
+
 def test_a_json_log_keeps_the_traceback_inside_the_line(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", "json")
     entry.run(raising(ZeroDivisionError("oops")))
@@ -138,3 +147,14 @@ def test_a_wait_without_a_stop_lasts_its_time() -> None:
 
     assert not Shutdown().wait(0.05)
     assert time.monotonic() - start >= 0.05
+
+
+def test_a_failpoint_that_was_left_in_the_environment_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_failpoint({})
+    warn_of_failpoint({"CLIENT_TICKETS_FAILPOINT": ""})
+    assert caplog.messages == []
+
+    warn_of_failpoint({"CLIENT_TICKETS_FAILPOINT": "committed"})
+    assert caplog.messages == [
+        "CLIENT_TICKETS_FAILPOINT=committed is set: this process kills itself there, as tests want it to; unset it"
+    ]

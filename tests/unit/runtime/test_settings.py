@@ -1,17 +1,20 @@
 """Where a setting comes from, and what is said when it is wrong."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+import embedded.broker
+import embedded.demo
+from processor import spark_processor
 from producer import ticket_producer
 from producer.config import SETTINGS, ProducerConfig
 from runtime.errors import SettingError
 from runtime.settings import catalogue, parsers
 from runtime.settings import setting as settings
-from runtime.settings.setting import Setting
+from runtime.settings.setting import Setting, near_miss
 
 NAME = Setting("TOPIC_NAME", "default_topic", parsers.topic, "name of the topic", "--topic")
 SECRET = Setting("KAFKA_SASL_PASSWORD", None, parsers.choice("open sesame"), "password", secret=True)
@@ -31,6 +34,10 @@ def write(folder: Path, text: str) -> Path:
 
 def produce(*argv: str, env_file: Path = Path("/nowhere/.env"), **environ: str) -> ProducerConfig:
     return ProducerConfig.from_sources(ticket_producer.build_parser().parse_args(argv), environ, env_file)
+
+
+def produce_with(environ: Mapping[str, str]) -> ProducerConfig:
+    return ProducerConfig.from_sources(ticket_producer.build_parser().parse_args([]), environ, Path("/nowhere/.env"))
 
 
 def test_the_command_line_wins_over_the_environment_over_the_file_over_the_default(tmp_path: Path) -> None:
@@ -110,30 +117,169 @@ def test_a_secret_is_not_shown_in_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "hint"),
-    [("PRODUCER_RAET", "did you mean PRODUCER_RATE?"), ("OUTPUT_FORMATS", "did you mean OUTPUT_FORMAT?")],
+    [
+        ("PRODUCER_RAET", "did you mean PRODUCER_RATE?"),
+        ("OUTPUT_FORMATS", "did you mean OUTPUT_FORMAT?"),
+        ("KAFKA_SASL_PASWORD", "did you mean KAFKA_SASL_PASSWORD?"),
+        ("OUTPUT_AWS_SECRET_ACCESS_KEY", "the keys are BATCH_INTERVAL, BATCH_MAX_MESSAGES, KAFKA_SASL_MECHANISM,"),
+    ],
 )
-def test_a_key_that_looks_like_ours_but_is_none_is_refused(key: str, hint: str, tmp_path: Path) -> None:
-    file = write(tmp_path, f"{key}=1\n")
+def test_a_key_of_the_file_that_looks_like_ours_but_is_none_is_refused_without_its_value(
+    key: str, hint: str, tmp_path: Path
+) -> None:
+    file = write(tmp_path, f"{key}=hunter2\n")
 
-    with pytest.raises(SettingError) as from_environment:
-        catalogue.refuse_typos({key: "1"}, tmp_path / "none")
-    with pytest.raises(SettingError) as from_file:
-        catalogue.refuse_typos({}, file)
-
-    assert str(from_environment.value) == f"{key}=1 (from the environment) is no setting of this pipeline; {hint}"
-    assert str(from_file.value) == f"{key}=1 (from {file}) is no setting of this pipeline; {hint}"
-
-
-def test_a_mistyped_password_key_does_not_show_the_password(tmp_path: Path) -> None:
     with pytest.raises(SettingError) as error:
-        catalogue.refuse_typos({"KAFKA_SASL_PASWORD": "hunter2"}, tmp_path / "none")
+        catalogue.refuse_typos(file)
 
+    assert str(error.value).startswith(f"{key} (from {file}) is not a setting of this pipeline; {hint}")
     assert "hunter2" not in str(error.value)
-    assert "did you mean KAFKA_SASL_PASSWORD?" in str(error.value)
 
 
-def test_keys_of_others_are_left_alone(tmp_path: Path) -> None:
-    catalogue.refuse_typos({"PATH": "/bin", "SPARK_HOME": "/opt/spark", "KAFKA_OPTS": "-Xmx1g"}, tmp_path / "none")
+FOREIGN = {
+    "KAFKA_SERVICE_HOST": "10.0.0.7",
+    "KAFKA_SERVICE_PORT": "9092",
+    "REDPANDA_PORT": "tcp://10.0.0.8:9092",
+    "REDPANDA_BROKERS": "10.0.0.8:9092",
+    "BATCH_TASK_INDEX": "3",
+    "KAFKA_SSL_KEY_PEM": "hunter2",
+    "KAFKA_SSL_CERTFILE": "/etc/cert.pem",
+    "OUTPUT_AWS_SECRET_ACCESS_KEY": "hunter2",
+    "SPARK_MASTER_HOST": "spark",
+    "SPARK_HOME": "/opt/spark",
+    "KAFKA_OPTS": "-Xmx1g",
+    "LANG": "C",
+}
+
+
+def test_keys_of_others_in_the_environment_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    assert produce_with(FOREIGN) == produce()
+    catalogue.warn_of_near_misses(FOREIGN, Path("/nowhere/.env"))
+
+    assert caplog.messages == []
+
+
+def test_keys_of_others_may_stand_in_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = write(tmp_path, "COMPOSE_PROJECT_NAME=x\nAWS_SECRET_ACCESS_KEY=y\nPROCESSOR_MEM_LIMIT=10g\nTOPIC_NAME=t\n")
+
+    assert produce(env_file=file).topic == "t"
+    catalogue.warn_of_near_misses({}, file)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("PRODUCER_RAET", "PRODUCER_RATE"),
+        ("OUTPUT_FORMATS", "OUTPUT_FORMAT"),
+        ("KAFKA_SASL_PASWORD", "KAFKA_SASL_PASSWORD"),
+        ("KAFKA_SSL_CA_FILE", "KAFKA_SSL_CAFILE"),
+        ("SPARK_NEMORY", "SPARK_MEMORY"),
+        ("topic_name", "TOPIC_NAME"),
+    ],
+)
+def test_a_near_miss_in_the_environment_gives_a_warning_without_its_value(
+    key: str, meant: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert produce_with({key: "hunter2"}) == produce()
+    catalogue.warn_of_near_misses({key: "hunter2"}, Path("/nowhere/.env"))
+
+    assert caplog.messages == [f"{key} (from the environment) is not a setting and is ignored; did you mean {meant}?"]
+
+
+def test_a_near_miss_in_the_file_that_does_not_begin_like_ours_gives_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write(tmp_path, "LOG_LEVLE=DEBUG\nSPARK_MEMORY=1g\n")
+
+    catalogue.warn_of_near_misses({}, file)
+
+    assert caplog.messages == [f"LOG_LEVLE (from {file}) is not a setting and is ignored; did you mean LOG_LEVEL?"]
+
+
+@pytest.mark.parametrize("key", sorted(catalogue.ALL))
+def test_no_key_of_ours_is_a_near_miss_of_another(key: str) -> None:
+    assert near_miss(key, catalogue.ALL.keys() - {key}) is None
+
+
+@pytest.mark.parametrize("text", ["a\rb", "a\nb", "a\tb", "a\0b", "a\x1b[31mb", "a\x85b", "a\u2028b", "a\udce9b"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("REDPANDA_BROKER_LOCAL", "TOPIC_NAME", "SPARK_MASTER", "SPARK_MEMORY", "OUTPUT_PATH", "OUTPUT_FORMAT"),
+        *(
+            "PRODUCER_RATE",
+            "KAFKA_SASL_USERNAME",
+            "KAFKA_SASL_PASSWORD",
+            "KAFKA_SASL_PASSWORD_FILE",
+            "KAFKA_SSL_CAFILE",
+        ),
+    ],
+)
+def test_control_characters_are_refused_in_every_setting(key: str, text: str) -> None:
+    setting = catalogue.ALL[key]
+    with pytest.raises(SettingError) as error:
+        settings.resolve({"it": setting}, argparse.Namespace(**FLAGS), {key: text}, Path("/nowhere/.env"))
+
+    found = "(hidden)" if key == "KAFKA_SASL_PASSWORD" else repr(text)
+    assert str(error.value) == (
+        f"{key} (from the environment) must be text in UTF-8 without control characters, found {found}"
+    )
+
+
+FLAGS = dict.fromkeys(["broker", "topic", "master", "memory", "output_path", "output_format", "rate"])
+
+
+@pytest.mark.parametrize(
+    "folder", ["a[red]b", "50%", "a b", "*?", "{x}", "\u00e9\u00df", "a\u00a0b", "\U0001f469\u200d\U0001f4bb"]
+)
+def test_other_characters_may_stand_in_a_path(folder: str, tmp_path: Path) -> None:
+    found = settings.resolve(
+        {"it": catalogue.OUTPUT_PATH}, argparse.Namespace(output_path=str(tmp_path / folder)), {}, tmp_path / ".env"
+    )
+    assert str(found["it"]) == f"{tmp_path}/{folder}"
+
+
+def test_what_decides_a_setting_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path, "TOPIC_NAME=from_file\n")
+
+    def source(flag: str | None, environ: Mapping[str, str], env_file: Path) -> str:
+        return settings.source_of(NAME, argparse.Namespace(topic=flag), environ, env_file)
+
+    assert source("x", {"TOPIC_NAME": "y"}, file) == "--topic"
+    assert source(None, {"TOPIC_NAME": "y"}, file) == "TOPIC_NAME (from the environment)"
+    assert source(None, {}, file) == f"TOPIC_NAME (from {file})"
+    assert source(None, {}, tmp_path / "none") == "the default"
+
+
+@pytest.mark.parametrize(
+    ("build", "argv", "said"),
+    [
+        (ticket_producer.build_parser, ["--rte", "20"], "unrecognized arguments: --rte 20; did you mean --rate?"),
+        (ticket_producer.build_parser, ["--brok=b:1"], "unrecognized arguments: --brok=b:1; did you mean --broker?"),
+        (ticket_producer.build_parser, ["--zzz"], "unrecognized arguments: --zzz; --help lists the flags"),
+        (ticket_producer.build_parser, ["20"], "unrecognized arguments: 20; --help lists the flags"),
+        (
+            spark_processor.build_parser,
+            ["--format", "json"],
+            "unrecognized arguments: --format json; did you mean --output-format?",
+        ),
+        (embedded.broker.build_parser, ["--prot", "9095"], "unrecognized arguments: --prot 9095; did you mean --port?"),
+        (
+            embedded.demo.build_parser,
+            ["--out", "x"],
+            "unrecognized arguments: --out x; did you mean --output-path or --output-format?",
+        ),
+    ],
+)
+def test_an_unknown_flag_is_answered_with_the_one_that_was_meant(
+    build: Callable[[], argparse.ArgumentParser], argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        settings.parse_flags(build(), argv)
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"error: {said}")
 
 
 @pytest.mark.parametrize("setting", [s for s in SETTINGS.values() if s.flag], ids=lambda s: str(s.flag))

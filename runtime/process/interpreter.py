@@ -1,0 +1,47 @@
+"""Is this a Python that the rest can run on? Asked before anything is imported that another one lacks.
+
+Python 3.8 and later can read this module and the entry points that ask it; they must only get as far as the question.
+"""
+
+# Older versions of Python could not evaluate the types.
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+_OLDEST = (3, 11)
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def require_packages(program: str, *parts: str) -> None:
+    """End the process with exit code 2 when this Python is too old, or lacks a package that one of ``parts`` needs.
+
+    ``parts`` are folders with a ``requirements.txt``; ``program`` is what one types behind ``.venv/bin/python``.
+    """
+    found = problem(sys.version_info[:2], [_ROOT / part / "requirements.txt" for part in parts])
+    if found:
+        sys.stderr.write(
+            f"ERROR {sys.executable} {found}; run `make setup` once in {_ROOT}, then `.venv/bin/python {program}`\n"
+        )
+        sys.exit(2)
+
+
+def problem(version: tuple[int, int], requirements: Sequence[Path]) -> str:
+    """Return what an interpreter of ``version`` lacks to run what has these ``requirements``; nothing if it will do."""
+    if version < _OLDEST:
+        return f"is Python {version[0]}.{version[1]}, and {_OLDEST[0]}.{_OLDEST[1]} or later is needed"
+    lines = [line for file in requirements for line in file.read_text(encoding="utf-8").splitlines()]
+    names = {match[1] for match in map(re.compile(r"([\w.-]+)==").match, lines) if match}
+    missing = sorted(name for name in names if not _is_installed(name))
+    return f"lacks {', '.join(missing)}" if missing else ""
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
