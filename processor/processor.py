@@ -11,6 +11,7 @@ from processor.config import ProcessorConfig
 from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange, plan_batch, starts
 from processor.receipt import Receipt, read_by_partition
+from processor.rejections import tell_rejections
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
 from runtime.process.clock import Clock
 from runtime.process.failpoint import failpoint
@@ -18,7 +19,6 @@ from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
 from store.clients import open_clients
 from store.convert import convert
-from store.datasets import REJECTED
 from store.manifest import Manifest, Source
 from store.output import Output
 from store.staging import Staging
@@ -280,4 +280,4 @@ def _report(output: Output, batch: Batch, receipts: Sequence[Receipt], seconds: 
         output.root,
     )
     if rejected:
-        _log.warning("%s messages were no tickets; %s holds them with the reason", f"{rejected:,}", REJECTED.name)
+        _log.warning("%s", tell_rejections(messages, [receipt.reasons for receipt in receipts]))

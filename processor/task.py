@@ -17,6 +17,7 @@ from processor.consume import Piece, consume, utc_microseconds
 from processor.outcome import ConsumeFailed, Failure, FailureKind, RangeRead
 from processor.plan import OffsetRange
 from processor.receipt import Receipt, encode_receipt
+from processor.rejections import Rejections, count_rejections
 from processor.transformations import Transformations
 from runtime.process.failpoint import failpoint
 from store.counts import HourCount
@@ -113,6 +114,7 @@ class _Stage:
     hours: dict[tuple[datetime, RequestType, str, str], int] = field(default_factory=lambda: defaultdict(int))
     reads: list[RangeRead] = field(default_factory=list)
     rejected: Counter[int] = field(default_factory=Counter)
+    reasons: dict[str, Rejections] = field(default_factory=dict)
 
     def take(self, piece: Piece) -> None:
         """Decode the messages of one piece and write what has gathered."""
@@ -120,7 +122,9 @@ class _Stage:
         self.reads += piece.read
         if decoded.rejected:
             table = _rejected_table(piece, decoded)
-            self.rejected.update(table["partition"].to_pylist())
+            partitions, offsets = table["partition"].to_pylist(), table["offset"].to_pylist()
+            self.rejected.update(partitions)
+            count_rejections(self.reasons, zip(decoded.reasons, partitions, offsets, strict=True))
             self._write(REJECTED, table)
         self.gathered.append(decoded.tickets)
         rows, size = sum(t.num_rows for t in self.gathered), sum(t.nbytes for t in self.gathered)
@@ -164,6 +168,7 @@ class _Stage:
             clients=clients,
             reads=self.reads,
             rejected=dict(self.rejected),
+            reasons=self.reasons,
             hours=[HourCount(*key, count) for key, count in self.hours.items()],
         )
 

@@ -19,6 +19,7 @@ from processor.consume import Piece
 from processor.outcome import ConsumeFailed, Failure, FailureKind, RangeRead
 from processor.plan import OffsetRange
 from processor.receipt import PartitionRead, Receipt, read_by_partition, require_complete
+from processor.rejections import Rejections
 from processor.task import StagingTask, Work
 from runtime.settings.setting import ROOT
 from store.counts import HourCount
@@ -40,6 +41,10 @@ def rows(folder: Path, receipt: Receipt, file_format: str, dataset: Dataset) -> 
     return found
 
 
+def position(name: str) -> int:
+    return next(number for number, example in enumerate(golden.rejected()) if example.name == name)
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_each_golden_message_becomes_a_ticket_or_a_rejected_message(tmp_path: Path, file_format: str) -> None:
     valid, bad = golden.tickets(), golden.rejected()
@@ -50,6 +55,8 @@ def test_each_golden_message_becomes_a_ticket_or_a_rejected_message(tmp_path: Pa
     assert receipt.failure is None
     assert receipt.reads == [RangeRead(3, 100, 100 + len(mixed), 100 + len(mixed), len(mixed))]
     assert receipt.rejected == {3: len(bad)}
+    assert sum(found.count for found in receipt.reasons.values()) == len(bad)
+    assert receipt.reasons["not UTF-8"] == Rejections(1, 3, 100 + len(valid) + position("not UTF-8"))
     assert len(rows(tmp_path, receipt, file_format, TICKETS)) == len(valid)
     assert rows(tmp_path, receipt, file_format, REJECTED) == [
         {
