@@ -210,21 +210,19 @@ class SparkProcessor:
         for receipt in receipts:
             if receipt.failure:
                 self._output.discard_staging()
-                self._explain(receipt.failure, batch, staging)
+                self._explain(receipt.failure, batch)
         return receipts
 
     def _show_progress(self, batch: Batch, messages: int) -> None:
         self._heartbeat.beat()
         self._status.set("reading", Progress(batch.batch_id, messages, batch.length))
 
-    def _explain(self, failure: Failure, batch: Batch, staging: Staging) -> NoReturn:
+    def _explain(self, failure: Failure, batch: Batch) -> NoReturn:
         """Raise what a user can mend behind a task that could not do its share."""
         if failure.kind == FailureKind.DISK:
             # A folder that was removed meanwhile is a better explanation than a file that cannot be written.
             self._output.require_unchanged(self._manifest.commit_id if self._manifest else None)
-            raise OutputUnavailable(
-                f"cannot write {staging.folder}: {failure.detail}; free space there and start again"
-            )
+            raise OutputUnavailable(failure.detail)
         if failure.kind in (FailureKind.LOGIN_REFUSED, FailureKind.ACCESS_REFUSED):
             raise BrokerError(
                 f"the broker refused a task that wanted to read the topic ({failure.kind}: {failure.detail}); check "

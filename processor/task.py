@@ -22,6 +22,7 @@ from processor.transformations import Transformations
 from runtime.process.failpoint import failpoint
 from store.counts import HourCount
 from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS, Dataset
+from store.files import cannot_write
 from store.formats import ROW_GROUP_ROWS
 from store.staging import StagedWriter, Staging, write_clients
 
@@ -58,7 +59,7 @@ class StagingTask:
         except ConsumeFailed as error:
             return Receipt(failure=error.failure)
         except OSError as error:
-            return Receipt(failure=Failure(FailureKind.DISK, str(error)))
+            return Receipt(failure=Failure(FailureKind.DISK, cannot_write(error, self.staging.folder)))
         finally:
             stage.close()
 

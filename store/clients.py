@@ -39,7 +39,7 @@ class ClientSet:
         Raises sqlite3.OperationalError when the file cannot be written, DataConflict when the published tickets do not
         have as many clients as the ledger says.
         """
-        self._path = path
+        self.path = path
         self._at = at
         self._published_clients = published_clients
         try:
@@ -52,12 +52,12 @@ class ClientSet:
     def _start_anew(self) -> None:
         """Give up a file that is damaged or not ours: it can be derived again, so it is not worth stopping for."""
         self.close()
-        self._path.unlink(missing_ok=True)
-        self._path.with_name(self._path.name + "-journal").unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+        self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)
         self._open()
 
     def _open(self) -> None:
-        self._database = sqlite3.connect(self._path)
+        self._database = sqlite3.connect(self.path)
         (tables,) = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (application,) = self._database.execute("PRAGMA application_id").fetchone()
         if tables and application != _APPLICATION_ID:
@@ -151,5 +151,6 @@ def open_clients(output: Output, manifest: Manifest | None) -> ClientSet:
                 yield table["client_id"].unique().to_pylist()
 
     at = Standing(manifest.commit, manifest.commit_id, manifest.totals.unique_clients) if manifest else Standing()
-    with writing(output.state):
-        return ClientSet(output.state / "clients.sqlite", at, published)
+    path = output.state / "clients.sqlite"
+    with writing(path):
+        return ClientSet(path, at, published)

@@ -248,7 +248,8 @@ def test_a_missing_staging_folder_is_reported_in_the_receipt(tmp_path: Path, fil
     receipt = stage(staging(tmp_path / "missing", file_format), [messages([value])])
     assert receipt.failure is not None
     assert receipt.failure.kind == FailureKind.DISK
-    assert "No such file or directory" in receipt.failure.detail
+    assert receipt.failure.detail.startswith(f"cannot write {tmp_path}/missing/")
+    assert "No such file or directory; it, or a folder above it, is not there" in receipt.failure.detail
     assert receipt.files == []
 
 
@@ -273,7 +274,8 @@ def test_a_full_disk_is_reported_in_the_receipt(tmp_path: Path) -> None:
     )
     assert len(done.stdout.splitlines()) == 2
     for failure in done.stdout.splitlines():
-        assert "File too large" in failure
+        assert "File too large; a limit of this user (ulimit -f) or of the file system" in failure
+        assert "free space" not in failure
 
 
 def test_a_task_can_be_sent_to_a_worker(tmp_path: Path) -> None:
