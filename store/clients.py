@@ -44,9 +44,9 @@ class ClientSet:
         self._published_clients = published_clients
         try:
             self._open()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            if _is_of_the_disk(error):
+                raise
             self._start_anew()
 
     def _start_anew(self) -> None:
@@ -105,9 +105,9 @@ class ClientSet:
         """Add the clients of the commit that comes next, and return how many of them are new."""
         try:
             return self._add(clients(), commit, commit_id)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            if _is_of_the_disk(error):
+                raise
             self._start_anew()
             return self._add(clients(), commit, commit_id)
 
@@ -133,6 +133,12 @@ class ClientSet:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+
+def _is_of_the_disk(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file could not be used. Otherwise its content is wrong: a kill may have left half of its tables."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR
 
 
 def open_clients(output: Output, manifest: Manifest | None) -> ClientSet:

@@ -300,4 +300,7 @@ def reading(place: Path) -> Iterator[None]:
 
 def _told(error: Exception, place: Path, remedy: str | None) -> str:
     file, reason = getattr(error, "filename", None) or place, getattr(error, "strerror", None) or error
+    if renamed := getattr(error, "filename2", None):
+        # Only one of the two is missing or out of reach, and the system does not say which.
+        file = f"{renamed} (from {file})"
     return f"{file}: {reason}; {remedy}, then start again" if remedy else f"{file}: {reason}; mend that and start again"

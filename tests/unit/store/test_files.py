@@ -154,6 +154,15 @@ def test_an_error_that_nobody_thought_of_is_said_without_a_remedy_that_would_mis
     )
 
 
+def test_of_a_rename_both_ends_are_named(tmp_path: Path) -> None:
+    (tmp_path / "staged").touch()
+    with pytest.raises(OutputUnavailable) as caught, writing(tmp_path):
+        DISK.replace(tmp_path / "staged", tmp_path / "metrics" / "file")
+    assert str(caught.value).startswith(
+        f"cannot write {tmp_path}/metrics/file (from {tmp_path}/staged): No such file or directory; it, or a"
+    )
+
+
 def test_space_is_asked_for_only_where_there_is_none() -> None:
     asked = {n for n in errno.errorcode if "free space" in cannot_write(OSError(n, os.strerror(n)), Path("/output"))}
     assert asked == {errno.ENOSPC, errno.EDQUOT}
