@@ -4,6 +4,7 @@
 field. Unknown fields are ignored; of a duplicated key the last one counts, and all must be right.
 """
 
+import codecs
 import re
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -52,7 +53,8 @@ FIELDS: tuple[str, ...] = Ticket.__struct_fields__
 
 encode = msgspec.json.Encoder().encode
 _decode_ticket = msgspec.json.Decoder(Ticket).decode
-_decode_anything = msgspec.json.Decoder().decode
+# A number that is too large for a float is JSON all the same.
+_decode_anything = msgspec.json.Decoder(float_hook=float).decode
 
 
 def decode(message: bytes | None) -> Ticket:
@@ -82,22 +84,48 @@ def _is_nested_too_deeply(message: bytes) -> bool:
     return max(depths, default=0) > MAX_NESTING
 
 
+def kind_of(reason: str) -> str:
+    """Return a reason without what was found and where, so that there are few of them, and none holds user data."""
+    return _FOUND.split(reason, maxsplit=1)[0]
+
+
 def _reason(message: bytes) -> str | None:
     """Say what is wrong with a message that failed to decode; None when each of its parts is right."""
     if not message.strip():
         return "empty message"
+    for beginning, reason in _BEGINNINGS:
+        if message.startswith(beginning):
+            return reason
     try:
         content = _decode_anything(message)
     except UnicodeDecodeError:
         return "not UTF-8"
     except msgspec.DecodeError as error:
-        return f"not JSON: {error}"
+        return _half_character(message) or f"not JSON: {error}"
+    if isinstance(content, str) and content.lstrip().startswith("{"):
+        return "encoded twice: a JSON string that holds a JSON object"
     if not isinstance(content, dict):
-        return f"not a JSON object but {_describe(content)}"
+        return f"not a JSON object, found {_describe(content)}"
     missing = [name for name in FIELDS if name not in content]
     if missing:
         return f"missing field: {', '.join(missing)}"
-    return next((problem for name in FIELDS if (problem := _field_problem(name, content[name]))), None)
+    found = next((problem for name in FIELDS if (problem := _field_problem(name, content[name]))), None)
+    return found or next((problem for name in FIELDS if (problem := _earlier_problem(name, message))), None)
+
+
+def _half_character(message: bytes) -> str | None:
+    """Name the first lone surrogate in a message that would be JSON with a character in its place.
+
+    The decoder calls some of these messages truncated: it looks for the other half behind their end.
+    """
+    half = next((escape for escape in _ESCAPE.finditer(message) if escape["half"]), None)
+    if half is None:
+        return None
+    try:
+        _decode_anything(_ESCAPE.sub(lambda escape: rb"\ufffd" if escape["half"] else escape[0], message))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return f"not Unicode: half of a surrogate pair, found {half[0].decode()} (byte {half.start()})"
 
 
 def _field_problem(name: str, value: Any) -> str | None:
@@ -105,6 +133,15 @@ def _field_problem(name: str, value: Any) -> str | None:
         msgspec.convert(value, _FIELD_TYPES[name])
     except msgspec.ValidationError:
         return f"{name}: {_FIELD_RULES[name]}, found {_describe(value)}"
+    return None
+
+
+def _earlier_problem(name: str, message: bytes) -> str | None:
+    """Say that a field is given more than once and wrong in one place that does not count."""
+    try:
+        _DECODE_ALONE[name](message)
+    except msgspec.MsgspecError:
+        return f"{name}: {_FIELD_RULES[name]}, wherever it is given"
     return None
 
 
@@ -129,7 +166,30 @@ def _describe(value: Any) -> str:
 
 MAX_QUOTED_CHARACTERS = 60
 
+# How a message begins that is JSON in other bytes, or something else around it. The longer ones come first.
+_BEGINNINGS = (
+    (codecs.BOM_UTF8, "not JSON: it begins with a byte order mark"),
+    (codecs.BOM_UTF32_LE, "not UTF-8 but UTF-32"),
+    (codecs.BOM_UTF32_BE, "not UTF-8 but UTF-32"),
+    (codecs.BOM_UTF16_LE, "not UTF-8 but UTF-16"),
+    (codecs.BOM_UTF16_BE, "not UTF-8 but UTF-16"),
+    (b"{\0\0\0", "not UTF-8 but UTF-32"),
+    (b"\0\0\0{", "not UTF-8 but UTF-32"),
+    (b"{\0", "not UTF-8 but UTF-16"),
+    (b"\0{", "not UTF-8 but UTF-16"),
+    # The wire format of Confluent's registry: a zero byte, the id of the schema in four bytes, the content.
+    (b"\0", "not JSON: it begins with a zero byte, as the messages of a schema registry do"),
+)
+
+_FOUND = re.compile(r", found | \(byte ")
+
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+
+# A pair of surrogates, one without the other, or any other escape.
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
 
 _FIELD_TYPES: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Ticket)}
 _FIELD_RULES = {
@@ -139,4 +199,7 @@ _FIELD_RULES = {
     "request": f"must be a string of 1 to {MAX_REQUEST_CHARACTERS:,} characters",
     "request_type": f"must be one of {', '.join(REQUEST_TYPES)}",
     "priority": f"must be one of {', '.join(PRIORITIES)}",
+}
+_DECODE_ALONE = {
+    name: msgspec.json.Decoder(msgspec.defstruct("Alone", [(name, kind)])).decode for name, kind in _FIELD_TYPES.items()
 }

@@ -116,4 +116,9 @@ def _lock(path: Path) -> IO[str]:
     except BlockingIOError:
         lock.close()
         raise OutputUnavailable(f"another broker runs on {path}; stop it or choose another folder") from None
+    except OSError as error:
+        lock.close()
+        raise OutputUnavailable(
+            f"cannot lock {path / 'broker.lock'} ({error.strerror}); choose a folder on a file system that knows locks"
+        ) from None
     return lock

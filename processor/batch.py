@@ -55,8 +55,9 @@ def assemble(
     hours = [count for receipt in receipts for count in receipt.hours]
     rejected = sum(read.rejected for read in read_by_partition(receipts).values())
     known_hours = _published_hours(output, before)
-    with writing(change.staging.folder):
+    with writing(clients.path):
         new_clients = clients.add(lambda: _staged_clients(change, receipts), change.commit, change.commit_id)
+    with writing(change.staging.folder):
         totals = (before.totals if before else Totals()).add(hours, rejected, new_clients)
         _append(change, batch.batch_id, receipts)
         tables = summaries(totals, merge_hours(known_hours, hours), batch.batch_id, now)

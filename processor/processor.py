@@ -11,6 +11,7 @@ from processor.config import ProcessorConfig
 from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange, plan_batch, starts
 from processor.receipt import Receipt, read_by_partition
+from processor.rejections import tell_rejections
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
 from runtime.process.clock import Clock
 from runtime.process.failpoint import failpoint
@@ -18,7 +19,6 @@ from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
 from store.clients import open_clients
 from store.convert import convert
-from store.datasets import REJECTED
 from store.manifest import Manifest, Source
 from store.output import Output
 from store.staging import Staging
@@ -213,21 +213,19 @@ class SparkProcessor:
         for receipt in receipts:
             if receipt.failure:
                 self._output.discard_staging()
-                self._explain(receipt.failure, batch, staging)
+                self._explain(receipt.failure, batch)
         return receipts
 
     def _show_progress(self, batch: Batch, messages: int) -> None:
         self._heartbeat.beat()
         self._status.set("reading", Progress(batch.batch_id, messages, batch.length))
 
-    def _explain(self, failure: Failure, batch: Batch, staging: Staging) -> NoReturn:
+    def _explain(self, failure: Failure, batch: Batch) -> NoReturn:
         """Raise what a user can mend behind a task that could not do its share."""
         if failure.kind == FailureKind.DISK:
             # A folder that was removed meanwhile is a better explanation than a file that cannot be written.
             self._output.require_unchanged(self._manifest.commit_id if self._manifest else None)
-            raise OutputUnavailable(
-                f"cannot write {staging.folder}: {failure.detail}; free space there and start again"
-            )
+            raise OutputUnavailable(failure.detail)
         if failure.kind in (FailureKind.LOGIN_REFUSED, FailureKind.ACCESS_REFUSED):
             raise BrokerError(
                 f"the broker refused a task that wanted to read the topic ({failure.kind}: {failure.detail}); check "
@@ -291,4 +289,4 @@ def _report(output: Output, batch: Batch, receipts: Sequence[Receipt], seconds: 
         output.root,
     )
     if rejected:
-        _log.warning("%s messages were no tickets; %s holds them with the reason", f"{rejected:,}", REJECTED.name)
+        _log.warning("%s", tell_rejections(messages, [receipt.reasons for receipt in receipts]))

@@ -8,6 +8,7 @@ import msgspec
 from contract.ticket import URGENT
 from processor.outcome import Failure, RangeRead
 from processor.plan import OffsetRange
+from processor.rejections import Rejections
 from runtime.errors import DataConflict
 from store.counts import HourCount
 from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS
@@ -17,13 +18,15 @@ from store.staging import StagedFile
 class Receipt(msgspec.Struct):
     """The work of one task. ``failure`` says why its ranges could not be read or written; then nothing else counts.
 
-    ``reads`` are its ranges, each read to its end; ``rejected`` says how many messages of a partition were no tickets.
+    ``reads`` are its ranges, each read to its end; ``rejected`` says how many messages of a partition were no tickets,
+    ``reasons`` why, for the log only.
     """
 
     files: list[StagedFile] = []
     clients: str | None = None
     reads: list[RangeRead] = []
     rejected: dict[int, int] = {}
+    reasons: dict[str, Rejections] = {}
     hours: list[HourCount] = []
     failure: Failure | None = None
 

@@ -17,10 +17,12 @@ from processor.consume import Piece, consume, utc_microseconds
 from processor.outcome import ConsumeFailed, Failure, FailureKind, RangeRead
 from processor.plan import OffsetRange
 from processor.receipt import Receipt, encode_receipt
+from processor.rejections import Rejections, count_rejections
 from processor.transformations import Transformations
 from runtime.process.failpoint import failpoint
 from store.counts import HourCount
 from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS, Dataset
+from store.files import cannot_write
 from store.formats import ROW_GROUP_ROWS
 from store.staging import StagedWriter, Staging, write_clients
 
@@ -57,7 +59,7 @@ class StagingTask:
         except ConsumeFailed as error:
             return Receipt(failure=error.failure)
         except OSError as error:
-            return Receipt(failure=Failure(FailureKind.DISK, str(error)))
+            return Receipt(failure=Failure(FailureKind.DISK, cannot_write(error, self.staging.folder)))
         finally:
             stage.close()
 
@@ -113,6 +115,7 @@ class _Stage:
     hours: dict[tuple[datetime, RequestType, str, str], int] = field(default_factory=lambda: defaultdict(int))
     reads: list[RangeRead] = field(default_factory=list)
     rejected: Counter[int] = field(default_factory=Counter)
+    reasons: dict[str, Rejections] = field(default_factory=dict)
 
     def take(self, piece: Piece) -> None:
         """Decode the messages of one piece and write what has gathered."""
@@ -120,7 +123,9 @@ class _Stage:
         self.reads += piece.read
         if decoded.rejected:
             table = _rejected_table(piece, decoded)
-            self.rejected.update(table["partition"].to_pylist())
+            partitions, offsets = table["partition"].to_pylist(), table["offset"].to_pylist()
+            self.rejected.update(partitions)
+            count_rejections(self.reasons, zip(decoded.reasons, partitions, offsets, strict=True))
             self._write(REJECTED, table)
         self.gathered.append(decoded.tickets)
         rows, size = sum(t.num_rows for t in self.gathered), sum(t.nbytes for t in self.gathered)
@@ -164,6 +169,7 @@ class _Stage:
             clients=clients,
             reads=self.reads,
             rejected=dict(self.rejected),
+            reasons=self.reasons,
             hours=[HourCount(*key, count) for key, count in self.hours.items()],
         )
 

@@ -39,25 +39,25 @@ class ClientSet:
         Raises sqlite3.OperationalError when the file cannot be written, DataConflict when the published tickets do not
         have as many clients as the ledger says.
         """
-        self._path = path
+        self.path = path
         self._at = at
         self._published_clients = published_clients
         try:
             self._open()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            if _is_of_the_disk(error):
+                raise
             self._start_anew()
 
     def _start_anew(self) -> None:
         """Give up a file that is damaged or not ours: it can be derived again, so it is not worth stopping for."""
         self.close()
-        self._path.unlink(missing_ok=True)
-        self._path.with_name(self._path.name + "-journal").unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+        self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)
         self._open()
 
     def _open(self) -> None:
-        self._database = sqlite3.connect(self._path)
+        self._database = sqlite3.connect(self.path)
         (tables,) = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (application,) = self._database.execute("PRAGMA application_id").fetchone()
         if tables and application != _APPLICATION_ID:
@@ -105,9 +105,9 @@ class ClientSet:
         """Add the clients of the commit that comes next, and return how many of them are new."""
         try:
             return self._add(clients(), commit, commit_id)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            if _is_of_the_disk(error):
+                raise
             self._start_anew()
             return self._add(clients(), commit, commit_id)
 
@@ -135,6 +135,12 @@ class ClientSet:
         self._database.close()
 
 
+def _is_of_the_disk(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file could not be used. Otherwise its content is wrong: a kill may have left half of its tables."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR
+
+
 def open_clients(output: Output, manifest: Manifest | None) -> ClientSet:
     """Return the client set of an output as of ``manifest``.
 
@@ -151,5 +157,6 @@ def open_clients(output: Output, manifest: Manifest | None) -> ClientSet:
                 yield table["client_id"].unique().to_pylist()
 
     at = Standing(manifest.commit, manifest.commit_id, manifest.totals.unique_clients) if manifest else Standing()
-    with writing(output.state):
-        return ClientSet(output.state / "clients.sqlite", at, published)
+    path = output.state / "clients.sqlite"
+    with writing(path):
+        return ClientSet(path, at, published)

@@ -41,7 +41,7 @@ def convert(
             change.publish(staged, stem, (file.first_batch, file.last_batch))
             between()
     record = change.record(now)
-    with closing(open_clients(output, manifest)) as clients, writing(output.state):
+    with closing(open_clients(output, manifest)) as clients, writing(clients.path):
         # The same clients; but the set must stand at the commit that comes, or it would be filled again.
         clients.add(list, change.commit, change.commit_id)
     output.commit(record)

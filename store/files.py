@@ -56,8 +56,9 @@ class Disk:
         try:
             os.fsync(handle)
         except OSError as error:
-            # Some file systems keep names safe by other means and refuse the call for a folder.
-            if error.errno != errno.EINVAL:
+            # Some file systems, of networks and of FUSE, know no such call for a folder and keep names safe by other
+            # means. PostgreSQL takes the same two errors for that; any other one says that names may be lost.
+            if error.errno not in (errno.EINVAL, errno.EBADF):
                 raise
         finally:
             os.close(handle)
@@ -217,19 +218,55 @@ def remove_if_there(disk: Disk, path: Path) -> None:
         return
 
 
-_NO_LOCKS = "this file system knows no locks (flock); choose an --output-path on one that does"
+# What ``Disk.lock`` meets where a file system, or the lock service of a network, knows no ``flock``.
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
 
-_WRITING_REMEDIES = {
+_LOST = "the file system went away; mount it again"
+_REFUSED = "the file system does not know a call that the output needs; choose another --output-path"
+_REMEDIES = {
+    errno.ENOENT: "it, or a folder above it, is not there; see whether it was removed, or its file system not mounted",
+    errno.EEXIST: "see that it is a folder",
+    errno.ENOTDIR: "see that it, and what is above it, are folders",
+    errno.EISDIR: "a folder is in the place of a file; move it away",
+    errno.ELOOP: "links lead in a circle; mend them",
+    errno.ENAMETOOLONG: "choose a shorter --output-path",
+    errno.EMFILE: "raise the number of open files that are allowed (ulimit -n)",
+    errno.ENFILE: "raise the number of open files that the system allows",
+    errno.ENOMEM: "free memory",
+    errno.EIO: "the disk reports an error; see the log of the system",
+    errno.ESTALE: _LOST,
+    errno.ENOTCONN: _LOST,
+    errno.ENODEV: _LOST,
+    errno.ENXIO: _LOST,
+    errno.ETIMEDOUT: _LOST,
+    errno.EHOSTDOWN: _LOST,
+    errno.EINVAL: _REFUSED,
+    errno.ENOSYS: _REFUSED,
+    errno.EOPNOTSUPP: _REFUSED,
+    errno.ENOTSUP: _REFUSED,
+}
+_READING_REMEDIES = _REMEDIES | {
+    errno.EACCES: "give this user the right to read it",
+    errno.EPERM: "give this user the right to read it",
+}
+_WRITING_REMEDIES = _REMEDIES | {
     errno.ENOSPC: "free space there",
     errno.EDQUOT: "free space there, or raise the quota",
+    errno.EFBIG: "a limit of this user (ulimit -f) or of the file system allows no larger file; raise it",
     errno.EACCES: "give this user the right to write there",
     errno.EPERM: "give this user the right to write there",
     errno.EROFS: "the file system is read-only; choose another --output-path",
     errno.EXDEV: "it lies on another file system; mount or link the output folder as a whole",
-    errno.ENOLCK: _NO_LOCKS,
-    errno.ENOSYS: _NO_LOCKS,
-    errno.EOPNOTSUPP: _NO_LOCKS,
-    errno.EIO: "the disk reports an error; see the log of the system",
+    errno.EBUSY: "something else uses it; end that",
+}
+# By the primary code: SQLite tells no number of the system.
+_SQLITE_REMEDIES = {
+    sqlite3.SQLITE_FULL: "free space there",
+    sqlite3.SQLITE_IOERR: "the disk reports an error; see the log of the system",
+    sqlite3.SQLITE_CANTOPEN: "see that its folder is there, and that this user may write there",
+    sqlite3.SQLITE_READONLY: "give this user the right to write there",
+    sqlite3.SQLITE_BUSY: "another program has it open; end that",
+    sqlite3.SQLITE_PROTOCOL: "the file system refuses locks; choose another --output-path",
 }
 
 
@@ -239,11 +276,16 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
-        remedy = _WRITING_REMEDIES.get(getattr(error, "errno", None) or 0, "see that it is a folder of this user")
-        raise OutputUnavailable(
-            f"cannot write {_place(error, place)}: {_reason(error)}; {remedy}, then start again: "
-            "what is published stays as it is"
-        ) from error
+        raise OutputUnavailable(cannot_write(error, place)) from error
+
+
+def cannot_write(error: OSError | sqlite3.OperationalError, place: Path) -> str:
+    """Say what could not be written, why, and what would help; ``place`` is for errors that name no file."""
+    if isinstance(error, OSError):
+        remedy = _WRITING_REMEDIES.get(error.errno or 0)
+    else:
+        remedy = _SQLITE_REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    return f"cannot write {_told(error, place, remedy)}: what is published stays as it is"
 
 
 @contextmanager
@@ -252,15 +294,13 @@ def reading(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputUnavailable(
-            f"cannot read {_place(error, place)}: {_reason(error)}; give this user the right to read it, or see to the "
-            "disk, then start again: nothing was changed"
-        ) from error
+        remedy = _READING_REMEDIES.get(error.errno or 0)
+        raise OutputUnavailable(f"cannot read {_told(error, place, remedy)}: nothing was changed") from error
 
 
-def _place(error: Exception, place: Path) -> object:
-    return getattr(error, "filename", None) or place
-
-
-def _reason(error: Exception) -> object:
-    return getattr(error, "strerror", None) or error
+def _told(error: Exception, place: Path, remedy: str | None) -> str:
+    file, reason = getattr(error, "filename", None) or place, getattr(error, "strerror", None) or error
+    if renamed := getattr(error, "filename2", None):
+        # Only one of the two is missing or out of reach, and the system does not say which.
+        file = f"{renamed} (from {file})"
+    return f"{file}: {reason}; {remedy}, then start again" if remedy else f"{file}: {reason}; mend that and start again"

@@ -225,7 +225,9 @@ def version_of(path: Path, content: bytes, damage: str) -> int:
         version = msgspec.json.decode(content, type=_Versioned).version
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise damaged(path, content, error, damage) from None
-    if not 1 <= version <= VERSION:
+    if version < 1:
+        raise damaged(path, content, ValueError(f"there is no version {version}"), damage)
+    if version > VERSION:
         raise DataConflict(
             f"{path} has version {version}, this program reads up to {VERSION}: a newer release wrote it; run that "
             "release, or choose another --output-path"

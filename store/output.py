@@ -19,12 +19,21 @@ from typing import BinaryIO
 
 import msgspec
 
-from runtime.errors import DataConflict, OutputUnavailable
+from runtime.errors import DataConflict, OutputUnavailable, PipelineError
 from runtime.process.failpoint import failpoint
 from runtime.settings.location import OutputLocation
 from store.check import require_folder, require_no_datasets, require_sound
 from store.datasets import DATASETS
-from store.files import Disk, make_folders, read_if_there, reading, remove_if_there, replace_content, writing
+from store.files import (
+    NO_LOCKS,
+    Disk,
+    make_folders,
+    read_if_there,
+    reading,
+    remove_if_there,
+    replace_content,
+    writing,
+)
 from store.manifest import (
     MANIFEST_NAME,
     UNREADABLE_MANIFEST,
@@ -68,7 +77,12 @@ class Output:
             lock = self._lock()
         with lock:
             self._held = self._identity()
-            yield self
+            try:
+                yield self
+            except (PipelineError, OSError):
+                # Where the folder is gone, that is behind whatever could not be read or written in it.
+                self._require_own()
+                raise
 
     def _lock(self) -> BinaryIO:
         try:
@@ -77,6 +91,13 @@ class Output:
             raise OutputUnavailable(
                 f"another processor is writing {self.root}; wait until it is done, stop it, or choose another "
                 "--output-path"
+            ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            raise OutputUnavailable(
+                f"cannot lock {self._lock_file}: {error.strerror}; its file system knows no locks (flock), or the lock "
+                "service of its network does not run; choose an --output-path on one that does: nothing was changed"
             ) from None
 
     def _identity(self) -> tuple[object, object]:
@@ -198,7 +219,7 @@ class Output:
         self.disk.sync_folder(self.state)
 
     def require_unchanged(self, commit_id: str | None) -> None:
-        """Raise unless folder and lock are those of ``locked``, and the ledger still ends with ``commit_id``."""
+        """Raise unless folder and lock are those of ``locked``, and ledger and datasets those after ``commit_id``."""
         self._require_own()
         content = self._read(self._manifest_file)
         found = None if content is None else commit_id_of(self._manifest_file, content)
@@ -207,17 +228,38 @@ class Output:
                 f"{self._manifest_file} was replaced while this processor worked on {self.root}: it ends with another "
                 f"commit than the last one made here; {WAY_OUT}"
             )
+        with reading(self.root):
+            gone = [d.name for d in DATASETS if self.disk.look(self.root / d.name, follow=True) is None]
+        if content is not None and gone:
+            raise DataConflict(
+                f"{self.root / gone[0]} was removed while this processor worked on {self.root}; {WAY_OUT}"
+            )
 
     def is_own(self) -> bool:
         """Whether folder and lock are still those of ``locked``."""
         return self._held is None or self._identity() == self._held
 
     def _require_own(self) -> None:
-        if not self.is_own():
+        if self.is_own():
+            return
+        with reading(self.root):
+            folder = self.disk.look(self.root, follow=True)
+        if folder is None:
             raise OutputUnavailable(
-                f"{self.root}, or .pipeline in it, was removed or exchanged while this processor worked on it; nothing "
-                "more is written there; start again: a new output is filled from what the topic still holds"
+                f"{self.root} was removed while this processor worked on it; start again: a new output is filled from "
+                "what the topic still holds; if its file system was only unmounted, mount it first"
             )
+        if self._held is not None and folder.identity != self._held[0]:
+            raise OutputUnavailable(
+                f"{self.root} was removed or exchanged while this processor worked on it, and another folder is in its "
+                "place, where nothing was written; see that it is the right one, and mounted, then start again: where "
+                "it is empty, a new output is filled from what the topic still holds"
+            )
+        raise OutputUnavailable(
+            f"{self.state} was removed or exchanged while this processor worked on {self.root}; nothing more is "
+            f"written there; start again: the next start goes on from {MANIFEST_NAME}, or, where that is gone too, "
+            "fills a new output from what the topic still holds"
+        )
 
     def _require_one_file_system(self) -> None:
         """Raise OutputUnavailable when a rename could not reach its place, because it lies on another file system."""

@@ -18,6 +18,7 @@ import pytest
 from contract.ticket import encode as encode_ticket
 from embedded.broker import EmbeddedBroker
 from processor.consume import Piece
+from runtime.errors import OutputUnavailable
 from runtime.process.failpoint import VARIABLE
 from runtime.settings.location import OutputLocation
 from store.manifest import Manifest, encode
@@ -204,6 +205,29 @@ def test_a_disk_that_is_full_while_tasks_write_leaves_the_output_as_it_was_and_t
     published = Published(output)
     published.require_agreement()
     assert published.count("tickets_with_assignment") == 30_000
+
+
+def test_an_output_whose_disk_is_gone_under_a_running_processor_is_said_to_be_removed_or_unmounted(
+    small_disk: Path,
+) -> None:
+    output = Output(OutputLocation(small_disk / "output"))
+    with output.locked():
+        first = publish_batch(output, None, "parquet", three_tickets(0))
+        record = prepare_batch(output, first, "parquet", three_tickets(3))
+        # Another file system over it hides it as an unmount does, and can be taken away again.
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", small_disk], check=True)
+        try:
+            with pytest.raises(OutputUnavailable) as caught:
+                output.commit(record)
+            assert list(small_disk.iterdir()) == []
+        finally:
+            subprocess.run(["umount", "--lazy", small_disk], check=True)
+        assert str(caught.value) == (
+            f"{small_disk}/output was removed while this processor worked on it; start again: a new output is filled "
+            "from what the topic still holds; if its file system was only unmounted, mount it first"
+        )
+        output.commit(record)
+    assert Published(output.root).count("tickets_with_assignment") == 6
 
 
 def test_a_processor_that_is_paused_keeps_its_output_and_one_that_is_killed_gives_it_free(

@@ -1,5 +1,6 @@
 """The embedded broker, as a command line and as the fixture that other tests stand on."""
 
+import errno
 import os
 import signal
 import socket
@@ -11,6 +12,8 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError
 
 from embedded.broker import EmbeddedBroker
+from embedded.data_folder import DataFolder
+from runtime.errors import OutputUnavailable
 from tests.support import topics
 from tests.support.processes import Processes, Running, is_alive, wait_for
 
@@ -103,6 +106,18 @@ def test_refuses_a_folder_that_it_cannot_write(processes: Processes, tmp_path: P
     broker = start(processes, file / "data")
     assert broker.wait() == 5
     assert broker.stderr.startswith(f"ERROR cannot write to {file}/data (Not a directory)")
+
+
+def test_names_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("embedded.data_folder.fcntl.flock", flock)
+    with pytest.raises(OutputUnavailable) as caught:
+        DataFolder(tmp_path)
+    assert str(caught.value) == (
+        f"cannot lock {tmp_path}/broker.lock (No locks available); choose a folder on a file system that knows locks"
+    )
 
 
 def test_shows_the_end_of_the_log_when_the_broker_does_not_start(processes: Processes, tmp_path: Path) -> None:

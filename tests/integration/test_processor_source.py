@@ -62,13 +62,16 @@ def test_a_topic_of_nothing_but_bad_messages_leaves_valid_empty_datasets_and_a_w
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     topics.create(broker.address, topic)
-    topics.send(broker.address, topic, [b"{}", b"nonsense"])
+    topics.send(broker.address, topic, [b"{\0}\0", b"{}", b"[\0]\0", b"{\0 \0}\0"])
     run = processes.run(*processor(broker, topic, tmp_path / "output"))
-    assert "WARNING 2 messages were no tickets" in run.stderr
+    assert (
+        "WARNING 4 messages were no tickets, of 4 that were read; rejected_messages holds them with the reason: "
+        "2 times not UTF-8 but UTF-16 (as at offset 0 of partition 0); 1 times missing field"
+    ) in run.stderr
     published = Published(tmp_path / "output")
     published.require_agreement()
-    assert published.rows("SELECT total_tickets, rejected_messages FROM metrics") == [(0, 2)]
-    assert published.count("rejected_messages") == 2
+    assert published.rows("SELECT total_tickets, rejected_messages FROM metrics") == [(0, 4)]
+    assert published.count("rejected_messages") == 4
 
 
 def test_aborted_transactions_are_not_read_and_control_records_are_no_loss(

@@ -212,7 +212,8 @@ def _damaged(messages: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 def _together(messages: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
     """Several messages in one, or one with something around it."""
-    other = st.one_of(messages, st.sampled_from([b"", b"\xef\xbb\xbf", b"{}", b"null", b"\0", b" ", b"}", b"#"]))
+    around = [b"", b"\xef\xbb\xbf", b"\xff\xfe", b"{}", b"{\0", b"null", b"\0", b" ", b"}", b"#"]
+    other = st.one_of(messages, st.sampled_from(around))
     return st.builds(lambda *parts: b"".join(parts), other, st.sampled_from([b"", b"\n", b",", b" "]), other)
 
 

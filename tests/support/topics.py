@@ -52,7 +52,7 @@ def send(
 def send_batches(
     address: str,
     topic: str,
-    values: Iterable[bytes],
+    values: Iterable[bytes | None],
     partition: int = 0,
     options: Mapping[str, str | int] | None = None,
 ) -> None:

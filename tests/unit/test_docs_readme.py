@@ -68,6 +68,15 @@ def test_the_datasets_are_those_of_the_contract() -> None:
         assert set(columns) <= set(documents.inline_code(rows[name]))
 
 
+def test_the_columns_that_are_named_for_readers_of_json_are_those_of_the_contract() -> None:
+    named: dict[str, dict[str, dict[str, str]]] = {}
+    exec(documents.code_blocks(documents.read("docs/reading.md"), "python")[0], named)
+    kinds = {"string": "text", "binary": "text", "int32": "number", "int64": "number", "timestamp[us, tz=UTC]": "time"}
+    assert named["COLUMNS"] == {
+        dataset.name: {column.name: kinds[str(column.type)] for column in dataset.schema} for dataset in DATASETS
+    }
+
+
 def test_the_keys_of_the_manifest_are_named() -> None:
     rows = documents.table(documents.section(documents.read("README.md"), "The manifest"))
     assert {row[0] for row in rows} == set(KEYS)

@@ -609,15 +609,10 @@ def test_attempts_that_fail_leave_nothing_in_staging(going_on: Bench) -> None:
 def test_a_task_that_cannot_write_is_an_output_that_cannot_be_used(going_on: Bench) -> None:
     before = going_on.files()
     going_on.topic.holds((0, 5))
-    full = "[Errno 28] No space left on device"
+    full = "cannot write /staging/file: No space left on device; free space there, then start again"
     going_on.tasks.work = lambda *arguments: [*read_all(*arguments), Receipt(failure=Failure(FailureKind.DISK, full))]
-    with pytest.raises(OutputUnavailable) as caught:
+    with pytest.raises(OutputUnavailable, match=f"^{full}$"):
         going_on.run()
-    staging = str(caught.value).split("/staging/")[1].partition(":")[0]
-    assert staging.startswith("batch-000002-")
-    assert str(caught.value) == (
-        f"cannot write {going_on.root}/.pipeline/staging/{staging}: {full}; free space there and start again"
-    )
     assert going_on.staged() == []
     assert going_on.files() == before
 
@@ -892,9 +887,7 @@ def test_an_output_that_is_removed_under_a_running_service_ends_it_and_nothing_m
     bench.topic.holds((0, 3))
     bench.topic.holds((0, 5))
     bench.time.while_waiting = [spoil]
-    with pytest.raises(
-        OutputUnavailable, match=rf"{bench.root}, or \.pipeline in it, was removed or exchanged while this processor"
-    ):
+    with pytest.raises(OutputUnavailable, match=rf"{bench.root}(/\.pipeline)? was removed (or exchanged )?while this"):
         bench.run(interval_s=10)
     assert bench.tasks.ran == [[OffsetRange(0, 0, 3)]]
     assert set(bench.root.rglob("*")) - left[0] == set()
@@ -903,8 +896,12 @@ def test_an_output_that_is_removed_under_a_running_service_ends_it_and_nothing_m
 def test_an_output_that_is_removed_under_an_idle_service_ends_it_at_its_next_look(bench: Bench) -> None:
     bench.topic.holds((0, 3))
     bench.time.while_waiting = [lambda: remove(bench)]
-    with pytest.raises(OutputUnavailable, match="was removed or exchanged"):
+    with pytest.raises(OutputUnavailable) as caught:
         bench.run(interval_s=10)
+    assert str(caught.value) == (
+        f"{bench.root} was removed while this processor worked on it; start again: a new output is filled from what "
+        "the topic still holds; if its file system was only unmounted, mount it first"
+    )
     assert bench.time.waits == [10.0]
     assert not bench.root.exists()
 
@@ -922,7 +919,7 @@ def test_an_output_that_is_removed_while_the_tasks_run_is_told_apart_from_a_full
 
     bench.topic.holds((0, 3))
     bench.tasks.work = work
-    with pytest.raises(OutputUnavailable, match="was removed or exchanged while this processor worked on it"):
+    with pytest.raises(OutputUnavailable, match=r"was removed (or exchanged )?while this processor worked on"):
         bench.run()
     assert not (bench.root / ".pipeline").exists()
 

@@ -19,6 +19,7 @@ from processor.consume import Piece
 from processor.outcome import ConsumeFailed, Failure, FailureKind, RangeRead
 from processor.plan import OffsetRange
 from processor.receipt import PartitionRead, Receipt, read_by_partition, require_complete
+from processor.rejections import Rejections
 from processor.task import StagingTask, Work
 from runtime.settings.setting import ROOT
 from store.counts import HourCount
@@ -40,6 +41,10 @@ def rows(folder: Path, receipt: Receipt, file_format: str, dataset: Dataset) -> 
     return found
 
 
+def position(name: str) -> int:
+    return next(number for number, example in enumerate(golden.rejected()) if example.name == name)
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_each_golden_message_becomes_a_ticket_or_a_rejected_message(tmp_path: Path, file_format: str) -> None:
     valid, bad = golden.tickets(), golden.rejected()
@@ -50,6 +55,8 @@ def test_each_golden_message_becomes_a_ticket_or_a_rejected_message(tmp_path: Pa
     assert receipt.failure is None
     assert receipt.reads == [RangeRead(3, 100, 100 + len(mixed), 100 + len(mixed), len(mixed))]
     assert receipt.rejected == {3: len(bad)}
+    assert sum(found.count for found in receipt.reasons.values()) == len(bad)
+    assert receipt.reasons["not UTF-8"] == Rejections(1, 3, 100 + len(valid) + position("not UTF-8"))
     assert len(rows(tmp_path, receipt, file_format, TICKETS)) == len(valid)
     assert rows(tmp_path, receipt, file_format, REJECTED) == [
         {
@@ -241,7 +248,8 @@ def test_a_missing_staging_folder_is_reported_in_the_receipt(tmp_path: Path, fil
     receipt = stage(staging(tmp_path / "missing", file_format), [messages([value])])
     assert receipt.failure is not None
     assert receipt.failure.kind == FailureKind.DISK
-    assert "No such file or directory" in receipt.failure.detail
+    assert receipt.failure.detail.startswith(f"cannot write {tmp_path}/missing/")
+    assert "No such file or directory; it, or a folder above it, is not there" in receipt.failure.detail
     assert receipt.files == []
 
 
@@ -266,7 +274,8 @@ def test_a_full_disk_is_reported_in_the_receipt(tmp_path: Path) -> None:
     )
     assert len(done.stdout.splitlines()) == 2
     for failure in done.stdout.splitlines():
-        assert "File too large" in failure
+        assert "File too large; a limit of this user (ulimit -f) or of the file system" in failure
+        assert "free space" not in failure
 
 
 def test_a_task_can_be_sent_to_a_worker(tmp_path: Path) -> None:

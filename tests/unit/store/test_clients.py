@@ -125,6 +125,20 @@ def test_a_damaged_file_is_filled_from_the_published_tickets(two_batches: Path, 
         assert clients.add(lambda: [["a", "d"]], 3, "commit-3") == 1
 
 
+def test_a_file_whose_making_was_interrupted_is_filled_from_the_published_tickets(two_batches: Path) -> None:
+    with closing(sqlite3.connect(two_batches)) as database:
+        database.execute("DROP TABLE standing")
+    with closing(ClientSet(two_batches, TWO, Published(["a", "b", "c"]))) as clients:
+        assert clients.add(lambda: [["a", "d"]], 3, "commit-3") == 1
+
+
+def test_a_file_that_cannot_be_opened_is_left_alone_and_reported(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(sqlite3.OperationalError, match="unable to open database file"):
+        ClientSet(path, NEW, Published())
+    assert path.is_dir()
+
+
 def test_a_file_damaged_behind_its_first_page_is_filled_from_the_published_tickets(path: Path) -> None:
     known = [f"CLIENT_{number}" for number in range(2000)]
     with closing(ClientSet(path, NEW, Published())) as clients:

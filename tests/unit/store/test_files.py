@@ -4,7 +4,9 @@ import errno
 import hashlib
 import os
 import pickle
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ from runtime.errors import OutputUnavailable
 from store.files import (
     ChecksummedFile,
     Disk,
+    cannot_write,
     checksum,
     make_folders,
     read_if_there,
@@ -112,30 +115,85 @@ def test_two_folders_of_one_mount_share_its_mark_and_another_file_system_has_its
     assert DISK.mount(tmp_path) != DISK.mount(Path("/proc"))
 
 
-@pytest.mark.parametrize(
-    ("number", "remedy"),
-    [
-        (errno.ENOSPC, "No space left on device; free space there, then start again: what is published stays as it is"),
-        (errno.EACCES, "Permission denied; give this user the right to write there, then"),
-        (errno.EROFS, "Read-only file system; the file system is read-only; choose another --output-path"),
-        (errno.ENOLCK, "No locks available; this file system knows no locks (flock); choose an --output-path"),
-        (errno.EXDEV, "it lies on another file system; mount or link the output folder as a whole"),
-    ],
-)
-def test_what_cannot_be_written_is_said_with_its_cause_and_what_would_help(number: int, remedy: str) -> None:
+WRITTEN = {
+    errno.ENOSPC: "No space left on device; free space there",
+    errno.EDQUOT: "Disk quota exceeded; free space there, or raise the quota",
+    errno.EFBIG: "File too large; a limit of this user (ulimit -f) or of the file system allows no larger "
+    "file; raise it",
+    errno.EACCES: "Permission denied; give this user the right to write there",
+    errno.EROFS: "Read-only file system; the file system is read-only; choose another --output-path",
+    errno.EXDEV: "Invalid cross-device link; it lies on another file system; mount or link the output folder as "
+    "a whole",
+    errno.ENOENT: "No such file or directory; it, or a folder above it, is not there; see whether it was removed, or "
+    "its file system not mounted",
+    errno.ENOTDIR: "Not a directory; see that it, and what is above it, are folders",
+    errno.EIO: "Input/output error; the disk reports an error; see the log of the system",
+    errno.ESTALE: "Stale file handle; the file system went away; mount it again",
+    errno.ENOTCONN: "Transport endpoint is not connected; the file system went away; mount it again",
+    errno.EINVAL: "Invalid argument; the file system does not know a call that the output needs; choose another "
+    "--output-path",
+    errno.EMFILE: "Too many open files; raise the number of open files that are allowed (ulimit -n)",
+    errno.ENAMETOOLONG: "File name too long; choose a shorter --output-path",
+}
+
+
+@pytest.mark.parametrize("number", WRITTEN, ids=errno.errorcode.get)
+def test_what_cannot_be_written_is_said_with_its_cause_and_what_would_help(number: int) -> None:
     with pytest.raises(OutputUnavailable) as caught, writing(Path("/output")):
         raise OSError(number, os.strerror(number), "/output/file")
-    assert str(caught.value).startswith("cannot write /output/file: ")
-    assert remedy in str(caught.value)
-
-
-def test_what_cannot_be_read_is_not_reported_as_what_cannot_be_written() -> None:
-    with pytest.raises(OutputUnavailable) as caught, reading(Path("/output/_manifest.json")):
-        raise OSError(errno.EACCES, "Permission denied")
     assert str(caught.value) == (
-        "cannot read /output/_manifest.json: Permission denied; give this user the right to read it, or see to the "
-        "disk, then start again: nothing was changed"
+        f"cannot write /output/file: {WRITTEN[number]}, then start again: what is published stays as it is"
     )
+
+
+def test_an_error_that_nobody_thought_of_is_said_without_a_remedy_that_would_mislead() -> None:
+    with pytest.raises(OutputUnavailable) as caught, writing(Path("/output")):
+        raise OSError(errno.EPIPE, "Broken pipe")
+    assert str(caught.value) == (
+        "cannot write /output: Broken pipe; mend that and start again: what is published stays as it is"
+    )
+
+
+def test_of_a_rename_both_ends_are_named(tmp_path: Path) -> None:
+    (tmp_path / "staged").touch()
+    with pytest.raises(OutputUnavailable) as caught, writing(tmp_path):
+        DISK.replace(tmp_path / "staged", tmp_path / "metrics" / "file")
+    assert str(caught.value).startswith(
+        f"cannot write {tmp_path}/metrics/file (from {tmp_path}/staged): No such file or directory; it, or a"
+    )
+
+
+def test_space_is_asked_for_only_where_there_is_none() -> None:
+    asked = {n for n in errno.errorcode if "free space" in cannot_write(OSError(n, os.strerror(n)), Path("/output"))}
+    assert asked == {errno.ENOSPC, errno.EDQUOT}
+
+
+def test_what_sqlite_cannot_write_is_said_with_its_cause(tmp_path: Path) -> None:
+    with pytest.raises(OutputUnavailable) as caught, writing(tmp_path / "missing" / "clients.sqlite"):
+        sqlite3.connect(tmp_path / "missing" / "clients.sqlite")
+    assert str(caught.value) == (
+        f"cannot write {tmp_path}/missing/clients.sqlite: unable to open database file; see that its folder is there, "
+        "and that this user may write there, then start again: what is published stays as it is"
+    )
+    full = "database or disk is full; free space there, then start again"
+    with closing(sqlite3.connect(tmp_path / "clients.sqlite")) as database:
+        database.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(OutputUnavailable, match=full), writing(tmp_path / "clients.sqlite"):
+            database.execute("CREATE TABLE clients (client_id TEXT)")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EACCES, "Permission denied; give this user the right to read it"),
+        (errno.EIO, "Input/output error; the disk reports an error; see the log of the system"),
+        (errno.ESTALE, "Stale file handle; the file system went away; mount it again"),
+    ],
+)
+def test_what_cannot_be_read_is_not_reported_as_what_cannot_be_written(number: int, said: str) -> None:
+    with pytest.raises(OutputUnavailable) as caught, reading(Path("/output/_manifest.json")):
+        raise OSError(number, os.strerror(number))
+    assert str(caught.value) == (f"cannot read /output/_manifest.json: {said}, then start again: nothing was changed")
 
 
 def test_a_file_system_that_refuses_to_force_a_folder_to_the_disk_is_taken_at_its_word(
@@ -147,8 +205,9 @@ def test_a_file_system_that_refuses_to_force_a_folder_to_the_disk_is_taken_at_it
 
         monkeypatch.setattr("store.files.os.fsync", fsync)
 
-    refuse(errno.EINVAL)
-    DISK.sync_folder(tmp_path)
+    for number in (errno.EINVAL, errno.EBADF):
+        refuse(number)
+        DISK.sync_folder(tmp_path)
     refuse(errno.EIO)
     with pytest.raises(OSError, match="Input/output error"):
         DISK.sync_folder(tmp_path)

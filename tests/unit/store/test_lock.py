@@ -1,6 +1,7 @@
 """One processor an output, and an output that cannot be written."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,6 @@ import pytest
 
 from runtime.errors import OutputUnavailable
 from runtime.settings.location import OutputLocation
-from store.files import Disk
 from store.output import Output
 
 HOLD_LOCK = """
@@ -78,12 +78,18 @@ def test_a_staging_folder_that_cannot_be_made_is_not_writable(output: Output) ->
         output.begin(None, "batch", "parquet")
 
 
-def test_a_file_system_without_locks_is_named_as_the_cause(tmp_path: Path) -> None:
-    class Lockless(Disk):
-        def lock(self, path: Path) -> BinaryIO:
-            raise OSError(errno.ENOLCK, "No locks available", str(path))
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_as_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def flock(file: BinaryIO, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
 
-    with pytest.raises(
-        OutputUnavailable, match=r"/lock: No locks available; this file system knows no locks \(flock\)"
-    ):
-        Output(OutputLocation(tmp_path), Lockless()).locked().__enter__()
+    monkeypatch.setattr("store.files.fcntl.flock", flock)
+    with pytest.raises(OutputUnavailable) as caught:
+        Output(OutputLocation(tmp_path)).locked().__enter__()
+    assert str(caught.value) == (
+        f"cannot lock {tmp_path}/.pipeline/lock: {os.strerror(number)}; its file system knows no locks (flock), or the "
+        "lock service of its network does not run; choose an --output-path on one that does: nothing was changed"
+    )
+    assert caught.value.exit_code == 5

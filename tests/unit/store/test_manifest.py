@@ -160,6 +160,9 @@ def test_a_field_of_another_type_is_damage(tmp_path: Path) -> None:
 
 
 def test_a_manifest_of_a_newer_release_is_refused_as_such(tmp_path: Path) -> None:
+    for version in (0, -1):
+        with pytest.raises(DataConflict, match=rf"is damaged \(\d+ bytes: there is no version {version}\)"):
+            read(tmp_path, b'{"version": %d}' % version)
     newer = {"version": 3, "a_field_that_must_be_obeyed": [1]}
     with pytest.raises(DataConflict, match="has version 3, this program reads up to 2: a newer release wrote it; run"):
         read(tmp_path, json.dumps(newer).encode())

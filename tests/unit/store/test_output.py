@@ -1,5 +1,6 @@
 """The commit protocol: whatever interrupts it, a commit is published as a whole or not at all."""
 
+import errno
 import json
 import logging
 import os
@@ -270,19 +271,61 @@ def exchange_the_output(output: Output) -> None:
     shutil.copytree(output.root.with_name("aside"), output.root)
 
 
-@pytest.mark.parametrize("happens", [remove_the_output, remove_the_state, exchange_the_output])
+REMOVED = "output was removed while this processor worked on it; start again: a new output is filled from what the"
+STATE_REMOVED = r"/\.pipeline was removed or exchanged while .* goes on from _manifest\.json, or, where that is gone"
+EXCHANGED = "output was removed or exchanged while .* another folder is in its place, where nothing was written"
+
+
+@pytest.mark.parametrize(
+    ("happens", "said"),
+    [(remove_the_output, REMOVED), (remove_the_state, STATE_REMOVED), (exchange_the_output, EXCHANGED)],
+)
 def test_an_output_that_was_removed_or_exchanged_under_a_running_processor_is_noticed_before_the_next_commit(
-    output: Output, happens: Callable[[Output], None]
+    output: Output, happens: Callable[[Output], None], said: str
 ) -> None:
     with output.locked():
         first = publish_batch(output, None, "parquet", tickets(0))
         record = batch(output, first)
         happens(output)
-        with pytest.raises(OutputUnavailable, match=r"or \.pipeline in it, was removed or exchanged while") as caught:
+        with pytest.raises(OutputUnavailable, match=said) as caught:
             output.commit(record)
-        with pytest.raises(OutputUnavailable, match="was removed or exchanged"):
+        with pytest.raises(OutputUnavailable, match=said):
             output.begin(first, "batch", "parquet")
     assert caught.value.exit_code == 5
+    assert not (output.root / ".pipeline" / "commit.json").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOENT, "No such file or directory", "code.zip"),
+        OutputUnavailable("cannot write"),
+        DataConflict("metrics.parquet was published and is gone"),
+    ],
+)
+def test_whatever_fails_because_the_output_was_removed_is_said_to_be_that(output: Output, error: Exception) -> None:
+    def work() -> None:
+        with output.locked():
+            shutil.rmtree(output.root)
+            raise error
+
+    with pytest.raises(OutputUnavailable, match=REMOVED):
+        work()
+
+
+def test_whatever_else_fails_is_said_as_it_is(output: Output) -> None:
+    with pytest.raises(DataConflict, match="another topic"), output.locked():
+        raise DataConflict("another topic")
+
+
+def test_a_dataset_that_was_removed_under_a_running_processor_is_noticed_before_the_next_commit(
+    output: Output, first: Manifest
+) -> None:
+    record = batch(output, first)
+    shutil.rmtree(output.root / "tickets_by_team")
+    with pytest.raises(DataConflict, match=r"/tickets_by_team was removed while this processor worked on .*/output;"):
+        output.commit(record)
+    assert not (output.root / "tickets_by_team").exists()
     assert not (output.root / ".pipeline" / "commit.json").exists()
 
 

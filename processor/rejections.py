@@ -1,0 +1,53 @@
+"""Why messages were no tickets, counted by task and told in the log. Functions on values: no I/O."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from contract.ticket import kind_of
+from store.datasets import REJECTED
+
+# A receipt stays small, whatever is in the topic. A topic that is not a deliberate test holds a handful of kinds.
+MOST_KINDS = 50
+OTHER_KINDS = "other reasons"
+_TOLD = 3
+
+
+class Rejections(msgspec.Struct, frozen=True, array_like=True):
+    """How many messages were rejected for one kind of reason, and where one of them is."""
+
+    count: int
+    partition: int
+    offset: int
+
+
+def count_rejections(known: dict[str, Rejections], rejected: Iterable[tuple[str, int, int]]) -> None:
+    """Add to ``known``, which is by kind, messages of which reason, partition and offset are given."""
+    for reason, partition, offset in rejected:
+        _add(known, kind_of(reason), Rejections(1, partition, offset))
+
+
+def _add(known: dict[str, Rejections], kind: str, new: Rejections) -> None:
+    if kind not in known and len(known) >= MOST_KINDS:
+        kind = OTHER_KINDS
+    before = known.get(kind)
+    known[kind] = new if before is None else msgspec.structs.replace(before, count=before.count + new.count)
+
+
+def tell_rejections(messages: int, of_tasks: Iterable[Mapping[str, Rejections]]) -> str:
+    """Return what the log says when some of ``messages`` were no tickets: how many, and the commonest reasons."""
+    known: dict[str, Rejections] = {}
+    for of_task in of_tasks:
+        for kind, found in of_task.items():
+            _add(known, kind, found)
+    rejected = sum(found.count for found in known.values())
+    ordered = sorted(known.items(), key=lambda item: -item[1].count)
+    told = "; ".join(
+        f"{found.count:,} times {kind} (as at offset {found.offset} of partition {found.partition})"
+        for kind, found in ordered[:_TOLD]
+    )
+    rest = "; and others" if len(ordered) > _TOLD else ""
+    return (
+        f"{rejected:,} messages were no tickets, of {messages:,} that were read; {REJECTED.name} holds them with the "
+        f"reason: {told}{rest}"
+    )

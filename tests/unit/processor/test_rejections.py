@@ -1,0 +1,65 @@
+"""What the log says of messages that were no tickets."""
+
+from processor.receipt import Receipt, decode_receipt, encode_receipt
+from processor.rejections import MOST_KINDS, Rejections, count_rejections, tell_rejections
+from tests.support import golden
+
+BAD_PRIORITY = "priority: must be one of low, medium, high, critical"
+
+
+def test_the_three_commonest_reasons_are_told_with_a_count_and_an_offset_each() -> None:
+    first = {
+        "not UTF-8 but UTF-16": Rejections(120_000, 0, 17),
+        "empty message": Rejections(1, 0, 5),
+        BAD_PRIORITY: Rejections(20, 0, 9),
+    }
+    second = {"not UTF-8": Rejections(15, 3, 1), "not UTF-8 but UTF-16": Rejections(4, 3, 2_000_000)}
+    assert tell_rejections(120_042, [first, second]) == (
+        "120,040 messages were no tickets, of 120,042 that were read; rejected_messages holds them with the reason: "
+        "120,004 times not UTF-8 but UTF-16 (as at offset 17 of partition 0); "
+        "20 times priority: must be one of low, medium, high, critical (as at offset 9 of partition 0); "
+        "15 times not UTF-8 (as at offset 1 of partition 3); and others"
+    )
+
+
+def test_one_reason_is_told_alone() -> None:
+    assert tell_rejections(9, [{"no value (a tombstone)": Rejections(2, 1, 3)}, {}]) == (
+        "2 messages were no tickets, of 9 that were read; rejected_messages holds them with the reason: "
+        "2 times no value (a tombstone) (as at offset 3 of partition 1)"
+    )
+
+
+def test_reasons_that_differ_in_what_was_found_count_as_one_and_nothing_that_was_found_is_told() -> None:
+    known: dict[str, Rejections] = {}
+    count_rejections(
+        known,
+        [
+            (f'{BAD_PRIORITY}, found "secret, found"', 2, 40),
+            (f"{BAD_PRIORITY}, found null", 2, 41),
+            ("not JSON: JSON is malformed: invalid character (byte 1)", 2, 42),
+            ("not JSON: JSON is malformed: invalid character (byte 77)", 2, 43),
+        ],
+    )
+    assert known == {
+        BAD_PRIORITY: Rejections(2, 2, 40),
+        "not JSON: JSON is malformed: invalid character": Rejections(2, 2, 42),
+    }
+
+
+def test_a_receipt_stays_small_whatever_is_in_the_topic() -> None:
+    known: dict[str, Rejections] = {}
+    count_rejections(known, ((f"reason {number}", 0, number) for number in range(100_000)))
+    assert len(known) == MOST_KINDS + 1
+    assert known["other reasons"] == Rejections(100_000 - MOST_KINDS, 0, MOST_KINDS)
+    receipt = Receipt(reasons=known)
+    assert len(encode_receipt(receipt)) < 2_000
+    assert decode_receipt(encode_receipt(receipt)) == receipt
+    assert tell_rejections(100_000, [known]).startswith("100,000 messages were no tickets, of 100,000 that were read;")
+
+
+def test_all_golden_rejections_together_have_few_kinds() -> None:
+    known: dict[str, Rejections] = {}
+    count_rejections(known, ((example.reason, 0, number) for number, example in enumerate(golden.rejected())))
+    assert "not a JSON object" in known
+    assert len(known) < 40
+    assert not any("found" in kind or "(byte" in kind for kind in known)
