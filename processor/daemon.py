@@ -10,6 +10,8 @@ import importlib
 import os
 from contextlib import suppress
 
+from runtime.process.absent import do_without
+
 # Everything that a task needs; ``pyspark.worker`` is what Spark runs in a worker.
 PREPARED = ("pyspark.worker", "processor.task")
 
@@ -20,6 +22,8 @@ _WITHOUT_THREADS = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_
 def prepare() -> None:
     """Import what tasks import; what cannot be imported is left to the task, whose error Spark reports."""
     os.environ.update(_WITHOUT_THREADS)
+    # pyarrow would import it at its first array, where it is installed: 0.4 s for what no task uses.
+    do_without("pandas")
     for name in PREPARED:
         with suppress(ImportError):
             importlib.import_module(name)

@@ -18,6 +18,7 @@ if __name__ == "__main__":
 
 from processor.config import SETTINGS, ProcessorConfig
 from runtime.process import entry, logs
+from runtime.process.absent import do_without
 from runtime.process.failpoint import warn_of_failpoint
 from runtime.process.shutdown import Shutdown
 from runtime.settings import catalogue
@@ -58,4 +59,6 @@ def _process(flags: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    # pyarrow would import it at its first array, where it is installed: 0.4 s for what nothing here uses.
+    do_without("pandas")
     sys.exit(main())

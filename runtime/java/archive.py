@@ -7,6 +7,7 @@ a word. The name says it too, so that a new Java or new jars look for an archive
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from runtime.errors import PipelineError
@@ -39,6 +40,9 @@ def use(archive: Path) -> tuple[str, ...]:
     """Return the flags that let a JVM use ``archive``; none when there is no such file, which only makes it slower."""
     if not archive.is_file():
         return ()
+    # Those that were not used for the longest time are deleted. One that belongs to an image is read-only.
+    with suppress(OSError):
+        archive.touch()
     # auto: one that does not fit is ignored.
     return (f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", *_SILENT)
 

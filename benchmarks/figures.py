@@ -1,0 +1,68 @@
+"""What many runs come to: medians, spread, ratios, and what they ran on."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from runtime.java.jdk import java_executable
+from runtime.settings.setting import ROOT
+
+_PACKAGES = ("confluent-kafka", "kafka-python", "msgspec", "numpy", "pyarrow", "pyspark")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The median of several values, the least and the most of them."""
+
+    median: float
+    least: float
+    most: float
+    repeats: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Figures":
+        """Sum ``values`` up; there must be one at least."""
+        return cls(round(median(values), 3), round(min(values), 3), round(max(values), 3), len(values))
+
+    @classmethod
+    def of_ratios(cls, ours: Sequence[float], theirs: Sequence[float]) -> "Figures":
+        """Sum up the ratios of neighbours in time, which the drift of a busy machine disturbs least."""
+        return cls.of([mine / other for mine, other in zip(ours, theirs, strict=True)])
+
+
+def surroundings() -> dict[str, Any]:
+    """Return the machine and the versions that figures depend on."""
+    cpu = next(
+        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "unknown"
+    )
+    memory_kib = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal:")), 0)
+    java = subprocess.run([java_executable(), "-version"], capture_output=True, text=True, check=True).stderr
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return {
+        "machine": {
+            "cpu": cpu,
+            "cores": len(os.sched_getaffinity(0)),
+            "memory_gib": round(memory_kib / (1 << 20)),
+            "system": f"{platform.system()} {platform.release()}",
+            "load_before": os.getloadavg()[0],
+        },
+        "versions": {
+            "commit": commit.stdout.strip(),
+            "python": platform.python_version(),
+            "java": java.splitlines()[0],
+            **{name: version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def _lines(path: str) -> list[str]:
+    file = Path(path)
+    return file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
