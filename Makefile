@@ -4,6 +4,9 @@ COMPOSE ?= $(shell command -v docker-compose || echo docker compose)
 LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
+# What another Python left in the environment would reach ours, and pip.
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
+
 .PHONY: help setup demo broker test test-unit test-compose check bench lock up down
 
 help: ## list the commands

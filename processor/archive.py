@@ -62,9 +62,11 @@ def _run_once(unfinished: Path) -> None:
         for _ in range(2):
             context.parallelize(range(_WORKERS), _WORKERS).map(abs).collect()
         context.stop()
-    finally:
-        # A JVM that is killed writes nothing.
-        jvm.close(patience_s=_WRITING_S)
+    except BaseException:
+        jvm.close()
+        raise
+    # A JVM that is killed writes nothing.
+    jvm.close(patience_s=_WRITING_S)
 
 
 if __name__ == "__main__":

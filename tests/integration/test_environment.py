@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from embedded.broker import EmbeddedBroker
 from runtime.java.jars import cache_folder
 from runtime.java.jdk import java_executable
 from tests.support.datasets import Published
+from tests.support.listeners import free_ports
 from tests.support.processes import Processes, Running
 
 pytestmark = pytest.mark.integration
@@ -115,3 +118,20 @@ def test_java_25_runs_broker_and_spark(processes: Processes, tmp_path: Path) -> 
     said = (tmp_path / "output" / ".pipeline" / "spark.log").read_text()
     assert "VM warning" not in said, said
     assert "VM warning" not in (tmp_path / "broker" / "broker.log").read_text()
+
+
+def test_a_broker_on_ipv6_is_reached_by_both_services(processes: Processes, tmp_path: Path, topic: str) -> None:
+    if not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this machine lacks IPv6")
+    plain, six, controller = free_ports(3)
+    properties = {
+        "listeners": f"PLAINTEXT://127.0.0.1:{plain},SIX://[::1]:{six},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{plain},SIX://[::1]:{six}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SIX:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+    }
+    with EmbeddedBroker(tmp_path / "broker", plain, properties):
+        where = ("--broker", f"[::1]:{six}", "--topic", topic)
+        processes.run("producer/ticket_producer.py", *where, "--count", "1000", "--rate", "0")
+        output = ("--output-path", tmp_path / "output", "--memory", "1g")
+        require_published(processes.start("processor/spark_processor.py", *where, *output), tmp_path)

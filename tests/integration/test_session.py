@@ -49,14 +49,16 @@ stop_context(context, jvm)
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache in which set-up has made the class-data archive."""
-    folder = tmp_path_factory.mktemp("cache")
+    """A cache in which set-up has made the class-data archive, started as by cron, beside another Java."""
+    folder = tmp_path_factory.mktemp("caché", numbered=False)
     processes = Processes(tmp_path_factory.mktemp("archive"))
     try:
-        made = processes.run("-m", "processor.archive", env={"CLIENT_TICKETS_CACHE": str(folder)}, deadline_s=180)
+        environment = {"CLIENT_TICKETS_CACHE": str(folder), "LC_ALL": "C", "JAVA_TOOL_OPTIONS": "-Xmx1x"}
+        made = processes.run("-m", "processor.archive", env=environment, deadline_s=180)
     finally:
         processes.end_all()
     assert re.search(r"^\S+/classes-\w+\.jsa \(\d+ MB\)$", made.stdout, re.MULTILINE), made.output
+    assert [path.suffix for path in folder.iterdir()] == [".jsa"]
     return folder
 
 
