@@ -141,7 +141,9 @@ class SparkJvm:
     def __init__(
         self, memory: str, log: Path, local: bool = True, jars: Sequence[Path] = (), archive_to: Path | None = None
     ) -> None:
-        self.began = time.monotonic()
+        # Seconds from the launch until the gateway answered, once ``connect`` has returned.
+        self.start_s = 0.0
+        self._launched_at = time.time()
         self.jars = tuple(jars)
         self._log = log
         self._memory = memory
@@ -205,6 +207,8 @@ class SparkJvm:
             _log.warning("Spark's JVM did not start directly, trying spark-submit; %s", error)
             self._start_by_spark_submit(conf)
             port, secret = self._wait_for_gateway()
+        # Nobody need have waited for it: it may have answered long before it is used.
+        self.start_s = max(0.0, self._connection.stat().st_mtime - self._launched_at)
         gateway = _connected({"PYSPARK_GATEWAY_PORT": str(port), "PYSPARK_GATEWAY_SECRET": secret})
         gateway.proc = self._process
         _name_the_user(gateway)

@@ -74,6 +74,7 @@ def start_context(config: SparkSettings, folder: Path, jvm: SparkJvm) -> "SparkC
             f"Spark's JVM did not start ({java_executable()} with a heap of {config.memory}): {error}\n"
             "see that the machine has the memory, or lower SPARK_MEMORY, or set JAVA_HOME to another Java"
         ) from error
+    began = time.monotonic()
     with _same_handler(signal.SIGINT):
         context = SparkContext(gateway=gateway, conf=conf)
     _expect_the_end(context)
@@ -81,7 +82,7 @@ def start_context(config: SparkSettings, folder: Path, jvm: SparkJvm) -> "SparkC
     _log.info(
         "Spark %s started in %.1f s: %s, %d cores, heap %d MiB (asked for %s)",
         context.version,
-        time.monotonic() - jvm.began,
+        jvm.start_s + time.monotonic() - began,
         context.master,
         context.defaultParallelism,
         _heap_mib(context),

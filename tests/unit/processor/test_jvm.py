@@ -97,6 +97,18 @@ def test_hands_pyspark_port_and_secret_and_leaves_no_trace_of_them(tmp_path: Pat
     assert list(tmp_path.glob("client-tickets-spark-*")) == []
 
 
+def test_a_start_is_over_when_the_gateway_answers_and_not_when_somebody_connects(
+    tmp_path: Path, gateways: list[Gateway]
+) -> None:
+    running = launch(tmp_path, ANSWERS)
+    (connection,) = wait_for(lambda: list(tmp_path.glob("client-tickets-spark-*/connection")))
+    os.utime(connection, (1_700_000_001.5, 1_700_000_001.5))
+    running._launched_at = 1_700_000_000.0
+    running.connect(SparkConf(loadDefaults=False))
+    running.close()
+    assert running.start_s == 1.5
+
+
 def test_a_jvm_that_ends_at_once_is_started_by_spark_submit(
     tmp_path: Path, gateways: list[Gateway], spark_submit: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
