@@ -19,6 +19,9 @@ $(error make $(MAKECMDGOALS) does not read $(UNREAD). Flags go into ARGS, such a
 make broker takes PORT=9095 too. A variable of the environment goes before the word make)
 endif
 
+# What another Python left in the environment would reach ours, and pip.
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
+
 .PHONY: help setup demo broker test test-unit test-compose check bench lock up down
 
 help: ## list the commands

@@ -6,13 +6,13 @@ or ended by itself, 5 the data folder is in use or not writable.
 """
 
 import argparse
-import ctypes
+import base64
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,14 +22,12 @@ from runtime.process.interpreter import require_packages
 if __name__ == "__main__":
     require_packages("-m embedded.broker", "processor")
 
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
-
 from embedded.data_folder import HOST, PROPERTIES, DataFolder, server_properties
-from runtime.errors import BrokerError, SettingError
-from runtime.java import jars
+from runtime.errors import BrokerError, OutputUnavailable, SettingError
+from runtime.java import jars, launch
 from runtime.java.jdk import java_executable
 from runtime.process import entry
+from runtime.process.scratch import Scratch
 from runtime.process.shutdown import Shutdown
 from runtime.settings import parsers
 from runtime.settings.setting import ROOT, Setting, add_flags, parse_flags, resolve
@@ -37,9 +35,10 @@ from runtime.settings.setting import ROOT, Setting, add_flags, parse_flags, reso
 _START_S = 60
 _STOP_S = 20
 _LOGGING = Path(__file__).with_name("log4j2.properties")
-# One small node that has to be up fast: the C1 compiler alone, and no parallel collector.
-_JVM_FLAGS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-_PR_SET_PDEATHSIG = 1
+# One small node that has to be up fast: the C1 compiler alone, and no parallel collector. PerfData would leave files in
+# /tmp after kill -9.
+_JVM_FLAGS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
+_SCRATCH = "client-tickets-broker-"
 
 
 class EmbeddedBroker:
@@ -63,6 +62,8 @@ class EmbeddedBroker:
         self._properties = dict(properties or {})
         self._listeners = dict(listeners or {})
         self._folder: DataFolder | None = None
+        self._scratch: Scratch | None = None
+        self._java: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -87,25 +88,51 @@ class EmbeddedBroker:
 
     def start(self) -> None:
         """Start the broker and return when it answers. Raises SettingError, OutputUnavailable or BrokerError."""
-        class_path = os.pathsep.join(map(str, jars.broker_jars()))
-        java = [
-            str(java_executable()),
-            *_JVM_FLAGS,
-            f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}",
-            "-cp",
-            class_path,
-        ]
+        class_path, java = os.pathsep.join(map(str, jars.broker_jars())), java_executable()
         self._folder = DataFolder(self.data_dir)
         try:
+            self._scratch = _scratch()
+            flags = [*_JVM_FLAGS, *launch.properties(self._scratch.path)]
+            self._java = [str(java), *flags, f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}", "-cp", class_path]
             self.port, controller_port = _free_ports(self.port)
             listeners = {"PLAINTEXT": self.port, **self._listeners}
             self._folder.configure(server_properties(listeners, controller_port, self._properties))
-            self.cluster_id = self._folder.cluster_id(java)
-            self._process = _launch([*java, "kafka.Kafka", PROPERTIES], self._folder)
+            self.cluster_id = self._folder.cluster_id() or self._format()
+            self._launch("kafka.Kafka", PROPERTIES)
             self._wait_until_ready()
         except BaseException:
             self.stop()
             raise
+
+    def _format(self) -> str:
+        """Prepare an empty data folder and return the id of the new cluster."""
+        assert self._folder is not None
+        # An id must not begin like an option.
+        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
+        process = self._launch("kafka.tools.StorageTool", "format", "-t", made, "-c", PROPERTIES)
+        if process.wait():
+            said = launch.what_it_said(self._folder.log_file)
+            raise BrokerError(f"cannot prepare {self.data_dir} for a broker; {said}")
+        return made
+
+    def _launch(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """Let Java run a class of Kafka, as the process that ``stop`` ends."""
+        assert self._folder is not None
+        assert self._scratch is not None
+        with self._folder.log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*self._java, *arguments],
+                cwd=self._folder.path,
+                env=launch.environment(os.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C reaches only this process, which then stops the broker in order.
+                start_new_session=True,
+                pass_fds=[self._scratch.lock_fd],
+                preexec_fn=launch.die_with_parent(),
+            )
+        return self._process
 
     def stop(self) -> None:
         """End the broker, by force after 20 s, and return when it is gone."""
@@ -117,6 +144,9 @@ class EmbeddedBroker:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+        if self._scratch is not None:
+            self._scratch.remove()
+            self._scratch = None
         if self._folder is not None:
             self._folder.release()
             self._folder = None
@@ -127,7 +157,8 @@ class EmbeddedBroker:
         assert self._folder is not None
         code = self._process.poll()
         if code is not None:
-            raise BrokerError(f"the embedded broker ended with code {code}; {self._folder.tail()}")
+            said = launch.what_it_said(self._folder.log_file)
+            raise BrokerError(f"the embedded broker ended with code {code}; {said}")
 
     def _wait_until_ready(self) -> None:
         assert self._folder is not None
@@ -140,23 +171,18 @@ class EmbeddedBroker:
                 return
             time.sleep(0.05)
         other = f"cluster {found} answers there" if found else "nothing answers there"
-        raise BrokerError(
-            f"the embedded broker is not ready at {self.address} after {_START_S} s, {other}; {self._folder.tail()}"
-        )
+        said = launch.what_it_said(self._folder.log_file)
+        raise BrokerError(f"the embedded broker is not ready at {self.address} after {_START_S} s, {other}; {said}")
 
 
-def _launch(command: Sequence[str], folder: DataFolder) -> subprocess.Popen[bytes]:
-    with folder.log_file.open("wb") as log:
-        return subprocess.Popen(
-            command,
-            cwd=folder.path,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            # Ctrl-C reaches only this process, which then stops the broker in order.
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
+def _scratch() -> Scratch:
+    """Return the folder in which the broker unpacks the libraries that it loads."""
+    try:
+        return Scratch(_SCRATCH, launch.library_folder())
+    except OSError as error:
+        raise OutputUnavailable(
+            f"no temporary files can be written ({error.strerror}); free space there, or set TMPDIR to another folder"
+        ) from None
 
 
 def _free_ports(wanted: int) -> tuple[int, int]:
@@ -175,6 +201,10 @@ def _free_ports(wanted: int) -> tuple[int, int]:
 
 def _answering_cluster(address: str) -> str:
     """Return the id of the cluster that answers the Kafka API at ``address``; empty when none does."""
+    # Imported here: an entry point decides first where packages come from.
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError
+
     host, port = address.split(":")
     try:
         # kafka-python takes seconds to notice a closed port; a connect takes none.
@@ -188,12 +218,6 @@ def _answering_cluster(address: str) -> str:
         return ""
     finally:
         admin.close()
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end the JVM with us: after our kill -9 nobody else would."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 DATA_DIR = Setting(None, "data/broker", parsers.path, "folder of the broker's data", "--data-dir", anchored=True)

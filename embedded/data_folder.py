@@ -1,19 +1,14 @@
 """The folder of an embedded broker: its lock, its configuration, its log, and the Kafka data in ``log/``."""
 
-import base64
 import fcntl
-import subprocess
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from runtime.errors import BrokerError, OutputUnavailable
+from runtime.errors import OutputUnavailable
 
 HOST = "127.0.0.1"
 PROPERTIES = "server.properties"
-
-_TAIL_LINES = 15
 
 _SINGLE_NODE = {
     "process.roles": "broker,controller",
@@ -69,32 +64,13 @@ class DataFolder:
         """What the broker said since it was last started."""
         return self.path / "broker.log"
 
-    def tail(self) -> str:
-        """Return the end of the log, with its name and without Java's stack frames, for an error message."""
-        lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
-        told = [line for line in lines if not line.startswith(("\tat ", "\t..."))]
-        return "\n".join([f"the end of {self.log_file}:", *told[-_TAIL_LINES:]])
-
     def configure(self, properties: Mapping[str, str]) -> None:
         """Write server.properties."""
         text = "".join(f"{key}={value}\n" for key, value in properties.items())
         (self.path / PROPERTIES).write_text(text, encoding="utf-8")
 
-    def cluster_id(self, java: Sequence[str]) -> str:
-        """Return the cluster id of the data, which is made at the first use; ``java`` runs a class of Kafka."""
-        known = self._known_cluster_id()
-        if known:
-            return known
-        # An id must not begin like an option.
-        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
-        command = [*java, "kafka.tools.StorageTool", "format", "-t", made, "-c", PROPERTIES]
-        with self.log_file.open("wb") as log:
-            done = subprocess.run(command, cwd=self.path, stdout=log, stderr=log, check=False)
-        if done.returncode:
-            raise BrokerError(f"cannot prepare {self.path} for a broker; {self.tail()}")
-        return made
-
-    def _known_cluster_id(self) -> str:
+    def cluster_id(self) -> str:
+        """Return the cluster id of the data; empty when none was made yet."""
         try:
             text = (self.path / "log" / "meta.properties").read_text(encoding="utf-8")
         except FileNotFoundError:

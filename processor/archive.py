@@ -6,7 +6,6 @@ can be made it says why, and Spark starts without.
 
 import logging
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def _make_if_missing() -> None:
     sys.stdout.flush()
     try:
         archive.make(target, _run_once)
-    except (PipelineError, RuntimeError, OSError) as error:
+    except (PipelineError, OSError) as error:
         _log.warning("Spark will start more slowly, as its class-data archive was not made: %s", error)
     else:
         sys.stdout.write(f"{target} ({target.stat().st_size / 1e6:.0f} MB)\n")
@@ -54,17 +53,20 @@ def _run_once(unfinished: Path) -> None:
     """Let a JVM load the classes of a start and of a job, and write them to ``unfinished`` at its exit."""
     from processor.session import start_context
 
-    with tempfile.TemporaryDirectory() as folder:
-        jvm = SparkJvm(_Small.memory, Path(folder) / "spark.log", archive_to=unfinished)
-        try:
-            context = start_context(_Small(), Path(folder), jvm)
-            # Twice: what only a second job loads, such as the reuse of a worker, belongs to it.
-            for _ in range(2):
-                context.parallelize(range(_WORKERS), _WORKERS).map(abs).collect()
-            context.stop()
-        finally:
-            # A JVM that is killed writes nothing.
-            jvm.close(patience_s=_WRITING_S)
+    # What the JVM prints and runs lies beside the archive, in a folder that goes with it.
+    folder = unfinished.parent
+    jvm = SparkJvm(_Small.memory, folder / "spark.log", archive_to=unfinished)
+    try:
+        context = start_context(_Small(), folder, jvm)
+        # Twice: what only a second job loads, such as the reuse of a worker, belongs to it.
+        for _ in range(2):
+            context.parallelize(range(_WORKERS), _WORKERS).map(abs).collect()
+        context.stop()
+    except BaseException:
+        jvm.close()
+        raise
+    # A JVM that is killed writes nothing.
+    jvm.close(patience_s=_WRITING_S)
 
 
 if __name__ == "__main__":

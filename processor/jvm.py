@@ -5,26 +5,22 @@ know that line (``SPARK_FLAGS``; a test compares it), so ``SparkJvm`` runs it it
 takes pyspark's way after all.
 """
 
-import ctypes
 import importlib.util
 import logging
 import os
 import pwd
 import shlex
-import signal
 import struct
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import SettingError
-from runtime.java import archive
+from runtime.java import archive, launch
 from runtime.java.jdk import java_executable
 from runtime.process.scratch import Scratch
 from runtime.settings.setting import ROOT
@@ -68,9 +64,8 @@ OUR_FLAGS = (
     f"-Dlog4j2.configurationFile={(ROOT / 'processor/conf/log4j2.properties').as_uri()}",
 )
 
-# What belongs to another Spark, Hadoop or Java on this machine, or would reach every JVM and Python that it starts.
-_FOREIGN_PREFIXES = ("SPARK_", "PYSPARK_", "_PYSPARK_", "HADOOP_", "YARN_", "HIVE_", "LC_")
-_FOREIGN = frozenset({"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH", "LANG", "LANGUAGE"})
+# What belongs to another Spark or Hadoop on this machine, or would reach every Python that the JVM starts.
+_FOREIGN_PREFIXES = ("SPARK_", "PYSPARK_", "_PYSPARK_", "HADOOP_", "YARN_", "HIVE_")
 _FOREIGN_PYTHON = frozenset({"PYTHONPATH", "PYTHONSTARTUP"})
 # Under which address the executors of a cluster reach the driver is for the user to say.
 _ADDRESS = frozenset({"SPARK_LOCAL_IP", "SPARK_LOCAL_HOSTNAME", "SPARK_PUBLIC_DNS"})
@@ -78,36 +73,18 @@ _ADDRESS = frozenset({"SPARK_LOCAL_IP", "SPARK_LOCAL_HOSTNAME", "SPARK_PUBLIC_DN
 _SCRATCH = "client-tickets-spark-"
 _LIMIT_S = 60.0
 _POLL_S = 0.005
-_PR_SET_PDEATHSIG = 1
 
 
 class JvmNotStarted(Exception):
-    """The JVM ended, or said nothing in time; the message tells which, with the end of what it printed."""
+    """The JVM ended, or said nothing in time; the message tells which, with what it printed about the reason."""
 
 
 def pyspark_folder() -> Path:
-    """Return the folder of the pyspark that ``import pyspark`` takes, without importing it.
-
-    Raises SettingError when it is not the one that was installed with us: then PYTHONPATH leads to another Spark, whose
-    version fits neither our jars nor our workers.
-    """
+    """Return the folder of the pyspark that ``import pyspark`` takes, without importing it."""
     spec = importlib.util.find_spec("pyspark")
     if spec is None or spec.origin is None:
         raise SettingError("pyspark is missing; run make setup")
-    folder = Path(spec.origin).parent.resolve()
-    if os.environ.get("PYTHONPATH"):
-        from importlib import metadata
-
-        try:
-            installed = Path(str(metadata.distribution("pyspark").locate_file("pyspark"))).resolve()
-        except metadata.PackageNotFoundError:
-            installed = folder
-        if installed != folder:
-            raise SettingError(
-                f"PYTHONPATH leads to another pyspark, {folder}, instead of {installed}; "
-                "unset PYTHONPATH, or take that folder out of it"
-            )
-    return folder
+    return Path(spec.origin).parent.resolve()
 
 
 def class_path(pyspark: Path, jars: Sequence[Path] = ()) -> list[Path]:
@@ -119,17 +96,16 @@ def class_path(pyspark: Path, jars: Sequence[Path] = ()) -> list[Path]:
 def jvm_environment(environ: Mapping[str, str], scratch: Path, local: bool) -> dict[str, str]:
     """Return the environment of the JVM, which its Python workers inherit: ``environ`` without what is not ours.
 
-    Left out are the options that any JVM takes from the environment (JAVA_TOOL_OPTIONS, JDK_JAVA_OPTIONS,
-    _JAVA_OPTIONS, CLASSPATH), the variables of another Spark or Hadoop (SPARK_HOME, SPARK_CONF_DIR, SPARK_REMOTE,
-    PYSPARK_SUBMIT_ARGS, HADOOP_USER_NAME, …), PYTHONPATH, and the locale. Paths are UTF-8 whatever the locale is.
+    Left out is what no JVM of ours gets, and also the variables of another Spark or Hadoop (SPARK_HOME, SPARK_CONF_DIR,
+    SPARK_REMOTE, PYSPARK_SUBMIT_ARGS, HADOOP_USER_NAME, …) and PYTHONPATH.
     The addresses SPARK_LOCAL_IP, SPARK_LOCAL_HOSTNAME and SPARK_PUBLIC_DNS are kept on a cluster only.
 
     SPARK_HOME is not set: with it Spark's workers import pyspark from a zip without compiled files, in 0.5 s more.
     """
     kept = {
         name: value
-        for name, value in environ.items()
-        if name not in _FOREIGN | _FOREIGN_PYTHON and not name.startswith(_FOREIGN_PREFIXES)
+        for name, value in launch.environment(environ).items()
+        if name not in _FOREIGN_PYTHON and not name.startswith(_FOREIGN_PREFIXES)
     }
     if local:
         # The host's own name may resolve to nothing, and only after seconds.
@@ -137,7 +113,6 @@ def jvm_environment(environ: Mapping[str, str], scratch: Path, local: bool) -> d
     else:
         kept |= {name: environ[name] for name in _ADDRESS & environ.keys()}
     return kept | {
-        "LC_ALL": "C.UTF-8",
         "TMPDIR": str(scratch),
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
@@ -166,7 +141,9 @@ class SparkJvm:
     def __init__(
         self, memory: str, log: Path, local: bool = True, jars: Sequence[Path] = (), archive_to: Path | None = None
     ) -> None:
-        self.began = time.monotonic()
+        # Seconds from the launch until the gateway answered, once ``connect`` has returned.
+        self.start_s = 0.0
+        self._launched_at = time.time()
         self.jars = tuple(jars)
         self._log = log
         self._memory = memory
@@ -186,8 +163,7 @@ class SparkJvm:
             raise
 
     def _flags(self, shared: Sequence[str]) -> list[str]:
-        temporary = f"-Djava.io.tmpdir={self._scratch.path}"
-        return [f"-Xmx{self._memory}", *SPARK_FLAGS, *OUR_FLAGS, *shared, temporary]
+        return [f"-Xmx{self._memory}", *SPARK_FLAGS, *OUR_FLAGS, *shared, *launch.properties(self._scratch.path)]
 
     def _launch(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
         with self._log.open("wb") as log:
@@ -201,7 +177,7 @@ class SparkJvm:
                     start_new_session=True,
                     # Our temporary folder is in use as long as one of us two lives.
                     pass_fds=[self._scratch.lock_fd],
-                    preexec_fn=_die_with_parent(),
+                    preexec_fn=launch.die_with_parent(),
                 )
             except OSError as error:
                 raise SettingError(f"Java at {command[0]} does not run ({error}); set JAVA_HOME to another") from None
@@ -231,6 +207,8 @@ class SparkJvm:
             _log.warning("Spark's JVM did not start directly, trying spark-submit; %s", error)
             self._start_by_spark_submit(conf)
             port, secret = self._wait_for_gateway()
+        # Nobody need have waited for it: it may have answered long before it is used.
+        self.start_s = max(0.0, self._connection.stat().st_mtime - self._launched_at)
         gateway = _connected({"PYSPARK_GATEWAY_PORT": str(port), "PYSPARK_GATEWAY_SECRET": secret})
         gateway.proc = self._process
         _name_the_user(gateway)
@@ -243,9 +221,9 @@ class SparkJvm:
         while not self._connection.exists():
             code = self._process.poll()
             if code is not None:
-                raise JvmNotStarted(f"it ended with code {code}; {self.tail()}")
+                raise JvmNotStarted(f"it ended with code {code}; {launch.what_it_said(self._log)}")
             if time.monotonic() > deadline:
-                raise JvmNotStarted(f"it does not answer after {_LIMIT_S:g} s; {self.tail()}")
+                raise JvmNotStarted(f"it does not answer after {_LIMIT_S:g} s; {launch.what_it_said(self._log)}")
             time.sleep(_POLL_S)
         told = self._connection.read_bytes()
         port, length = struct.unpack_from(">ii", told)
@@ -260,14 +238,10 @@ class SparkJvm:
         self._kill()
         self._connection.unlink(missing_ok=True)
         self._environment |= {"SPARK_HOME": str(self._pyspark), "SPARK_CONNECT_MODE": "0"}
-        conf.set("spark.driver.extraJavaOptions", shlex.join([*OUR_FLAGS, f"-Djava.io.tmpdir={self._scratch.path}"]))
+        flags = [*OUR_FLAGS, *launch.properties(self._scratch.path)]
+        conf.set("spark.driver.extraJavaOptions", shlex.join(flags))
         settings = [part for name, value in conf.getAll() for part in ("--conf", f"{name}={value}")]
         self._process = self._launch([str(self._pyspark / "bin" / "spark-submit"), *settings, "pyspark-shell"])
-
-    def tail(self) -> str:
-        """Return the end of what the JVM printed, for an error message."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
-        return "\n".join([f"{self._log} ends with:", *lines]) if lines else f"{self._log} is empty"
 
     def close(self, patience_s: float = 0.0) -> None:
         """End the JVM and remove its temporary folder: kill it, unless it exits by itself in ``patience_s``.
@@ -342,10 +316,3 @@ def _name_the_user(gateway: Any) -> None:
     except KeyError:
         users = gateway.jvm.org.apache.hadoop.security.UserGroupInformation
         users.setLoginUser(users.createRemoteUser(f"uid-{os.getuid()}"))
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """Return what asks Linux, in the child, to kill it when the thread that started it ends."""
-    if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
-        return None
-    return partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)

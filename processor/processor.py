@@ -279,13 +279,12 @@ def _report(output: Output, batch: Batch, receipts: Sequence[Receipt], seconds: 
     reads = read_by_partition(receipts).values()
     messages, rejected = sum(read.messages for read in reads), sum(read.rejected for read in reads)
     _log.info(
-        "batch %d: %s messages read, %s tickets, %s rejected, published in %.1f s (%s messages/s) in %s",
+        "batch %d: %s messages read, %s tickets, %s rejected, published in %.1f s in %s",
         batch.batch_id,
         f"{messages:,}",
         f"{messages - rejected:,}",
         f"{rejected:,}",
         seconds,
-        f"{messages / seconds:,.0f}" if seconds else "0",
         output.root,
     )
     if rejected:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from processor.config import tasks_that_fit
 from processor.jvm import JvmNotStarted, SparkJvm
+from runtime.errors import SettingError
+from runtime.java.jdk import java_executable
 from runtime.process.memory import memory_limit_mib
 from runtime.settings.setting import ROOT
 from store.files import writing
@@ -62,31 +64,52 @@ def start_context(config: SparkSettings, folder: Path, jvm: SparkJvm) -> "SparkC
 
     The handler of SIGINT is the same afterwards as before: pyspark's own would raise KeyboardInterrupt anywhere.
 
-    Raises RuntimeError when the JVM does not start, OutputUnavailable when a file cannot be written.
+    Raises SettingError when the JVM does not start, OutputUnavailable when a file cannot be written.
     """
     from pyspark import SparkContext
 
     conf = configure(config, jvm.jars)
     with writing(folder):
         code = _pack_code(folder / "code.zip")
+    try:
+        gateway = jvm.connect(conf)
+    except JvmNotStarted as error:
+        raise SettingError(
+            f"Spark's JVM did not start ({java_executable()} with a heap of {config.memory}): {error}\n"
+            "see that the machine has the memory, or lower SPARK_MEMORY, or set JAVA_HOME to another Java"
+        ) from error
+    began = time.monotonic()
     with _same_handler(signal.SIGINT):
-        try:
-            context = SparkContext(gateway=jvm.connect(conf), conf=conf)
-        except JvmNotStarted as error:
-            raise RuntimeError(f"Spark's JVM did not start; {error}") from error
+        context = SparkContext(gateway=gateway, conf=conf)
     _expect_the_end(context)
     context.addPyFile(str(code))
-    inside: Any = context._jvm
     _log.info(
         "Spark %s started in %.1f s: %s, %d cores, heap %d MiB (asked for %s)",
         context.version,
-        time.monotonic() - jvm.began,
+        jvm.start_s + time.monotonic() - began,
         context.master,
         context.defaultParallelism,
-        inside.java.lang.Runtime.getRuntime().maxMemory() >> 20,
+        _heap_mib(context),
         config.memory,
     )
     return context
+
+
+def _heap_mib(context: Any) -> int:
+    """Return the heap that the JVM set aside.
+
+    Its ``maxMemory`` is less, and so looks like another setting: it leaves out what the collector keeps empty.
+    """
+    from py4j.protocol import Py4JError
+
+    java = context._jvm.java.lang
+    try:
+        diagnosis = java.Class.forName("com.sun.management.HotSpotDiagnosticMXBean")
+        found = java.management.ManagementFactory.getPlatformMXBean(diagnosis).getVMOption("MaxHeapSize").getValue()
+    except Py4JError:
+        # A JVM that is not HotSpot.
+        found = java.Runtime.getRuntime().maxMemory()
+    return int(found) >> 20
 
 
 def stop_context(context: "SparkContext", jvm: SparkJvm) -> None:
@@ -195,14 +218,21 @@ def local_master(master: str, cores: int, most: int | None) -> str:
 
 @contextmanager
 def _same_handler(number: signal.Signals) -> Iterator[None]:
-    """Put the handler of a signal back that the body replaces; only the main thread has a say in that."""
+    """Put the handler of a signal back that the body replaces, and let none arrive in between.
+
+    Only the main thread has a say in that.
+    """
     before = signal.getsignal(number)
+    # None is a handler that was not set from Python, which Python cannot set either.
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
     try:
         yield
     finally:
-        # None is a handler that was not set from Python, which Python cannot set either.
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(number, before)
+        signal.signal(number, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _pack_code(archive: Path) -> Path:

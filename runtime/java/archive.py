@@ -13,6 +13,7 @@ from pathlib import Path
 from runtime.errors import PipelineError
 from runtime.java.jars import cache_folder
 from runtime.java.jdk import identity
+from runtime.process.scratch import Scratch
 
 # What a JVM has to say about an archive that does not fit would stand in our logs.
 _SILENT = ("-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+path=off")
@@ -20,6 +21,7 @@ _SILENT = ("-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+path=off")
 # An archive takes some 60 MB; more than these are left from jars or Javas that are gone.
 _KEPT = 4
 _PATTERN = "classes-*.jsa"
+_UNFINISHED = ".unfinished-"
 
 
 def archive_path(
@@ -58,8 +60,9 @@ def make(archive: Path, run: Callable[[Path], None]) -> None:
     Raises PipelineError when there is none afterwards, and OSError.
     """
     archive.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = archive.with_name(f".{archive.name}.{os.getpid()}")
-    try:
+    # Beside the archive, so that the move at the end stays in one file system.
+    with Scratch(_UNFINISHED, archive.parent) as scratch:
+        unfinished = scratch.path / archive.name
         run(unfinished)
         if not unfinished.is_file():
             raise PipelineError("the JVM wrote no archive")
@@ -67,8 +70,6 @@ def make(archive: Path, run: Callable[[Path], None]) -> None:
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.replace(archive)
-    finally:
-        unfinished.unlink(missing_ok=True)
     others = sorted(archive.parent.glob(_PATTERN), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in others[_KEPT:]:
         old.unlink(missing_ok=True)

@@ -8,8 +8,8 @@ Standard library only, as everything in ``runtime/java``: it runs on a bare Pyth
 import argparse
 import hashlib
 import os
+import pwd
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,11 +19,14 @@ from pathlib import Path
 from runtime.errors import PipelineError, SettingError
 from runtime.java import maven
 from runtime.process import entry
+from runtime.process.scratch import Scratch
 
 LOCK = Path(__file__).with_name("jars.lock")
 GROUPS = ("broker", "bench")
 
 _DOWNLOADS_AT_ONCE = 8
+_DOWNLOADS = ".download-"
+_CLONE = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +61,21 @@ def read_lock(path: Path = LOCK) -> list[Jar]:
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where jars are kept: CLIENT_TICKETS_CACHE, else the user's cache folder."""
+    """Return where jars are kept: CLIENT_TICKETS_CACHE, else the user's cache folder, else one in the clone."""
     if ours := environ.get("CLIENT_TICKETS_CACHE"):
         return Path(ours) / "jars"
     base = environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "client-tickets" / "jars"
+    return (Path(base) if base else _home(environ) / ".cache") / "client-tickets" / "jars"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    """Return the user's home; for a user id that has none, the clone, which is the only place known to be theirs."""
+    if home := environ.get("HOME"):
+        return Path(home)
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return _CLONE
 
 
 def broker_jars() -> list[Path]:
@@ -88,10 +101,10 @@ def download(jars: Sequence[Jar], folder: Path, environ: Mapping[str, str] = os.
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Inside the folder, so that the move at the end stays in one file system.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as scratch:
+        with Scratch(_DOWNLOADS, folder) as scratch:
             pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE)
             try:
-                one = partial(_download_one, repository=repository, folder=folder, scratch=Path(scratch))
+                one = partial(_download_one, repository=repository, folder=folder, scratch=scratch.path)
                 for _ in pool.map(one, wanted):
                     pass
             finally:

@@ -14,6 +14,8 @@ from runtime.errors import SettingError
 from runtime.process import entry
 
 LEAST_VERSION = 17
+# Variables from which any JVM takes options, whoever they were meant for.
+OPTIONS = frozenset({"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"})
 _WHAT_WORKS = (
     f"install Java {LEAST_VERSION} or 21 "
     "(Debian, Ubuntu: openjdk-17-jre-headless; Fedora: java-21-openjdk-headless; macOS: brew install openjdk@21)"
@@ -54,7 +56,10 @@ def identity(java: Path) -> str:
 
 def _told_version(java: Path) -> str:
     try:
-        return subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True).stderr
+        # What a variable adds to any JVM would be printed with the version.
+        plain = {name: value for name, value in os.environ.items() if name not in OPTIONS}
+        done = subprocess.run([java, "-version"], capture_output=True, env=plain, timeout=60, check=True)
+        return done.stderr.decode(errors="replace")
     except (OSError, subprocess.SubprocessError) as error:
         raise SettingError(f"Java at {java} does not run ({error}); {_WHAT_WORKS}, or set JAVA_HOME") from None
 

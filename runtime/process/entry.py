@@ -1,15 +1,25 @@
 """From the body of a service to its exit code."""
 
 import logging
+import os
+import signal
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from runtime.errors import PipelineError
 
 _log = logging.getLogger(__name__)
 
+_ROOT = Path(__file__).resolve().parents[2]
+
 
 def run(body: Callable[[], None]) -> int:
-    """Run ``body`` and return the exit code that ``runtime.errors`` documents."""
+    """Run ``body`` and return the exit code that ``runtime.errors`` documents.
+
+    What ``body`` imports comes from the packages that were installed with us, and from PYTHONPATH only what these lack.
+    """
+    sys.path[:] = installed_first(sys.path, os.environ.get("PYTHONPATH", ""))
     try:
         body()
     except PipelineError as error:
@@ -18,7 +28,19 @@ def run(body: Callable[[], None]) -> int:
             logging.basicConfig(format="%(levelname)s %(message)s")
         _log.error("%s", error)
         return error.exit_code
+    except KeyboardInterrupt:
+        # Ctrl-C where nothing has to be ended in order: a service that is at work has a handler of its own.
+        return 128 + signal.SIGINT
     except Exception:
         _log.exception("unexpected error; please report it with the lines above")
         return 1
     return 0
+
+
+def installed_first(search: list[str], python_path: str) -> list[str]:
+    """Return the search path ``search`` of modules with the folders that PYTHONPATH added at its end, except our own.
+
+    They hold what another program needs (spark-submit puts the packages of its Spark there), in versions of its own.
+    """
+    added = {str(Path(entry).absolute()) for entry in python_path.split(os.pathsep) if entry} - {str(_ROOT)}
+    return [entry for entry in search if entry not in added] + [entry for entry in search if entry in added]

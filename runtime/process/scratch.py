@@ -1,5 +1,6 @@
 """A temporary folder of one run that is certain to go: at its end, or at the next start when the run was killed."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -8,24 +9,35 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 
 _LOCK = "lock"
 _TRIES = 5
 
 
 class Scratch:
-    """A new folder ``<prefix>…`` in the folder for temporary files, locked until ``remove`` or the end of the process.
+    """A new folder ``<prefix>…`` in ``folder``, locked until ``remove`` or the end of the process.
 
-    Making one also removes the folders of the same prefix and user whose lock nobody holds any more: their run was
-    killed. A child process that is handed ``lock_fd`` keeps the folder from being taken for such a one.
+    Without ``folder`` it is made in the one for temporary files. Making one also removes the folders of the same place,
+    prefix and user whose lock nobody holds any more: their run was killed. A child process that is handed ``lock_fd``
+    keeps the folder from being taken for such a one. Usable as a context manager.
 
-    Raises OSError when there is no place for temporary files.
+    Raises OSError when no file can be written there.
     """
 
-    def __init__(self, prefix: str) -> None:
-        remove_abandoned(prefix)
-        self.path, self.lock_fd = _create(prefix)
+    def __init__(self, prefix: str, folder: Path | None = None) -> None:
+        place = folder or Path(tempfile.gettempdir())
+        remove_abandoned(prefix, place)
+        self.path, self.lock_fd = _create(prefix, place)
         self._removed = False
+
+    def __enter__(self) -> "Scratch":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
 
     def remove(self) -> None:
         """Remove the folder with all that is in it; what cannot be removed is left to the next start."""
@@ -36,9 +48,9 @@ class Scratch:
             os.close(self.lock_fd)
 
 
-def remove_abandoned(prefix: str) -> None:
-    """Remove the folders of killed runs: named so, owned by this user, with a lock that nobody holds."""
-    for folder in _ours(prefix):
+def remove_abandoned(prefix: str, place: Path) -> None:
+    """Remove the folders of killed runs in ``place``: named so, owned by this user, with a lock that nobody holds."""
+    for folder in _ours(prefix, place):
         lock = _lock(folder)
         if lock is not None:
             _remove(folder)
@@ -57,18 +69,18 @@ def _remove(folder: Path) -> None:
             shutil.rmtree(folder)
 
 
-def _create(prefix: str) -> tuple[Path, int]:
+def _create(prefix: str, place: Path) -> tuple[Path, int]:
     for _ in range(_TRIES):
-        path = Path(tempfile.mkdtemp(prefix=prefix))
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
         lock = _lock(path, create=True)
         if lock is not None:
             return path, lock
         # Somebody who looked for abandoned folders just now got the lock first, and removes this one.
-    raise OSError(f"no file can be locked in {tempfile.gettempdir()}")
+    raise OSError(errno.ENOLCK, f"no file can be locked in {place}")
 
 
-def _ours(prefix: str) -> Iterator[Path]:
-    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+def _ours(prefix: str, place: Path) -> Iterator[Path]:
+    for path in place.glob(f"{prefix}*"):
         try:
             found = path.lstat()
         except OSError:

@@ -43,6 +43,17 @@ def test_a_second_call_takes_under_two_seconds(processes: Processes) -> None:
     assert again.stdout.count("\n") == 1
 
 
+def test_what_another_python_or_java_left_in_the_environment_changes_nothing(
+    processes: Processes, tmp_path: Path
+) -> None:
+    (tmp_path / "runtime").mkdir()
+    (tmp_path / "runtime" / "__init__.py").write_text("raise ImportError('of another program')")
+    foreign = {"PYTHONHOME": "/nowhere", "PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1", "PIP_TARGET": "/nowhere"}
+    setup = processes.start_command(["make", "setup"], env=foreign | {"JAVA_TOOL_OPTIONS": "-Xmx1x", "LC_ALL": "C"})
+    assert setup.wait(deadline_s=300) == 0, setup.output
+    assert setup.stderr == ""
+
+
 def test_bare_make_lists_the_commands(processes: Processes) -> None:
     listed = processes.start_command(["make"])
     assert listed.wait() == 0

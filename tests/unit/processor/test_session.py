@@ -1,15 +1,17 @@
 """What the Spark session is told, as far as that needs no JVM."""
 
+import signal
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from processor.archive import _Small
 from processor.config import tasks_that_fit
-from processor.session import _pack_code, configure, local_master
+from processor.session import _pack_code, _same_handler, configure, local_master
 from runtime.settings.setting import ROOT
 
 
@@ -90,3 +92,26 @@ print(all(module.__file__.startswith({str(code)!r}) for name, module in sys.modu
     # -P: not from the current folder, which is that of the repository.
     done = subprocess.run([sys.executable, "-P", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+def test_a_signal_that_comes_while_another_handler_is_in_place_waits_for_ours() -> None:
+    heard = []
+
+    def ours(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+
+    def of_pyspark(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, ours)
+    try:
+        with _same_handler(signal.SIGINT):
+            signal.signal(signal.SIGINT, of_pyspark)
+            signal.raise_signal(signal.SIGINT)
+            assert heard == []
+        assert heard == [signal.SIGINT]
+        assert signal.getsignal(signal.SIGINT) is ours
+        signal.raise_signal(signal.SIGINT)
+        assert heard == [signal.SIGINT, signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -77,7 +77,7 @@ def test_appears_under_its_name_only_when_it_is_complete(tmp_path: Path) -> None
     path = tmp_path / "new-cache" / "classes-0.jsa"
 
     def run(unfinished: Path) -> None:
-        assert unfinished.parent == path.parent
+        assert unfinished.is_relative_to(path.parent)
         unfinished.write_bytes(b"classes")
         assert not path.exists()
 
@@ -114,3 +114,12 @@ def test_archives_of_jars_that_are_gone_go_as_well(tmp_path: Path) -> None:
         "classes-5.jsa",
         "classes-new.jsa",
     ]
+
+
+def test_what_a_killed_set_up_left_goes_at_the_next_one(tmp_path: Path) -> None:
+    killed = tmp_path / ".unfinished-killed"
+    killed.mkdir()
+    (killed / "lock").touch()
+    (killed / "classes-0.jsa").write_bytes(b"cla")
+    archive.make(tmp_path / "classes-0.jsa", lambda unfinished: unfinished.touch())
+    assert [path.name for path in tmp_path.iterdir()] == ["classes-0.jsa"]

@@ -1,14 +1,17 @@
 """The jars: exactly the locked bytes, or one clear line."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from runtime.errors import PipelineError, SettingError
 from runtime.java import jars
 from runtime.java.jars import Jar
+from runtime.settings.setting import ROOT
 from tests.support.listeners import web_server
 
 CONTENT = b"the bytes of a jar"
@@ -69,6 +72,17 @@ def test_the_connector_is_of_the_version_of_pyspark() -> None:
 )
 def test_the_cache_is_where_the_environment_says(environ: dict[str, str], folder: str) -> None:
     assert jars.cache_folder(environ) == Path(folder)
+
+
+@pytest.mark.parametrize("environ", [{}, {"HOME": ""}])
+def test_without_home_the_cache_is_in_the_home_that_the_system_knows_else_in_the_clone(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {os.getuid(): SimpleNamespace(pw_dir="/home/of-the-system")}
+    monkeypatch.setattr("pwd.getpwuid", known.__getitem__)
+    assert jars.cache_folder(environ) == Path("/home/of-the-system/.cache/client-tickets/jars")
+    known.clear()
+    assert jars.cache_folder(environ) == ROOT / ".cache" / "client-tickets" / "jars"
 
 
 def test_downloads_what_is_missing_and_nothing_twice(asked: list[str], tmp_path: Path) -> None:

@@ -74,3 +74,15 @@ def test_a_file_of_that_name_that_is_not_of_java_is_passed_over(tmp_path: Path) 
     (tmp_path / "release").write_text("Debian 12\n")
     assert java_executable({"PATH": str(java.parent)}) == java
     assert identity(java) == 'openjdk version "17.0.15" 2025-04-15\n'
+
+
+def test_options_for_other_javas_do_not_reach_the_question_for_the_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"):
+        monkeypatch.setenv(name, "-Xmx1x")
+    java = fake_java(tmp_path, 'openjdk version "17.0.15"')
+    java.write_text(
+        '#!/bin/sh\necho "openjdk version \\"17.0.15\\"$JAVA_TOOL_OPTIONS$JDK_JAVA_OPTIONS$_JAVA_OPTIONS" >&2\n'
+    )
+    assert identity(java) == 'openjdk version "17.0.15"\n'

@@ -4,9 +4,12 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +25,7 @@ from runtime.process import entry
 from runtime.process.failpoint import warn_of_failpoint
 from runtime.process.logs import configure_logging
 from runtime.process.shutdown import Shutdown
+from runtime.settings.setting import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -158,3 +162,34 @@ def test_a_failpoint_that_was_left_in_the_environment_is_named(caplog: pytest.Lo
     assert caplog.messages == [
         "CLIENT_TICKETS_FAILPOINT=committed is set: this process kills itself there, as tests want it to; unset it"
     ]
+
+
+def test_installed_packages_win_over_those_of_another_program_on_pythonpath() -> None:
+    given = f"/spark-3/python:/spark-3/python/lib/py4j.zip:{ROOT}:"
+    search = [str(ROOT), "/spark-3/python", "/spark-3/python/lib/py4j.zip", "/lib/python3.11", "/venv/site-packages"]
+    assert entry.installed_first(search, given) == [
+        str(ROOT),
+        "/lib/python3.11",
+        "/venv/site-packages",
+        "/spark-3/python",
+        "/spark-3/python/lib/py4j.zip",
+    ]
+    assert entry.installed_first(search, "") == search
+
+
+def test_an_old_package_on_pythonpath_is_passed_over_and_one_that_is_only_there_is_found(tmp_path: Path) -> None:
+    (tmp_path / "kafka").mkdir()
+    (tmp_path / "kafka" / "__init__.py").write_text("raise ImportError('written for Python 2')")
+    (tmp_path / "of_the_user.py").write_text("print('found')")
+    script = "from runtime.process import entry; entry.run(lambda: (__import__('kafka'), __import__('of_the_user')))"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "found\n", "")
+
+
+def test_ctrl_c_where_nothing_has_to_be_ended_prints_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert entry.run(interrupted) == 130
+    assert capsys.readouterr().err == ""

@@ -46,7 +46,7 @@ def test_the_next_run_removes_what_a_killed_one_left(temporary: Path) -> None:
 
 def test_a_run_that_is_alive_keeps_its_folder(temporary: Path) -> None:
     alive = Scratch(PREFIX)
-    remove_abandoned(PREFIX)
+    remove_abandoned(PREFIX, temporary)
     assert alive.path.exists()
     alive.remove()
 
@@ -57,10 +57,10 @@ def test_a_child_that_was_handed_the_lock_keeps_the_folder_after_its_parent(temp
         [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[scratch.lock_fd]
     ) as child:
         os.close(scratch.lock_fd)
-        remove_abandoned(PREFIX)
+        remove_abandoned(PREFIX, temporary)
         assert scratch.path.exists()
         child.communicate(b"\n")
-    remove_abandoned(PREFIX)
+    remove_abandoned(PREFIX, temporary)
     assert not scratch.path.exists()
 
 
@@ -71,7 +71,7 @@ def test_what_could_not_be_removed_is_removed_by_a_later_run(temporary: Path, mo
         context.setattr("runtime.process.scratch.shutil.rmtree", lambda path, ignore_errors=False: None)
         scratch.remove()
     assert sorted(path.name for path in scratch.path.iterdir()) == ["busy", "lock"]
-    remove_abandoned(PREFIX)
+    remove_abandoned(PREFIX, temporary)
     assert list(temporary.iterdir()) == []
 
 
@@ -82,12 +82,24 @@ def test_leaves_alone_what_is_not_provably_ours(temporary: Path) -> None:
     killed_run(temporary / "elsewhere")
     (temporary / f"{PREFIX}link").symlink_to(temporary / "elsewhere")
     before = sorted(temporary.rglob("*"))
-    remove_abandoned(PREFIX)
+    remove_abandoned(PREFIX, temporary)
     assert sorted(temporary.rglob("*")) == before
 
 
 def test_leaves_alone_what_belongs_to_another_user(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed_run(temporary / f"{PREFIX}other")
     monkeypatch.setattr(os, "getuid", lambda: 4711)
-    remove_abandoned(PREFIX)
+    remove_abandoned(PREFIX, temporary)
     assert (temporary / f"{PREFIX}other" / "lock").exists()
+
+
+def test_can_lie_where_the_result_of_a_run_will_be(temporary: Path) -> None:
+    cache = temporary / "cache"
+    cache.mkdir()
+    killed_run(cache / f"{PREFIX}killed")
+    killed_run(temporary / f"{PREFIX}killed")
+    with Scratch(PREFIX, cache) as scratch:
+        assert list(cache.iterdir()) == [scratch.path]
+    assert list(cache.iterdir()) == []
+    # Of another place.
+    assert (temporary / f"{PREFIX}killed").exists()

@@ -1,0 +1,110 @@
+"""What is the same for every JVM that we start: its environment, its temporary files, and how to read why it ended.
+
+Standard library only, as everything in ``runtime/java``: it runs on a bare Python, before any package is installed.
+"""
+
+import ctypes
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from runtime.errors import OutputUnavailable
+from runtime.java.jars import cache_folder
+from runtime.java.jdk import OPTIONS
+
+_FOREIGN = OPTIONS | {"CLASSPATH", "LANG", "LANGUAGE"}
+_LOCALE_PREFIX = "LC_"
+
+_PR_SET_PDEATHSIG = 1
+
+_FRAME = re.compile(r"\s+(at |\.\.\. \d+ more)")
+# A line of a log or of Java itself that says what went wrong.
+_REASON = re.compile(
+    r"^(Error\b|Caused by: |Exception in thread |java: |[\w.$]+(Exception|Error)(: |$))|^\S+ (ERROR|FATAL) "
+)
+_LINES = 15
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return ``environ`` for a JVM: without options meant for others, and with a locale in which paths are UTF-8.
+
+    Cron and systemd start programs in the locale C, in which Java cannot name a file beyond ASCII.
+    """
+    kept = {
+        name: value for name, value in environ.items() if name not in _FOREIGN and not name.startswith(_LOCALE_PREFIX)
+    }
+    return kept | {"LC_ALL": "C.UTF-8"}
+
+
+def properties(temporary: Path) -> list[str]:
+    """Return the flags that keep a JVM's files in ``temporary``.
+
+    Its home is there too: Java calls that of a user without a name ``?``, which some libraries refuse.
+    """
+    return [f"-Djava.io.tmpdir={temporary}", f"-Duser.home={temporary}"]
+
+
+def library_folder(candidates: Iterable[Path] | None = None) -> Path:
+    """Return a folder for temporary files from which libraries can be loaded, as compression in Java needs it.
+
+    It is that of TMPDIR, else ``/var/tmp`` or the cache. Raises OutputUnavailable when all are mounted noexec.
+    """
+    folders = list(_temporary_folders() if candidates is None else candidates)
+    for folder in folders:
+        if os.access(folder, os.W_OK | os.X_OK) and not _is_noexec(folder):
+            return folder
+    raise OutputUnavailable(
+        f"Java can load its compression libraries from none of {', '.join(map(str, folders))}: each is mounted noexec "
+        "or not writable; set TMPDIR to a folder on another file system"
+    )
+
+
+def _temporary_folders() -> Iterable[Path]:
+    with suppress(FileNotFoundError):
+        yield Path(tempfile.gettempdir())
+    yield Path("/var/tmp")
+    cache = cache_folder().parent
+    if cache.is_dir():
+        yield cache
+
+
+def _is_noexec(folder: Path) -> bool:
+    return bool(os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0))
+
+
+def die_with_parent() -> Callable[[], None] | None:
+    """Return what asks Linux, in the child, to kill it when the thread that started it ends; None where nobody can.
+
+    After our kill -9 nothing else would end a JVM.
+    """
+    if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
+        return None
+    return partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def what_it_said(log: Path) -> str:
+    """Return, for an error message, what a JVM printed: all of it where that is short, else the lines that say why.
+
+    Stack frames are left out, so that a cause at their end is not lost among them.
+    """
+    told = [line for line in _lines(log) if line.strip() and not _FRAME.match(line)]
+    if not told:
+        return f"{log} is empty"
+    if len(told) <= _LINES:
+        return "\n".join([f"{log} says:", *told])
+    reasons = [line for line in told if _REASON.match(line)] or told
+    return "\n".join([f"{log} says, among {len(told):,} lines:", *dict.fromkeys(reasons[-_LINES:])])
+
+
+def _lines(log: Path) -> list[str]:
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
