@@ -8,7 +8,7 @@ import msgspec
 import pyarrow as pa
 
 from processor.plan import OffsetRange
-from processor.receipt import PartitionRead, Receipt, read_by_partition, require_complete
+from processor.receipt import PartitionRead, Receipt, last_records, read_by_partition, require_complete
 from store.clients import ClientSet
 from store.counts import Totals, merge_hours, summaries
 from store.datasets import BY_HOUR, DATASETS
@@ -80,7 +80,7 @@ def account(before: Mapping[int, Partition], batch: Batch, receipts: Sequence[Re
         partitions[gap.partition] = msgspec.structs.replace(
             known, next_offset=gap.end, gaps=known.gaps + gap.end - gap.start
         )
-    reads = read_by_partition(receipts)
+    reads, records = read_by_partition(receipts), last_records(receipts)
     for offsets in batch.ranges:
         known, read = partitions[offsets.partition], reads.get(offsets.partition, PartitionRead())
         partitions[offsets.partition] = msgspec.structs.replace(
@@ -89,6 +89,7 @@ def account(before: Mapping[int, Partition], batch: Batch, receipts: Sequence[Re
             tickets=known.tickets + read.messages - read.rejected,
             rejected=known.rejected + read.rejected,
             empty=known.empty + offsets.length - read.messages,
+            last_record=records.get(offsets.partition, known.last_record) if batch.source.topic_id is None else None,
         )
     return partitions
 

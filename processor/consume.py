@@ -6,6 +6,7 @@ without a message (compacted away, aborted, the marker of a transaction) does no
 fewer than its offsets, and nobody here can say why.
 """
 
+import hashlib
 import time
 from bisect import bisect_left
 from collections import deque
@@ -19,6 +20,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, Kafka
 from processor.outcome import ConsumeFailed, Failure, RangeRead
 from processor.patience import KINDS, PATIENCE_S, Patience
 from processor.plan import OffsetRange
+from store.manifest import Record
 
 # A piece is yielded once it has so many messages or so many bytes.
 PIECE_MESSAGES = 10_000
@@ -133,6 +135,7 @@ class _UnderWay:
     range: OffsetRange
     next: int
     messages: int = 0
+    last: Message | None = None
     partition_end: int | None = None
 
     def __str__(self) -> str:
@@ -226,9 +229,11 @@ class _Reading:
         under_way.next = last + 1
         if last < under_way.range.end:
             under_way.messages += len(run)
+            under_way.last = run[-1]
             return run
         cut = bisect_left(run, under_way.range.end, key=_offset)
         under_way.messages += cut
+        under_way.last = run[cut - 1] if cut else under_way.last
         self._end(under_way, reached=_offset(run[cut]))
         return run[:cut]
 
@@ -253,7 +258,8 @@ class _Reading:
 
     def _end(self, under_way: _UnderWay, reached: int) -> None:
         r = under_way.range
-        self._read.append(RangeRead(r.partition, r.start, r.end, reached, under_way.messages))
+        last = None if under_way.last is None else _record(under_way.last)
+        self._read.append(RangeRead(r.partition, r.start, r.end, reached, under_way.messages, last))
         self._ended.append(r.partition)
         del self._under_way[r.partition]
 
@@ -269,6 +275,16 @@ class _Reading:
             started.append(TopicPartition(self._topic, r.partition, r.start))
         if started:
             self._consumer.incremental_assign(started)
+
+
+def _record(message: Message) -> Record:
+    kind, milliseconds = message.timestamp()
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (message.key(), message.value()):
+        # Lengths keep a key and a value apart, and nothing from an empty one.
+        digest.update(b"-" if part is None else b"%d:%b" % (len(part), part))
+    timestamp = None if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds
+    return Record(_offset(message), timestamp, digest.hexdigest())
 
 
 def _offset(message: Message) -> int:

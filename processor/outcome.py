@@ -4,15 +4,21 @@ from enum import StrEnum
 
 import msgspec
 
+from store.manifest import Record
+
 
 class RangeRead(msgspec.Struct, frozen=True):
-    """A range that was read to its end: ``reached``, at or beyond ``end``, is the offset that proved it."""
+    """A range that was read to its end: ``reached``, at or beyond ``end``, is the offset that proved it.
+
+    ``last`` is its last message; None when it holds none.
+    """
 
     partition: int
     start: int
     end: int
     reached: int
     messages: int
+    last: Record | None = None
 
 
 class FailureKind(StrEnum):

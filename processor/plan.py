@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runtime.errors import DataConflict
-from store.manifest import Gap
+from store.manifest import Gap, Record
 
 # A finished range is what progress is counted in, and a task of this size is worth its start many times over.
 MOST_IN_A_RANGE = 250_000
@@ -69,6 +69,25 @@ def starts(
             "choose another --output-path for the new topic"
         )
     return positions, gaps
+
+
+def still_there(records: Mapping[int, Record], bounds: Mapping[int, Bounds]) -> dict[int, Record]:
+    """Return those of ``records``, by partition, whose offsets were not deleted meanwhile."""
+    return {p: r for p, r in records.items() if p in bounds and bounds[p].first <= r.offset < bounds[p].end}
+
+
+def require_same_records(expected: Mapping[int, Record], found: Mapping[int, Record]) -> None:
+    """Raise DataConflict when a partition has another message where one was read; it is no longer the same topic.
+
+    An offset without a message proves nothing: compaction may have taken it.
+    """
+    for partition, record in sorted(expected.items()):
+        now = found.get(partition)
+        if now is not None and (now.timestamp, now.checksum) != (record.timestamp, record.checksum):
+            raise DataConflict(
+                f"partition {partition} holds another message at offset {record.offset:,} than the one that was read: "
+                "the topic was replaced; choose another --output-path for the new topic"
+            )
 
 
 def plan_batch(positions: Mapping[int, int], ends: Mapping[int, int], max_messages: int) -> list[OffsetRange]:

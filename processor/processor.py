@@ -9,8 +9,8 @@ from typing import NoReturn, Protocol
 from processor.batch import Batch, assemble
 from processor.config import ProcessorConfig
 from processor.outcome import Failure, FailureKind, TasksLost
-from processor.plan import Bounds, OffsetRange, plan_batch, starts
-from processor.receipt import Receipt, read_by_partition
+from processor.plan import Bounds, OffsetRange, plan_batch, require_same_records, starts, still_there
+from processor.receipt import Receipt, last_records, read_by_partition
 from processor.rejections import tell_rejections
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
 from runtime.process.clock import Clock
@@ -19,7 +19,7 @@ from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
 from store.clients import open_clients
 from store.convert import convert
-from store.manifest import Manifest, Source
+from store.manifest import Manifest, Record, Source
 from store.output import Output
 from store.staging import Staging
 from store.status import Progress, StatusFile
@@ -43,6 +43,9 @@ class TopicLookUp(Protocol):
 
     def look_up(self) -> tuple[Source, dict[int, Bounds]]:
         """Return the identity of the topic and the offsets of each partition. Raises BrokerError."""
+
+    def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
+        """Return the message at one offset of each partition, for those that hold one there. Raises BrokerError."""
 
     def watched(self) -> AbstractContextManager[None]:
         """Say, while something else goes on inside, when the broker is away and when it is back."""
@@ -150,6 +153,8 @@ class SparkProcessor:
         source, bounds = self._topic.look_up()
         if self._manifest is not None:
             source.require_same(self._manifest.source)
+            known = {p: of.last_record for p, of in self._manifest.partitions.items() if of.last_record is not None}
+            self._require_same_records(source, known, bounds)
         ends = {partition: held.end for partition, held in bounds.items()}
         # A plan that is refused must be refused before a conversion has changed the output.
         batch = self._plan(source, bounds, ends)
@@ -192,7 +197,7 @@ class SparkProcessor:
         self._status.set("reading", Progress(batch.batch_id, 0, batch.length), dict(ends))
         receipts = self._read(batch, change.staging) if batch.ranges else []
         self._status.set("publishing", Progress(batch.batch_id, batch.length, batch.length))
-        self._confirm(batch)
+        self._confirm(batch, receipts)
         with closing(open_clients(output, before)) as clients:
             record = assemble(output, change, before, batch, receipts, clients, self._clock.now())
         output.commit(record)
@@ -247,10 +252,23 @@ class SparkProcessor:
             f"the topic could not be read ({failure.kind}: {failure.detail}); see that the broker is well"
         )
 
-    def _confirm(self, batch: Batch) -> None:
+    def _confirm(self, batch: Batch, receipts: Sequence[Receipt]) -> None:
         """Raise before the commit when the topic is not, or cannot be shown to be, the one that was planned on."""
         if batch.ranges:
-            self._require_unchanged_topic(batch)
+            bounds = self._require_unchanged_topic(batch)
+            self._require_same_records(batch.source, last_records(receipts), bounds)
+
+    def _require_same_records(
+        self, source: Source, records: Mapping[int, Record], bounds: Mapping[int, Bounds]
+    ) -> None:
+        """Raise DataConflict when the topic holds other messages than those that were read.
+
+        Asked only where the broker tells no topic id, by which a topic of the same name is known for another.
+        """
+        expected = still_there(records, bounds)
+        if source.topic_id is None and expected:
+            found = self._topic.records({partition: record.offset for partition, record in expected.items()})
+            require_same_records(expected, found)
 
     def _require_unchanged_topic(self, batch: Batch) -> dict[int, Bounds]:
         """Return what the topic holds now. Raises BrokerError, and DataConflict when it is not the one of the plan."""

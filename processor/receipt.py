@@ -12,6 +12,7 @@ from processor.rejections import Rejections
 from runtime.errors import DataConflict
 from store.counts import HourCount
 from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS
+from store.manifest import Record
 from store.staging import StagedFile
 
 
@@ -51,6 +52,12 @@ def read_by_partition(receipts: Iterable[Receipt]) -> dict[int, PartitionRead]:
             messages[read.partition] += read.messages
         rejected.update(receipt.rejected)
     return {partition: PartitionRead(messages[partition], rejected[partition]) for partition in messages | rejected}
+
+
+def last_records(receipts: Iterable[Receipt]) -> dict[int, Record]:
+    """Return the last message that was read of each partition that had one."""
+    records = [(read.partition, read.last) for receipt in receipts for read in receipt.reads if read.last is not None]
+    return dict(sorted(records, key=lambda found: found[1].offset))
 
 
 def require_complete(ranges: Iterable[OffsetRange], receipts: Sequence[Receipt]) -> None:

@@ -2,19 +2,20 @@
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
 
-from processor.plan import Bounds
+from processor.outcome import ConsumeFailed
+from processor.plan import Bounds, OffsetRange
 from runtime.broker.preflight import check_broker, try_broker
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError
 from runtime.process.shutdown import Shutdown
-from store.manifest import Source
+from store.manifest import Record, Source
 
 _REQUEST_TIMEOUT_MS = 10_000
 _ASK_EVERY_S = 3.0
@@ -83,6 +84,23 @@ class Topic:
         known_id = None if topic_id is None or str(topic_id) == _NO_TOPIC_ID else str(topic_id)
         bounds = {p.partition: Bounds(first[p].offset, end[p].offset) for p in partitions}
         return Source(topic, cluster_id, known_id), bounds
+
+    def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
+        """Return the message at one offset of each partition, for those that hold one there.
+
+        Raises BrokerError when the topic cannot be read.
+        """
+        # Imported where it is used: only brokers that tell no topic id make it necessary.
+        from processor.consume import consume
+
+        ranges = [OffsetRange(partition, offset, offset + 1) for partition, offset in offsets.items()]
+        security = self._security.for_librdkafka()
+        try:
+            with closing(consume(self._brokers, security, self._name, ranges)) as pieces:
+                reads = [read for piece in pieces for read in piece.read]
+        except ConsumeFailed as error:
+            raise BrokerError(f"the topic could not be read ({error}); see that the broker is well") from None
+        return {read.partition: read.last for read in reads if read.last is not None}
 
     @contextmanager
     def _admin(self) -> Iterator[KafkaAdminClient]:

@@ -60,10 +60,21 @@ class Gap(msgspec.Struct, frozen=True):
     unknown: Unknown = {}
 
 
+class Record(msgspec.Struct, frozen=True):
+    """What tells a message from any other at its offset: its timestamp in ms since 1970, and a checksum of the rest."""
+
+    offset: int
+    timestamp: int | None
+    checksum: str
+    unknown: Unknown = {}
+
+
 class Partition(msgspec.Struct, frozen=True):
     """What became of each offset of a partition, from ``first_offset`` up to but without ``next_offset``.
 
     ``empty`` counts offsets that hold no message: compacted away, of an aborted transaction, or a marker of one.
+    ``last_record`` is the last message that was read, kept where the broker tells no topic id: another message at its
+    offset is that of another topic.
     """
 
     first_offset: int
@@ -74,6 +85,7 @@ class Partition(msgspec.Struct, frozen=True):
     forgotten: int = 0
     empty: int = 0
     gaps: int = 0
+    last_record: Record | None = None
     unknown: Unknown = {}
 
     @property
@@ -194,12 +206,24 @@ def _each(kind: type[S], raw: Any) -> Any:
     return {key: _with_unknown(kind, value) for key, value in raw.items()} if isinstance(raw, dict) else raw
 
 
+def _with_records(raw: Any) -> Any:
+    """Move the fields that a ``last_record`` does not know into its field ``unknown``."""
+    if not isinstance(raw, dict):
+        return raw
+    return {
+        number: {**partition, "last_record": _with_unknown(Record, partition["last_record"])}
+        if isinstance(partition, dict) and "last_record" in partition
+        else partition
+        for number, partition in raw.items()
+    }
+
+
 def manifest_from_json(raw: Mapping[str, Any]) -> Manifest:
     """Return the manifest in a JSON object of version 2. Raises msgspec.ValidationError."""
     fields = {key: value for key, value in raw.items() if key not in ("version", "files")}
     fields["source"] = _with_unknown(Source, fields.get("source"))
     fields["totals"] = _with_unknown(Totals, fields.get("totals"))
-    fields["partitions"] = _each(Partition, fields.get("partitions"))
+    fields["partitions"] = _each(Partition, _with_records(fields.get("partitions")))
     fields["gaps"] = [_with_unknown(Gap, gap) for gap in fields.get("gaps") or []]
     if fields.get("upgrade") is not None:
         fields["upgrade"] = _with_unknown(Upgrade, fields["upgrade"])

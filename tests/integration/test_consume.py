@@ -20,6 +20,7 @@ from processor.consume import QUEUE_KIB, Piece, consume, utc_microseconds
 from processor.outcome import ConsumeFailed, Failure, FailureKind, RangeRead
 from processor.plan import OffsetRange
 from runtime.broker.security import KafkaSecurity
+from store.manifest import Record
 from tests.support import topics
 from tests.support.processes import Processes, wait_for
 from tests.support.secured import PASSWORD, Secured, add_user, secured_broker
@@ -58,8 +59,10 @@ def read(
                 between()
     assert sorted(consumed.read) == sorted((r.partition, r.start, r.end) for r in ranges)
     for (partition, start, end), outcome in consumed.read.items():
+        offsets = [o for p, o in consumed.offsets if p == partition and start <= o < end]
         assert outcome.reached >= end
-        assert outcome.messages == sum(p == partition and start <= o < end for p, o in consumed.offsets)
+        assert outcome.messages == len(offsets)
+        assert (outcome.last.offset if outcome.last else None) == max(offsets, default=None)
     return consumed
 
 
@@ -139,13 +142,38 @@ def test_a_range_gives_its_messages_in_order_and_nothing_before_or_after_it(brok
     assert consumed.read[0, 3, 7].reached == 7
 
 
+def test_what_is_told_of_the_last_message_tells_it_from_any_other(broker: EmbeddedBroker, topic: str) -> None:
+    topics.create(broker.address, topic)
+    messages: list[tuple[bytes | None, bytes | None, int]] = [
+        (b"key", b"value", 1_000),
+        (b"key", b"value", 1_000),
+        (b"key", b"value", 1_001),
+        (b"keyv", b"alue", 1_000),
+        (b"", b"keyvalue", 1_000),
+        (None, b"keyvalue", 1_000),
+        (b"key", None, 1_000),
+    ]
+    with closing(KafkaProducer(bootstrap_servers=broker.address)) as producer:
+        for key, value, timestamp in messages:
+            producer.send(topic, value, key=key, timestamp_ms=timestamp).get(30)
+
+    ranges = [OffsetRange(0, offset, offset + 1) for offset in range(len(messages))]
+    found = read(broker.address, topic, *ranges).read
+
+    last = [found[r.partition, r.start, r.end].last for r in ranges]
+    told = {(record.timestamp, record.checksum) for record in last if record is not None}
+    assert len(told) == len(messages) - 1
+    assert last[0] == Record(0, 1_000, "54eb83d8ff2045cfd695bb6c1264c205")
+
+
 def test_a_range_that_ends_with_the_log_has_been_read_when_the_broker_says_so(
     broker: EmbeddedBroker, topic: str
 ) -> None:
     topics.create(broker.address, topic)
     topics.send(broker.address, topic, [b"a", b"b"])
 
-    assert read(broker.address, topic, OffsetRange(0, 0, 2)).read[0, 0, 2] == RangeRead(0, 0, 2, 2, 2)
+    found = read(broker.address, topic, OffsetRange(0, 0, 2)).read[0, 0, 2]
+    assert (found.reached, found.messages) == (2, 2)
 
 
 def test_an_empty_value_and_a_tombstone_are_messages_like_others(broker: EmbeddedBroker, topic: str) -> None:

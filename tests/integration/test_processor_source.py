@@ -18,10 +18,10 @@ from tests.support.processes import Processes, wait_for
 pytestmark = pytest.mark.integration
 
 
-def partition(next_offset: int, **counts: int) -> dict[str, int]:
+def partition(next_offset: int, **counts: int) -> dict[str, int | None]:
     """Return a partition of the ledger that was read from offset 0 on; counts that are not named are 0."""
     nothing = {"tickets": 0, "rejected": 0, "duplicates": 0, "forgotten": 0, "empty": 0, "gaps": 0}
-    return {"first_offset": 0, "next_offset": next_offset, **nothing, **counts}
+    return {"first_offset": 0, "next_offset": next_offset, **nothing, "last_record": None, **counts}
 
 
 def as_row(message: bytes) -> tuple[str, str, int, str, str, str]:
@@ -199,6 +199,42 @@ def test_a_topic_that_is_deleted_and_made_again_under_a_running_service_ends_it(
     assert "the output was written from topic id" in service.stderr
     assert "choose another --output-path" in service.stderr
     assert read_manifest(output) == before
+
+
+# Brokers that tell no topic id, such as Kafka before 2.8, speak older versions of the protocol.
+WITHOUT_TOPIC_IDS = """
+import sys
+from functools import partial
+from kafka import KafkaAdminClient
+from processor import spark_processor, topic
+topic.KafkaAdminClient = partial(KafkaAdminClient, api_version=(2, 4))
+sys.exit(spark_processor.main(sys.argv[1:]))
+"""
+
+
+def test_a_topic_that_is_made_again_is_refused_also_where_the_broker_tells_no_topic_id(
+    broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    topics.create(broker.address, topic, partitions=2)
+    topics.send(broker.address, topic, golden.tickets()[:3], partition=1)
+    command = ["-c", WITHOUT_TOPIC_IDS, *processor(broker, topic, output)[1:]]
+    processes.run(*command)
+    manifest = read_manifest(output)
+    assert manifest["source"]["topic_id"] is None
+    assert manifest["partitions"]["0"]["last_record"] is None
+    assert manifest["partitions"]["1"]["last_record"]["offset"] == 2
+    processes.run(*command)
+
+    topics.delete(broker.address, topic)
+    topics.create(broker.address, topic, partitions=2)
+    # As many as were read and more, so that only the messages tell the two topics apart.
+    topics.send(broker.address, topic, golden.tickets()[5:10], partition=1)
+    refused = processes.run(*command, expect=4)
+    assert "partition 1 holds another message at offset 2 than the one that was read: the topic was replaced" in (
+        refused.stderr
+    )
+    assert read_manifest(output) == manifest
 
 
 def test_another_cluster_behind_the_same_address_is_refused(

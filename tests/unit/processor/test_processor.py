@@ -4,13 +4,14 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import pytest
 
 from contract.ticket import encode
@@ -26,7 +27,7 @@ from runtime.process.shutdown import Shutdown
 from runtime.settings.location import OutputLocation
 from store.datasets import DATASETS
 from store.files import Disk
-from store.manifest import Gap, Manifest, Partition, Source, read_manifest
+from store.manifest import Gap, Manifest, Partition, Record, Source, read_manifest
 from store.output import Output
 from store.staging import Staging
 from tests.support.datasets import Published
@@ -82,6 +83,8 @@ class Topic:
     unusable: list[BrokerError | None] = field(default_factory=lambda: [None])
     checks: int = 0
     looks: int = 0
+    messages: dict[int, Record] = field(default_factory=dict)
+    asked_for: list[dict[int, int]] = field(default_factory=list)
 
     def holds(self, *bounds: tuple[int, int], source: Source = SOURCE) -> None:
         """Let the next look find partitions with these offsets, from the first up to but without the end."""
@@ -96,6 +99,10 @@ class Topic:
     def watched(self) -> Iterator[None]:
         self.tasks_ran = True
         yield
+
+    def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
+        self.asked_for.append(dict(offsets))
+        return {partition: record for partition, record in self.messages.items() if partition in offsets}
 
     def look_up(self) -> Answer:
         self.looks += 1
@@ -118,6 +125,18 @@ def read_all(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress
         )
         for r in ranges
     ]
+
+
+def read_all_and_tell_the_last(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+    """Stage a ticket for each offset, and say that the last one of each partition was record_at()."""
+    receipts = read_all(ranges, staging, progress)
+    for receipt in receipts:
+        receipt.reads = [msgspec.structs.replace(r, last=record_at(r.end - 1)) for r in receipt.reads]
+    return receipts
+
+
+def record_at(offset: int, checksum: str = "read") -> Record:
+    return Record(offset, 1_769_850_000_000, checksum)
 
 
 @dataclass
@@ -969,3 +988,69 @@ def test_a_second_processor_is_refused_before_it_asks_for_the_topic(going_on: Be
         going_on.run()
     assert (going_on.topic.checks, going_on.topic.looks, going_on.tasks.ran, going_on.tasks.stopped) == (0, 0, [], 1)
     assert going_on.files() | {"_status.json": (going_on.root / "_status.json").read_bytes()} == before
+
+
+# A broker that tells no topic id
+
+NAMELESS = msgspec.structs.replace(SOURCE, topic_id=None)
+ANOTHER_MESSAGE = (
+    "partition 0 holds another message at offset 2 than the one that was read: the topic was replaced; choose another "
+    "--output-path for the new topic"
+)
+
+
+@pytest.fixture
+def nameless(bench: Bench) -> Bench:
+    """Return an output of three tickets from the partition 0 of a topic without an id."""
+    bench.tasks.work = read_all_and_tell_the_last
+    bench.topic.messages = {0: record_at(2)}
+    bench.topic.holds((0, 3), source=NAMELESS)
+    bench.run()
+    bench.topic.answers.clear()
+    return bench
+
+
+def test_the_last_message_is_kept_and_compared_where_there_is_no_topic_id(nameless: Bench) -> None:
+    assert nameless.manifest().partitions[0].last_record == record_at(2)
+    nameless.topic.holds((0, 3), source=NAMELESS)
+    nameless.run()
+    # Before the first commit, and at the start of the second run.
+    assert nameless.topic.asked_for == [{0: 2}, {0: 2}]
+
+
+def test_another_message_at_the_last_offset_is_another_topic(nameless: Bench) -> None:
+    before = nameless.files()
+    nameless.topic.messages = {0: record_at(2, "another")}
+    nameless.topic.holds((0, 9), source=NAMELESS)
+    with pytest.raises(DataConflict) as refused:
+        nameless.run()
+    assert str(refused.value) == ANOTHER_MESSAGE
+    assert nameless.files() == before
+
+
+def test_a_topic_without_an_id_that_is_replaced_while_it_is_read_is_not_committed(bench: Bench) -> None:
+    bench.tasks.work = read_all_and_tell_the_last
+    bench.topic.messages = {0: record_at(2, "another")}
+    bench.topic.holds((0, 3), source=NAMELESS)
+    with pytest.raises(DataConflict) as refused:
+        bench.run()
+    assert str(refused.value) == ANOTHER_MESSAGE
+    assert read_manifest(Disk(), bench.root) is None
+
+
+def test_a_last_message_that_was_deleted_or_compacted_away_proves_nothing(nameless: Bench) -> None:
+    nameless.topic.messages = {}
+    nameless.topic.holds((0, 3), source=NAMELESS)
+    nameless.run()
+    nameless.topic.answers.clear()
+    nameless.topic.holds((3, 3), source=NAMELESS)
+    nameless.run()
+    assert nameless.topic.asked_for == [{0: 2}, {0: 2}]
+
+
+def test_a_topic_with_an_id_is_not_asked_for_its_last_messages(bench: Bench) -> None:
+    bench.tasks.work = read_all_and_tell_the_last
+    bench.topic.holds((0, 3))
+    bench.run()
+    assert bench.manifest().partitions[0].last_record is None
+    assert bench.topic.asked_for == []

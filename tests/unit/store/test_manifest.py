@@ -16,6 +16,7 @@ from store.manifest import (
     Manifest,
     Partition,
     PublishedFile,
+    Record,
     Upgrade,
     encode,
     manifest_from_json,
@@ -33,7 +34,10 @@ MANIFEST = Manifest(
     batch_id=42,
     updated_at=datetime(2026, 1, 31, 9, 30, tzinfo=UTC),
     source=SOURCE,
-    partitions={0: Partition(2, 12, tickets=3, rejected=1, empty=4, gaps=2), 11: Partition(2**62, 2**62)},
+    partitions={
+        0: Partition(2, 12, tickets=3, rejected=1, empty=4, gaps=2, last_record=Record(11, 1_769_850_000_000, "cd")),
+        11: Partition(2**62, 2**62),
+    },
     totals=Totals(3, 1, 2, {"billing": 3}, {"low": 3}, {"Billing Team": 3}),
     contents={"metrics": {"metrics.parquet": PublishedFile(1, 1234, "sha256:ab", 1, 42, 43)}},
     gaps=[Gap(partition=0, start=2, end=4, batch_id=7)],
@@ -61,6 +65,7 @@ IN_JSON: dict[str, Any] = {
             "forgotten": 0,
             "empty": 4,
             "gaps": 2,
+            "last_record": {"offset": 11, "timestamp": 1_769_850_000_000, "checksum": "cd"},
         },
         "11": {
             "first_offset": 2**62,
@@ -71,6 +76,7 @@ IN_JSON: dict[str, Any] = {
             "forgotten": 0,
             "empty": 0,
             "gaps": 0,
+            "last_record": None,
         },
     },
     "totals": {
@@ -124,6 +130,7 @@ def test_what_a_later_release_only_tells_is_carried_over_unchanged() -> None:
         told["source"],
         told["totals"],
         told["partitions"]["0"],
+        told["partitions"]["0"]["last_record"],
         told["contents"]["metrics"]["metrics.parquet"],
         told["gaps"][0],
         told["upgrade"],
