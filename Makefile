@@ -9,7 +9,7 @@ PORT := 9092
 
 # A variable that no recipe reads would be ignored in silence. Keys of .env reach the programs through the environment.
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-WITH_ARGS := demo broker test test-unit test-compose bench lock
+WITH_ARGS := demo broker test test-unit test-compose bench-quick lock
 READ := COMPOSE PYTHON JAVA_HOME CLIENT_TICKETS_% COMPOSE_% SSL_CERT_FILE HTTPS_PROXY https_proxy HTTP_PROXY http_proxy \
 	BATCH_% KAFKA_% LOG_% OUTPUT_% PROCESSOR_% PRODUCER_% REDPANDA_% SPARK_% TOPIC_% \
 	$(if $(filter broker,$(MAKECMDGOALS)),PORT) $(if $(filter $(WITH_ARGS),$(MAKECMDGOALS)),ARGS)
@@ -22,7 +22,7 @@ endif
 # What another Python left in the environment would reach ours, and pip.
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
 
-.PHONY: help setup demo broker test test-unit test-compose check bench lock up down
+.PHONY: help setup demo broker test test-unit test-compose check bench bench-quick lock up down
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,8 +51,14 @@ check: setup ## lint, format and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-bench: setup ## the producer beside a bare kafka-python loop, on one broker: medians and ratios
-	@$(PY) -m benchmarks.producer $(ARGS)
+bench: setup ## producer and processor beside what people would write, an hour: benchmarks/results, docs/performance.md
+	@$(PY) -m benchmarks.processor >benchmarks/results/processor.new
+	@$(PY) -m benchmarks.producer --idle --rates 1 10 1000 >benchmarks/results/producer.new
+	@for name in processor producer; do mv benchmarks/results/$$name.new benchmarks/results/$$name.json; done
+	@$(PY) -m benchmarks.report
+
+bench-quick: setup ## fails when the processor is far slower than it was, beside the same peers; under 3 minutes
+	@$(PY) -m benchmarks.processor --quick $(ARGS)
 
 lock: setup ## pin again what requirements*.txt name; ARGS=--upgrade takes newer ones of the others
 	@$(LOCK) $(ARGS) -o requirements-dev.lock requirements-dev.txt

@@ -4,11 +4,13 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from rich.table import Table
 
 from runtime.java.jdk import java_executable
 from runtime.settings.setting import ROOT
@@ -34,6 +36,35 @@ class Figures:
     def of_ratios(cls, ours: Sequence[float], theirs: Sequence[float]) -> "Figures":
         """Sum up the ratios of neighbours in time, which the drift of a busy machine disturbs least."""
         return cls.of([mine / other for mine, other in zip(ours, theirs, strict=True)])
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A promise and what was found; ``wanted`` is a limit, from below if ``at_least``, else from above."""
+
+    what: str
+    wanted: float
+    found: Figures
+    at_least: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether the median keeps the limit."""
+        return self.found.median >= self.wanted if self.at_least else self.found.median <= self.wanted
+
+    def told(self) -> dict[str, Any]:
+        """Return what JSON can hold of it."""
+        return {**asdict(self), "met": self.met}
+
+
+def table_of(goals: Sequence[Goal]) -> Table:
+    """Return the goals for a terminal."""
+    table = Table("goal", "wanted", "median", "least", "most", "met")
+    for goal in goals:
+        wanted = f"{'≥' if goal.at_least else '≤'} {goal.wanted:g}"
+        figures = (f"{value:.2f}" for value in (goal.found.median, goal.found.least, goal.found.most))
+        table.add_row(goal.what, wanted, *figures, "yes" if goal.met else "no")
+    return table
 
 
 def surroundings() -> dict[str, Any]:

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import Figures, surroundings
+from benchmarks.figures import Figures, Goal, surroundings, table_of
 from benchmarks.topics import Filler, Tickets
 from benchmarks.whole_process import Cost, measure
 from embedded.broker import EmbeddedBroker
@@ -236,21 +236,6 @@ def _watch(folder: Path, seconds: float) -> dict[Path, float]:
     return seen
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """A promise and what was found; ``wanted`` is a limit, from below if ``at_least``, else from above."""
-
-    what: str
-    wanted: float
-    found: Figures
-    at_least: bool = False
-
-    @property
-    def met(self) -> bool:
-        """Whether the median keeps the limit."""
-        return self.found.median >= self.wanted if self.at_least else self.found.median <= self.wanted
-
-
 def _seconds(costs: Sequence[Cost]) -> list[float]:
     return [cost.wall_s for cost in costs]
 
@@ -332,7 +317,7 @@ def _summary(costs: Mapping[Contestant, Sequence[Cost]]) -> dict[str, Any]:
     }
 
 
-def _tables(contests: Mapping[str, Any], goals: Sequence[Goal]) -> Iterator[Table]:
+def _table(contests: Mapping[str, Any]) -> Table:
     table = Table("tickets", "", "median, s", "least", "most", "CPU, s", "memory, MiB", "runs")
     for count, contestants in contests.items():
         for name, found in contestants.items():
@@ -340,13 +325,7 @@ def _tables(contests: Mapping[str, Any], goals: Sequence[Goal]) -> Iterator[Tabl
             figures = (f"{s[key]:.2f}" for key in ("median", "least", "most"))
             cpu, memory = (f"{found[key]['median']:,.1f}" for key in ("CPU seconds", "MiB"))
             table.add_row(count, name, *figures, cpu, memory, str(s["repeats"]))
-    yield table
-    table = Table("goal", "wanted", "median", "least", "most", "met")
-    for goal in goals:
-        wanted = f"{'≥' if goal.at_least else '≤'} {goal.wanted:g}"
-        figures = (f"{value:.2f}" for value in (goal.found.median, goal.found.least, goal.found.most))
-        table.add_row(goal.what, wanted, *figures, "yes" if goal.met else "no")
-    yield table
+    return table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -357,17 +336,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = parser.parse_args(argv)
     console = Console(stderr=True)
     jars.main(["bench"])
-    result: dict[str, Any] = surroundings()
+    surroundings_before = surroundings()
     with tempfile.TemporaryDirectory() as folder, EmbeddedBroker(Path(folder) / "broker") as broker:
         benchmark = Benchmark(broker.address, Path(folder), console)
         if flags.quick:
             contests, goals = measure_quickly(benchmark, flags.repeats or 3)
         else:
             contests, goals = measure_everything(benchmark, flags.repeats or 5)
-    for table in _tables(contests, goals):
-        console.print(table)
-    result |= {"runs": contests, "goals": [asdict(goal) | {"met": goal.met} for goal in goals]}
-    print(json.dumps(result, indent=2))
+    console.print(_table(contests))
+    console.print(table_of(goals))
+    print(json.dumps({**surroundings_before, "runs": contests, "goals": [goal.told() for goal in goals]}, indent=2))
     return 1 if flags.quick and not all(goal.met for goal in goals) else 0
 
 

@@ -19,10 +19,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -30,6 +30,7 @@ from kafka.partitioner.default import DefaultPartitioner, murmur2
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.figures import Figures, Goal, surroundings, table_of
 from contract.ticket import decode, encode
 from embedded.broker import EmbeddedBroker
 from producer.delivery import client_settings
@@ -92,10 +93,10 @@ def product(workers: int) -> Measure:
     return measure
 
 
-def compare_speed(address: str, count: int, repeats: int) -> dict[str, Any]:
-    """Let all take turns ``repeats`` times; return what each reached and the ratios that the product promises."""
+def compare_speed(address: str, count: int, repeats: int) -> dict[str, list[float]]:
+    """Let all take turns ``repeats`` times; return the tickets a second that each reached."""
     contestants: dict[str, Measure] = {
-        "peer": peer_in_its_own_process,
+        "bare kafka-python loop": peer_in_its_own_process,
         "one worker": product(1),
         "two workers": product(2),
     }
@@ -104,13 +105,7 @@ def compare_speed(address: str, count: int, repeats: int) -> dict[str, Any]:
         for name, measure in contestants.items():
             with _fresh_topic(address) as topic:
                 speeds[name].append(measure(address, topic, count))
-    return {
-        "tickets a second": {name: _summary(values) for name, values in speeds.items()},
-        "ratios": {
-            "one worker / peer": _ratio(speeds["one worker"], speeds["peer"]),
-            "two workers / one worker": _ratio(speeds["two workers"], speeds["one worker"]),
-        },
-    }
+    return speeds
 
 
 def idle_cpu(address: str) -> float:
@@ -172,26 +167,11 @@ def _created(address: str, topic: str) -> list[float]:
     return moments
 
 
-def _summary(values: Sequence[float]) -> dict[str, float]:
-    return {"median": round(median(values)), "least": round(min(values)), "most": round(max(values))}
-
-
-def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
-    """Return the median of the ratios of neighbours in time, which the drift of a busy machine disturbs least."""
-    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
-    return {"median": round(median(ratios), 3), "least": round(min(ratios), 3), "most": round(max(ratios), 3)}
-
-
-def _table(result: dict[str, Any]) -> Table:
-    table = Table("", "median", "least", "most")
-    for name, values in result.get("tickets a second", {}).items():
-        table.add_row(f"{name}, tickets/s", *(f"{values[column]:,.0f}" for column in ("median", "least", "most")))
-    for name, values in result.get("ratios", {}).items():
-        table.add_row(name, *(f"{values[column]:.2f}" for column in ("median", "least", "most")))
-    if "CPU at 10/s, percent of a core" in result:
-        table.add_row("CPU at 10/s, % of a core", f"{result['CPU at 10/s, percent of a core']:.1f}")
-    for rate, error in result.get("rate error, percent", {}).items():
-        table.add_row(f"error at {rate}/s, %", f"{error:.3f}")
+def _table(speeds: dict[str, list[float]]) -> Table:
+    table = Table("", "median, tickets/s", "least", "most")
+    for name, values in speeds.items():
+        found = Figures.of(values)
+        table.add_row(name, *(f"{value:,.0f}" for value in (found.median, found.least, found.most)))
     return table
 
 
@@ -199,20 +179,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.producer", description="Measure the producer.")
     parser.add_argument("--count", type=int, default=300_000, help="messages in a run (300000)")
-    parser.add_argument("--repeats", type=int, default=7, help="turns of each, 0 to leave the speed out (7)")
+    parser.add_argument("--repeats", type=int, default=7, help="turns of each (7)")
     parser.add_argument("--idle", action="store_true", help="measure the CPU at 10 tickets a second too")
     parser.add_argument("--rates", type=int, nargs="*", default=[], help="rates to check, such as 1 10 5000")
     parser.add_argument("--duration", type=int, default=20, help="seconds for each of the rates (20)")
     flags = parser.parse_args(argv)
+    before = surroundings()
     with tempfile.TemporaryDirectory() as folder, EmbeddedBroker(Path(folder)) as broker:
-        result = compare_speed(broker.address, flags.count, flags.repeats) if flags.repeats else {}
+        speeds = compare_speed(broker.address, flags.count, flags.repeats)
+        bare, one, two = speeds.values()
+        goals = [
+            Goal("one worker, times a bare kafka-python loop", 0.95, Figures.of_ratios(one, bare), True),
+            Goal("two workers, times one", 1.6, Figures.of_ratios(two, one), True),
+        ]
         if flags.idle:
-            result["CPU at 10/s, percent of a core"] = round(idle_cpu(broker.address), 2)
-        if flags.rates:
-            errors = {rate: rate_error(broker.address, rate, flags.duration) for rate in flags.rates}
-            result["rate error, percent"] = {rate: round(error, 3) for rate, error in errors.items()}
-    Console(stderr=True).print(_table(result))
-    print(json.dumps(result, indent=2))
+            goals.append(Goal("CPU at 10 tickets/s, % of a core", 5, Figures.of([idle_cpu(broker.address)])))
+        for rate in flags.rates:
+            error = rate_error(broker.address, rate, flags.duration)
+            goals.append(Goal(f"rate at {rate:,}/s, % of error", 1, Figures.of([error])))
+    console = Console(stderr=True)
+    console.print(_table(speeds))
+    console.print(table_of(goals))
+    runs = {name: {"tickets a second": asdict(Figures.of(values))} for name, values in speeds.items()}
+    print(json.dumps({**before, "runs": {f"{flags.count:,}": runs}, "goals": [g.told() for g in goals]}, indent=2))
     return 0
 
 

@@ -42,7 +42,7 @@ TICKET_SCHEMA = pa.schema(
 
 # So many messages at once that the calls to NumPy cost little, and so few that what they make stays in the cache.
 _PIECE_MESSAGES = 4096
-# Messages of 2 KB are decoded one by one as fast, and that way without a copy.
+# Messages of 2 KB are decoded one by one as fast.
 _PIECE_BYTES = _PIECE_MESSAGES << 11
 
 _READERS: dict[str, Callable[[pa.BinaryArray], tuple[pa.Array, Mask]]] = {
@@ -74,7 +74,7 @@ class DecodedMessages:
 def decode_columns(messages: Sequence[bytes | None]) -> DecodedMessages:
     """Return what ``decode`` says of each of ``messages``, the values of records (None for a tombstone).
 
-    Beside the result it needs memory for some megabytes, however many messages there are.
+    Beside the result it needs memory for some megabytes, or for a copy of 4,096 messages where these are larger.
     """
     tables: list[pa.Table] = [TICKET_SCHEMA.empty_table()]
     rejected: list[int] = []
@@ -107,9 +107,12 @@ def _decode_piece(messages: Sequence[bytes | None]) -> DecodedMessages:
 def _read(messages: Sequence[bytes | None]) -> tuple[Columns, Mask]:
     """Return a column for each field, and for which messages they are certainly right; the other rows hold anything."""
     layout = find_layout(messages)
-    if layout is None or sum(map(len, filter(None, messages))) > _PIECE_BYTES:
+    if layout is None:
         return {}, np.zeros(len(messages), bool)
-    raw, sure = layout.cut(pa.array(messages, pa.binary()))
+    joined = pa.array(messages, pa.binary())
+    if joined.nbytes > _PIECE_BYTES:
+        return {}, np.zeros(len(messages), bool)
+    raw, sure = layout.cut(joined)
     columns: Columns = {}
     for name, kind in zip(FIELDS, TICKET_SCHEMA.types, strict=True):
         column, right = _READERS[name](raw[name])

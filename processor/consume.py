@@ -171,23 +171,25 @@ class _Reading:
         size = 0
         self._start_waiting()
         while self._under_way:
-            kept = self._sort(self._poll())
-            if kept:
-                kept_values = list(map(Message.value, kept))
-                messages += kept
-                values += kept_values
-                size += sum(map(len, filter(None, kept_values)))
+            arrived, arrived_bytes = self._poll()
+            kept = self._sort(arrived)
+            messages += kept
+            values += map(Message.value, kept)
+            size += arrived_bytes
             if len(messages) >= PIECE_MESSAGES or size >= PIECE_BYTES or not self._under_way:
                 yield Piece(messages, values, self._read)
                 messages, values, size, self._read = [], [], 0, []
                 # The time that the caller took is not time without progress.
                 self._patience.progress()
 
-    def _poll(self) -> list[Message]:
-        """Return messages and notices, about a piece of them: what is there, or the first that comes in _POLL_S."""
+    def _poll(self) -> tuple[list[Message], int]:
+        """Return messages and notices, about a piece of them, and about how many bytes they have.
+
+        That is what is there, or the first that comes in _POLL_S.
+        """
         # A call for many waits until it has them all, so only a call for one may wait.
         arrived = self._consumer.consume(1, _POLL_S)
-        size = 0
+        size = sum(map(len, arrived))
         while arrived and len(arrived) < PIECE_MESSAGES and size < PIECE_BYTES:
             step = self._consumer.consume(self._step, 0)
             if not step:
@@ -196,7 +198,7 @@ class _Reading:
             # One message stands for all of the step: exact enough, and much faster than to look at each.
             size += len(step) * len(step[-1])
             self._step = max(1, min(_STEP, PIECE_BYTES // (len(step[-1]) + 1)))
-        return arrived
+        return arrived, size
 
     def _sort(self, arrived: list[Message]) -> list[Message]:
         """Return the messages that lie in ranges under way, act on everything else, and see to the next ranges."""

@@ -87,10 +87,9 @@ def pyspark_folder() -> Path:
     return Path(spec.origin).parent.resolve()
 
 
-def class_path(pyspark: Path, jars: Sequence[Path] = ()) -> list[Path]:
-    """Return pyspark's jars one by one (an archive needs that), in the order of spark-submit, then ``jars``."""
-    own = sorted((pyspark / "jars").glob("*.jar"), key=lambda jar: (not jar.name.startswith("slf4j-api-"), jar.name))
-    return [*own, *jars]
+def class_path(pyspark: Path) -> list[Path]:
+    """Return pyspark's jars one by one (an archive needs that), in the order of spark-submit."""
+    return sorted((pyspark / "jars").glob("*.jar"), key=lambda jar: (not jar.name.startswith("slf4j-api-"), jar.name))
 
 
 def jvm_environment(environ: Mapping[str, str], scratch: Path, local: bool) -> dict[str, str]:
@@ -122,9 +121,9 @@ def jvm_environment(environ: Mapping[str, str], scratch: Path, local: bool) -> d
 class SparkJvm:
     """One JVM with the gateway that pyspark talks to; it is starting when the constructor returns.
 
-    ``memory`` is its heap (``2g``), ``log`` the file for what it prints, ``local`` whether the tasks run in it;
-    ``jars`` come after pyspark's. With ``archive_to`` it writes its class-data archive there when it is closed;
-    without, it uses the one that fits, if there is one.
+    ``memory`` is its heap (``2g``), ``log`` the file for what it prints, ``local`` whether the tasks run in it.
+    With ``archive_to`` it writes its class-data archive there when it is closed; without, it uses the one that fits, if
+    there is one.
 
     The JVM is the head of a session of its own, so that Ctrl-C in a terminal does not reach it. It ends with us, also
     when we get kill -9: Linux kills it with the thread that started it (so start it from the main thread; from another
@@ -138,13 +137,10 @@ class SparkJvm:
     Raises SettingError when Java or pyspark cannot be used, OSError when a file cannot be written.
     """
 
-    def __init__(
-        self, memory: str, log: Path, local: bool = True, jars: Sequence[Path] = (), archive_to: Path | None = None
-    ) -> None:
+    def __init__(self, memory: str, log: Path, local: bool = True, archive_to: Path | None = None) -> None:
         # Seconds from the launch until the gateway answered, once ``connect`` has returned.
         self.start_s = 0.0
         self._launched_at = time.time()
-        self.jars = tuple(jars)
         self._log = log
         self._memory = memory
         self._pyspark, java = pyspark_folder(), java_executable()
@@ -153,7 +149,7 @@ class SparkJvm:
             self._environment = jvm_environment(os.environ, self._scratch.path, local)
             _own_spark_only(self._pyspark)
             shared = archive.record(archive_to) if archive_to else archive.use(archive_path(java, self._pyspark))
-            jar_files = class_path(self._pyspark, jars)
+            jar_files = class_path(self._pyspark)
             self._connection = self._scratch.path / "connection"
             self._process = self._launch(
                 [str(java), *self._flags(shared), "-cp", os.pathsep.join(map(str, jar_files)), GATEWAY]
@@ -264,10 +260,7 @@ class SparkJvm:
 
 
 def archive_path(java: Path, pyspark: Path) -> Path:
-    """Return where the class-data archive of Spark's JVM belongs.
-
-    It holds pyspark's jars only. More of them behind these do no harm: its class path must begin the JVM's.
-    """
+    """Return where the class-data archive of Spark's JVM belongs."""
     return archive.archive_path(java, class_path(pyspark), (*SPARK_FLAGS, *OUR_FLAGS))
 
 

@@ -100,6 +100,8 @@ class SparkProcessor:
                 self._manifest = self._output.recover()
                 self._status.set("waiting for broker")
                 try:
+                    # What Spark needs to start, it does while the broker is asked.
+                    self._tasks.launch()
                     self._topic.check()
                     self._repeat()
                 finally:
@@ -148,7 +150,7 @@ class SparkProcessor:
     def _catch_up(self) -> None:
         """Publish everything that the topic holds now, in as many batches as the size limit asks for."""
         self._output.require_unchanged(self._manifest.commit_id if self._manifest else None)
-        # What Spark needs to start, it does while the broker is asked.
+        # Unless it runs already, as it does but for a JVM that was lost.
         self._tasks.launch()
         source, bounds = self._topic.look_up()
         if self._manifest is not None:

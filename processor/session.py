@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -47,16 +47,16 @@ class SparkSettings(Protocol):
         """The heap, as ``2g``."""
 
 
-def launch_jvm(config: SparkSettings, folder: Path, jars: Sequence[Path] = ()) -> SparkJvm:
+def launch_jvm(config: SparkSettings, folder: Path) -> SparkJvm:
     """Start the JVM of a context and return at once; call it early, it needs a second to get ready.
 
-    What it prints goes to ``spark.log`` in ``folder``, which must be ours alone by now. ``jars`` are put on its class
-    path and handed to executors. Call it from the main thread, and see that ``stop_context`` or ``close`` ends it.
+    What it prints goes to ``spark.log`` in ``folder``, which must be ours alone by now. Call it from the main
+    thread, and see that ``stop_context`` or ``close`` ends it.
 
     Raises SettingError when Java or pyspark is missing, OutputUnavailable when a file cannot be written.
     """
     with writing(folder):
-        return SparkJvm(config.memory, folder / "spark.log", local=_is_local(config.master), jars=jars)
+        return SparkJvm(config.memory, folder / "spark.log", local=_is_local(config.master))
 
 
 def start_context(config: SparkSettings, folder: Path, jvm: SparkJvm) -> "SparkContext":
@@ -68,9 +68,7 @@ def start_context(config: SparkSettings, folder: Path, jvm: SparkJvm) -> "SparkC
     """
     from pyspark import SparkContext
 
-    conf = configure(config, jvm.jars)
-    with writing(folder):
-        code = _pack_code(folder / "code.zip")
+    conf = configure(config)
     try:
         gateway = jvm.connect(conf)
     except JvmNotStarted as error:
@@ -82,7 +80,9 @@ def start_context(config: SparkSettings, folder: Path, jvm: SparkJvm) -> "SparkC
     with _same_handler(signal.SIGINT):
         context = SparkContext(gateway=gateway, conf=conf)
     _expect_the_end(context)
-    context.addPyFile(str(code))
+    if not _is_local(config.master):
+        with writing(folder):
+            context.addPyFile(str(_pack_code(folder / "code.zip")))
     _log.info(
         "Spark %s started in %.1f s: %s, %d cores, heap %d MiB (asked for %s)",
         context.version,
@@ -150,7 +150,7 @@ def _not_of_py4j(record: logging.LogRecord) -> bool:
     return record.module != "java_gateway"
 
 
-def configure(config: SparkSettings, jars: Sequence[Path] = ()) -> "SparkConf":
+def configure(config: SparkSettings) -> "SparkConf":
     """Return the properties of a context."""
     from pyspark import SparkConf
 
@@ -169,8 +169,6 @@ def configure(config: SparkSettings, jars: Sequence[Path] = ()) -> "SparkConf":
             ("spark.ui.showConsoleProgress", "false"),
         ]
     )
-    if jars:
-        conf.set("spark.jars", ",".join(map(str, jars)))
     if _is_local(config.master):
         # The host's own name may resolve to nothing, or to an address that others reach.
         conf.set("spark.driver.host", "127.0.0.1").set("spark.driver.bindAddress", "127.0.0.1")

@@ -4,18 +4,18 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-
-from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import OffsetSpec
-from kafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
+from typing import TYPE_CHECKING
 
 from processor.outcome import ConsumeFailed
 from processor.plan import Bounds, OffsetRange
-from runtime.broker.preflight import check_broker, try_broker
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError
 from runtime.process.shutdown import Shutdown
 from store.manifest import Record, Source
+
+# Clients of Kafka are imported where they are used: that takes its time, in which the JVM can start.
+if TYPE_CHECKING:
+    from kafka import KafkaAdminClient
 
 _REQUEST_TIMEOUT_MS = 10_000
 _ASK_EVERY_S = 3.0
@@ -35,11 +35,15 @@ class Topic:
 
     def check(self) -> None:
         """Raise BrokerError, naming the step that failed, when the broker cannot be used; return early on a stop."""
+        from runtime.broker.preflight import check_broker
+
         check_broker(self._brokers, self._security, stop=self._stop)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Say, while something else goes on inside, when the broker is away and when it is back."""
+        from runtime.broker.preflight import try_broker
+
         done = threading.Event()
 
         def watch() -> None:
@@ -65,6 +69,10 @@ class Topic:
         A partition ends at its last stable offset: behind it lie only messages of transactions that are still open.
         Raises BrokerError when the broker does not answer or has no such topic.
         """
+        from kafka import TopicPartition
+        from kafka.admin import OffsetSpec
+        from kafka.errors import UnknownTopicOrPartitionError, for_code
+
         topic = self._name
         with self._admin() as admin:
             cluster_id = admin.describe_cluster()["cluster_id"]
@@ -90,7 +98,6 @@ class Topic:
 
         Raises BrokerError when the topic cannot be read.
         """
-        # Imported where it is used: only brokers that tell no topic id make it necessary.
         from processor.consume import consume
 
         ranges = [OffsetRange(partition, offset, offset + 1) for partition, offset in offsets.items()]
@@ -103,7 +110,10 @@ class Topic:
         return {read.partition: read.last for read in reads if read.last is not None}
 
     @contextmanager
-    def _admin(self) -> Iterator[KafkaAdminClient]:
+    def _admin(self) -> "Iterator[KafkaAdminClient]":
+        from kafka import KafkaAdminClient
+        from kafka.errors import KafkaError
+
         try:
             admin = KafkaAdminClient(
                 bootstrap_servers=self._brokers.split(","),

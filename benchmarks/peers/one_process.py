@@ -16,6 +16,8 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
+from runtime.process.absent import do_without
+
 TEAMS = {
     "account": "Account Management",
     "billing": "Billing Team",
@@ -101,4 +103,6 @@ def main(broker: str, topic: str, folder: Path, read: Callable[[list[bytes]], pa
 
 
 if __name__ == "__main__":
+    # As the product does: pyarrow would import it for nothing.
+    do_without("pandas")
     main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), validate if "--validate" in sys.argv else believe)

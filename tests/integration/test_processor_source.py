@@ -205,9 +205,9 @@ def test_a_topic_that_is_deleted_and_made_again_under_a_running_service_ends_it(
 WITHOUT_TOPIC_IDS = """
 import sys
 from functools import partial
-from kafka import KafkaAdminClient
-from processor import spark_processor, topic
-topic.KafkaAdminClient = partial(KafkaAdminClient, api_version=(2, 4))
+import kafka
+from processor import spark_processor
+kafka.KafkaAdminClient = partial(kafka.KafkaAdminClient, api_version=(2, 4))
 sys.exit(spark_processor.main(sys.argv[1:]))
 """
 

@@ -70,12 +70,10 @@ def test_on_this_machine_everything_stays_on_it_and_workers_have_their_imports_b
     assert told["spark.driver.host"] == told["spark.driver.bindAddress"] == "127.0.0.1"
     assert told["spark.python.daemon.module"] == "processor.daemon"
     assert told["spark.executorEnv.PYTHONPATH"] == str(ROOT)
-    assert "spark.jars" not in told
 
 
 def test_a_cluster_gets_nothing_that_is_true_of_this_machine_only() -> None:
-    told = dict(configure(_Small(master="spark://one:7077"), [Path("/cache/kafka.jar")]).getAll())
-    assert told["spark.jars"] == "/cache/kafka.jar"
+    told = dict(configure(_Small(master="spark://one:7077")).getAll())
     assert told["spark.executorEnv.PYTHONSAFEPATH"] == "1"
     assert not {"spark.driver.host", "spark.python.daemon.module", "spark.executorEnv.PYTHONPATH"} & told.keys()
 
