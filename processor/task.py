@@ -1,5 +1,6 @@
 """What one Spark task does with its share of a batch: consume, decode, assign, count, write."""
 
+import gc
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -23,11 +24,7 @@ from runtime.process.failpoint import failpoint
 from store.counts import HourCount
 from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS, Dataset
 from store.files import cannot_write
-from store.formats import ROW_GROUP_ROWS
 from store.staging import StagedWriter, Staging, write_clients
-
-# Messages of a megabyte are allowed, so what is gathered before it is written is bounded in bytes as well as in rows.
-GATHERED_BYTES = 96 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +48,9 @@ class StagingTask:
         """
         # Spark may run a task twice, also at the same time; each attempt has names of its own.
         stage = _Stage(self.staging, uuid.uuid4().hex)
+        # Nothing here makes cycles, and to look for them among so many messages takes a twentieth of the time.
+        collects = gc.isenabled()
+        gc.disable()
         try:
             with closing(self.consume(self.brokers, self.security, self.topic, ranges)) as pieces:
                 for piece in pieces:
@@ -62,6 +62,8 @@ class StagingTask:
             return Receipt(failure=Failure(FailureKind.DISK, cannot_write(error, self.staging.folder)))
         finally:
             stage.close()
+            if collects:
+                gc.enable()
 
 
 class Gathered:
@@ -110,7 +112,6 @@ class _Stage:
     staging: Staging
     attempt: str
     writers: dict[str, StagedWriter] = field(default_factory=dict)
-    gathered: list[pa.Table] = field(default_factory=list)
     clients: set[str] = field(default_factory=set)
     hours: dict[tuple[datetime, RequestType, str, str], int] = field(default_factory=lambda: defaultdict(int))
     reads: list[RangeRead] = field(default_factory=list)
@@ -118,7 +119,7 @@ class _Stage:
     reasons: dict[str, Rejections] = field(default_factory=dict)
 
     def take(self, piece: Piece) -> None:
-        """Decode the messages of one piece and write what has gathered."""
+        """Decode the messages of one piece, count them and write them: while they are still in the cache."""
         decoded = decode_columns(piece.values)
         self.reads += piece.read
         if decoded.rejected:
@@ -127,17 +128,9 @@ class _Stage:
             self.rejected.update(partitions)
             count_rejections(self.reasons, zip(decoded.reasons, partitions, offsets, strict=True))
             self._write(REJECTED, table)
-        self.gathered.append(decoded.tickets)
-        rows, size = sum(t.num_rows for t in self.gathered), sum(t.nbytes for t in self.gathered)
-        if rows >= ROW_GROUP_ROWS or size >= GATHERED_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        tickets = pa.concat_tables(self.gathered).combine_chunks() if self.gathered else None
-        self.gathered.clear()
-        if tickets is None or not tickets.num_rows:
+        if not decoded.tickets.num_rows:
             return
-        assigned = Transformations.assign_team(tickets)
+        assigned = Transformations.assign_team(decoded.tickets)
         self.clients.update(pc.unique(assigned["client_id"]).to_pylist())
         for row in Transformations.count_by_hour(assigned):
             self.hours[row.hour, row.request_type, row.priority, row.team] += row.count
@@ -158,7 +151,6 @@ class _Stage:
 
     def finish(self) -> Receipt:
         """Complete the files and return the receipt."""
-        self._flush()
         files = [writer.finish() for writer in self.writers.values()]
         clients = None
         if self.clients:

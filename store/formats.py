@@ -21,8 +21,10 @@ _JSON_TYPES: dict[pa.DataType, Any] = {
     UTC_MICROSECONDS: datetime,
 }
 
-# With a row group as large as this a reader skips what it does not need, and a writer still holds little.
+# With row groups as large as this a reader skips what it does not need; a writer holds one of them in memory.
 ROW_GROUP_ROWS = 250_000
+# Where rows are larger than those of tickets, fewer make a row group.
+ROW_GROUP_BYTES = 96 << 20
 
 
 class Damaged(Exception):
@@ -46,13 +48,35 @@ class ParquetTableWriter:
         self._writer = pq.ParquetWriter(
             file, dataset.schema, compression="zstd", use_dictionary=list(dataset.dictionary), write_statistics=True
         )
+        # Rows that wait for enough others to make a row group.
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+        self._bytes = 0
 
     def write(self, table: pa.Table) -> None:
-        """Append the rows of ``table`` as one or more row groups."""
-        self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        """Append the rows of ``table``; they are in the file once a row group is full, or finished."""
+        self._wait(table)
+        while self._rows >= ROW_GROUP_ROWS:
+            waiting = pa.concat_tables(self._waiting)
+            self._waiting, self._rows, self._bytes = [], 0, 0
+            self._writer.write_table(waiting.slice(0, ROW_GROUP_ROWS), row_group_size=ROW_GROUP_ROWS)
+            self._wait(waiting.slice(ROW_GROUP_ROWS))
+        if self._bytes >= ROW_GROUP_BYTES:
+            self._write_waiting()
+
+    def _wait(self, table: pa.Table) -> None:
+        self._waiting.append(table)
+        self._rows += table.num_rows
+        self._bytes += table.nbytes
+
+    def _write_waiting(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=ROW_GROUP_ROWS)
+        self._waiting, self._rows, self._bytes = [], 0, 0
 
     def finish(self) -> None:
-        """Write the footer."""
+        """Write what still waits, and the footer."""
+        self._write_waiting()
         self._writer.close()
 
 

@@ -146,7 +146,9 @@ def test_many_messages_of_a_megabyte_are_published_with_a_small_heap(
     assert producer.flush(120) == 0
     processes.run(*processor(broker, topic, output))
     published = Published(output)
-    assert published.rows("SELECT count(*), min(octet_length(payload)) FROM rejected_messages") == [(2_600, len(message))]
+    assert published.rows("SELECT count(*), min(octet_length(payload)) FROM rejected_messages") == [
+        (2_600, len(message))
+    ]
 
 
 def test_a_compacted_topic_is_read_to_its_end(

@@ -113,11 +113,7 @@ def test_the_receipt_counts_hours_and_names_each_client_once(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_a_receipt_says_how_large_each_file_is_and_what_its_checksum_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_format: str
-) -> None:
-    # A file that is written in several pieces.
-    monkeypatch.setattr("processor.task.ROW_GROUP_ROWS", 2)
+def test_a_receipt_says_how_large_each_file_is_and_what_its_checksum_is(tmp_path: Path, file_format: str) -> None:
     values = [encode(ticket(number, priority="critical")) for number in range(5)]
     batches = [messages([*values[:3], b"bad"]), messages([*values[3:], b"worse"], first_offset=4)]
     receipt = stage(staging(tmp_path, file_format), batches)
@@ -131,11 +127,7 @@ def test_a_receipt_says_how_large_each_file_is_and_what_its_checksum_is(
         assert (file.bytes, file.checksum) == (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}")
 
 
-@pytest.mark.parametrize(("limit", "row_groups"), [("ROW_GROUP_ROWS", [4, 1]), ("GATHERED_BYTES", [2, 2, 1])])
-def test_many_batches_of_several_partitions_make_one_file_a_dataset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, row_groups: list[int]
-) -> None:
-    monkeypatch.setattr(f"processor.task.{limit}", 3)
+def test_many_batches_of_several_partitions_make_one_file_a_dataset(tmp_path: Path) -> None:
     values = [encode(ticket(number, priority="high")) for number in range(4)]
     batches = [
         messages([*values[:2], b"bad"], partition=0, first_offset=5),
@@ -153,8 +145,8 @@ def test_many_batches_of_several_partitions_make_one_file_a_dataset(
     assert receipt.hours == [HourCount(datetime(2026, 1, 31, 9, tzinfo=UTC), "billing", "high", "Billing Team", 5)]
     assert [row["offset"] for row in rows(tmp_path, receipt, "parquet", REJECTED)] == [7, 20]
     (name,) = (file.name for file in receipt.files if file.dataset == "tickets_with_assignment")
-    written = pq.read_metadata(tmp_path / name)
-    assert [written.row_group(number).num_rows for number in range(written.num_row_groups)] == row_groups
+    # However small the pieces were that came, a row group holds them all.
+    assert pq.read_metadata(tmp_path / name).num_row_groups == 1
     # With what the files hold and the clients, nothing else is in the folder.
     assert len(list(tmp_path.iterdir())) == 4
 

@@ -104,13 +104,32 @@ def test_every_parquet_column_is_zstd_and_only_the_named_ones_have_a_dictionary(
     assert {column.path_in_schema for column in columns if column.has_dictionary_page} == set(dataset.dictionary)
 
 
-def test_a_large_table_is_split_into_row_groups_that_a_reader_can_skip(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rows_at_once", [36, 7])
+@pytest.mark.parametrize(
+    ("limit", "value", "row_groups"),
+    [
+        ("ROW_GROUP_ROWS", 16, {36: [16, 16, 4], 7: [16, 16, 4]}),
+        ("ROW_GROUP_BYTES", 2_000, {36: [36], 7: [28, 8]}),
+    ],
+)
+def test_many_or_large_rows_are_split_into_row_groups_that_a_reader_can_skip(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: int,
+    row_groups: dict[int, list[int]],
+    rows_at_once: int,
 ) -> None:
-    monkeypatch.setattr("store.formats.ROW_GROUP_ROWS", 16)
-    path = write("parquet", tmp_path, TICKETS, hostile_rows(TICKETS))
-    metadata = pq.read_metadata(path)
-    assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [16, 16, 4]
+    monkeypatch.setattr(f"store.formats.{limit}", value)
+    table = hostile_rows(TICKETS)
+    with Staging(tmp_path, "parquet", Disk()).writer(TICKETS, "tickets") as writer:
+        for start in range(0, table.num_rows, rows_at_once):
+            writer.write(table.slice(start, rows_at_once))
+        writer.finish()
+    metadata = pq.read_metadata(tmp_path / "tickets.parquet")
+    found = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    assert found == row_groups[rows_at_once]
+    assert pq.read_table(tmp_path / "tickets.parquet").equals(table)
 
 
 def test_a_ticket_in_json_is_one_object_a_line_with_a_z_time(tmp_path: Path) -> None:
