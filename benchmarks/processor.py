@@ -209,6 +209,16 @@ class Benchmark:
                 for created in pq.read_table(file, columns=["created_at"])["created_at"]
             ]
 
+    def starts(self, repeats: int) -> tuple[list[float], list[float]]:
+        """Return the seconds in which Spark starts in our process, and a bare SparkContext."""
+        ours_, bare = [], []
+        with self.filler.topic(2_000) as (topic, tickets):
+            for _ in range(repeats):
+                with self.course(topic, tickets) as course:
+                    ours_.append(start_of_spark(course))
+                bare.append(start_of_a_bare_context())
+        return ours_, bare
+
     def _say(self, contestant: Contestant, count: int, cost: Cost) -> None:
         name = contestant.__name__.replace("_", " ")
         self._console.print(
@@ -245,55 +255,72 @@ def _times_faster(ours_: Sequence[Cost], theirs: Sequence[Cost]) -> Figures:
     return Figures.of_ratios(_seconds(theirs), _seconds(ours_)[: len(theirs)])
 
 
-def measure_everything(benchmark: Benchmark, repeats: int) -> tuple[dict[str, Any], list[Goal]]:
-    """Return what every run cost, and how the goals stand."""
+Costs = Mapping[Contestant, Sequence[Cost]]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What everything cost: contests of 2,000,000, 2,000 and 10,000,000 tickets, and the rest in seconds."""
+
+    two: Costs
+    small: Costs
+    ten: Costs
+    grown: Sequence[Cost]
+    empty: Sequence[Cost]
+    delays: Sequence[float]
+    starts: Sequence[float]
+    bare_starts: Sequence[float]
+
+    def runs(self) -> dict[str, Any]:
+        """Return what each contestant needed for how many tickets."""
+        contests: dict[str, Costs] = {
+            "2,000,000": self.two,
+            "2,000": self.small,
+            "10,000,000": self.ten,
+            "10,000 more on 10,000,000": {ours: self.grown},
+            "10,000": {ours: self.empty},
+        }
+        return {count: _summary(costs) for count, costs in contests.items()}
+
+    def goals(self) -> list[Goal]:
+        """Return how the goals stand."""
+        two, small, ten = self.two, self.small, self.ten
+        validating = _times_faster(ten[ours], ten[one_process_that_validates])
+        gigabytes = [cost.peak_mib * (1 << 20) / 1e9 for cost in ten[in_little_memory]]
+        p95 = Figures.of([quantiles(self.delays, n=20)[-1]])
+        return [
+            Goal("2 M, times as fast as Spark in seed style", 6, _times_faster(two[ours], two[seed_style]), True),
+            Goal("2 M, times as fast as one process", 1, _times_faster(two[ours], two[one_process]), True),
+            Goal("2,000 tickets, times a bare SparkSession", 0.75, _times_faster(small[bare_session], small[ours])),
+            Goal("10 M, times as fast as one process that validates", 1.5, validating, True),
+            Goal("10 M, of the rate of only reading the topic", 1, _times_faster(ten[ours], ten[drain]), True),
+            Goal("10 M, µs of CPU a ticket", 3.5, Figures.of([cost.cpu_s / 10 for cost in ten[ours]])),
+            Goal("10,000 more on 10 M, times on nothing", 1.2, _times_faster(self.empty, self.grown)),
+            Goal("10 M with a heap of 1g, GB of memory", 2, Figures.of(gigabytes)),
+            Goal(f"interval of 1 s at {_RATE} tickets/s, s until visible (p95)", 2, p95),
+            Goal("start of Spark, times a bare SparkContext", 0.6, Figures.of_ratios(self.starts, self.bare_starts)),
+        ]
+
+
+def measure_everything(benchmark: Benchmark, repeats: int) -> Measured:
+    """Return what everything cost; what takes long is repeated two times less."""
     few = max(1, repeats - 2)
-    two = benchmark.contest(
-        2_000_000, {ours: repeats, one_process: repeats, one_pass: few, seed_style: few, drain: repeats}
-    )
-    small = benchmark.contest(2_000, {ours: repeats, bare_session: repeats})
-    ten = benchmark.contest(
-        10_000_000, {ours: few, drain: few, one_process: few, one_process_that_validates: few, in_little_memory: 1}
-    )
-    grown, empty = benchmark.history(10_000_000, 10_000, few)
-    delays = benchmark.delays()
-    starts, bare = [], []
-    with benchmark.filler.topic(2_000) as (topic, tickets):
-        for _ in range(repeats):
-            with benchmark.course(topic, tickets) as course:
-                starts.append(start_of_spark(course))
-            bare.append(start_of_a_bare_context())
-    goals = [
-        Goal("2 M, times as fast as Spark in seed style", 6, _times_faster(two[ours], two[seed_style]), True),
-        Goal("2 M, times as fast as one process", 1, _times_faster(two[ours], two[one_process]), True),
-        Goal("2,000 tickets, times a bare SparkSession", 0.75, _times_faster(small[bare_session], small[ours])),
-        Goal(
-            "10 M, times as fast as one process that validates",
-            1.5,
-            _times_faster(ten[ours], ten[one_process_that_validates]),
-            True,
-        ),
-        Goal("10 M, of the rate of only reading the topic", 1, _times_faster(ten[ours], ten[drain]), True),
-        Goal("10 M, µs of CPU a ticket", 3.5, Figures.of([cost.cpu_s / 10 for cost in ten[ours]])),
-        Goal("10,000 more on 10 M, times on nothing", 1.2, _times_faster(empty, grown)),
-        Goal(
-            "10 M with a heap of 1g, GB of memory", 2, Figures.of([c.peak_mib / 953.67 for c in ten[in_little_memory]])
-        ),
-        Goal(
-            f"interval of 1 s at {_RATE} tickets/s, s until visible (p95)",
-            2,
-            Figures.of([quantiles(delays, n=20)[-1]]),
-        ),
-        Goal("start of Spark, times a bare SparkContext", 0.6, Figures.of_ratios(starts, bare)),
-    ]
-    contests: dict[str, Mapping[Contestant, Sequence[Cost]]] = {
-        "2,000,000": two,
-        "2,000": small,
-        "10,000,000": ten,
-        "10,000 more on 10,000,000": {ours: grown},
-        "10,000": {ours: empty},
+    two: dict[Contestant, int] = {ours: repeats, one_process: repeats, one_pass: few, seed_style: few, drain: repeats}
+    ten: dict[Contestant, int] = {
+        ours: few,
+        drain: few,
+        one_process: few,
+        one_process_that_validates: few,
+        in_little_memory: 1,
     }
-    return {count: _summary(costs) for count, costs in contests.items()}, goals
+    return Measured(
+        benchmark.contest(2_000_000, two),
+        benchmark.contest(2_000, {ours: repeats, bare_session: repeats}),
+        benchmark.contest(10_000_000, ten),
+        *benchmark.history(10_000_000, 10_000, few),
+        benchmark.delays(),
+        *benchmark.starts(repeats),
+    )
 
 
 def measure_quickly(benchmark: Benchmark, repeats: int) -> tuple[dict[str, Any], list[Goal]]:
@@ -306,7 +333,7 @@ def measure_quickly(benchmark: Benchmark, repeats: int) -> tuple[dict[str, Any],
     return {f"{QUICK_TICKETS:,}": _summary(costs)}, goals
 
 
-def _summary(costs: Mapping[Contestant, Sequence[Cost]]) -> dict[str, Any]:
+def _summary(costs: Costs) -> dict[str, Any]:
     return {
         contestant.__name__.replace("_", " "): {
             "seconds": asdict(Figures.of(_seconds(runs))),
@@ -342,7 +369,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if flags.quick:
             contests, goals = measure_quickly(benchmark, flags.repeats or 3)
         else:
-            contests, goals = measure_everything(benchmark, flags.repeats or 5)
+            measured = measure_everything(benchmark, flags.repeats or 5)
+            contests, goals = measured.runs(), measured.goals()
     console.print(_table(contests))
     console.print(table_of(goals))
     print(json.dumps({**surroundings_before, "runs": contests, "goals": [goal.told() for goal in goals]}, indent=2))

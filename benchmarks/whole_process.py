@@ -59,7 +59,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
     if done.returncode:
         raise CommandFailed(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     *printed, told = done.stdout.splitlines()
-    return Cost(**json.loads(told)), "\n".join(printed) + done.stderr
+    return Cost(**json.loads(told)), "\n".join([*printed, done.stderr])
 
 
 class _Watch:
