@@ -51,7 +51,7 @@ check: setup ## lint, format and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
-bench: setup ## producer and processor beside what people would write, an hour: benchmarks/results, docs/performance.md
+bench: setup ## producer and processor beside what people would write, half an hour: docs/performance.md
 	@$(PY) -m benchmarks.processor >benchmarks/results/processor.new
 	@$(PY) -m benchmarks.producer --idle --rates 1 10 1000 >benchmarks/results/producer.new
 	@for name in processor producer; do mv benchmarks/results/$$name.new benchmarks/results/$$name.json; done
