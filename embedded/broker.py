@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from runtime.process.interpreter import require_packages
+from runtime.process.interpreter import prepare
 
 if __name__ == "__main__":
-    require_packages("-m embedded.broker", "processor")
+    prepare("-m embedded.broker", "processor")
 
 from embedded.data_folder import HOST, PROPERTIES, DataFolder, server_properties
 from runtime.errors import BrokerError, OutputUnavailable, SettingError

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from runtime.process.interpreter import require_packages
+from runtime.process.interpreter import prepare
 
 if __name__ == "__main__":
-    require_packages("-m embedded.demo", "producer", "processor")
+    prepare("-m embedded.demo", "producer", "processor")
 
 from rich.console import Console
 from rich.table import Table

@@ -12,10 +12,10 @@ if not __package__:
     # Started as a file: the folder of this file would shadow the package and hide the others.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from runtime.process.interpreter import require_packages
+from runtime.process.interpreter import prepare
 
 if __name__ == "__main__":
-    require_packages("processor/spark_processor.py", "processor")
+    prepare("processor/spark_processor.py", "processor")
 
 from processor.config import SETTINGS, ProcessorConfig
 from runtime.process import entry, logs

@@ -11,10 +11,10 @@ if not __package__:
     # Started as a file: the folder of this file would shadow the package and hide the others.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from runtime.process.interpreter import require_packages
+from runtime.process.interpreter import prepare
 
 if __name__ == "__main__":
-    require_packages("producer/ticket_producer.py", "producer")
+    prepare("producer/ticket_producer.py", "producer")
 
 from producer.config import SETTINGS, ProducerConfig
 from runtime.process import entry, logs

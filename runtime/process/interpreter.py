@@ -1,4 +1,4 @@
-"""Is this a Python that the rest can run on? Asked before anything is imported that another one lacks.
+"""What an entry point does before it imports the rest, which not every Python can.
 
 Python 3.8 and later can read this module and the entry points that ask it; they must only get as far as the question.
 """
@@ -7,6 +7,7 @@ Python 3.8 and later can read this module and the entry points that ask it; they
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -16,11 +17,16 @@ _OLDEST = (3, 11)
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def require_packages(program: str, *parts: str) -> None:
+def prepare(program: str, *parts: str) -> None:
     """End the process with exit code 2 when this Python is too old, or lacks a package that one of ``parts`` needs.
+
+    From here on Ctrl-C ends the process without a traceback, until it has a handler of its own.
 
     ``parts`` are folders with a ``requirements.txt``; ``program`` is what one types behind ``.venv/bin/python``.
     """
+    # One that is ignored, as in the background of a shell script, stays so.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     found = problem(sys.version_info[:2], [_ROOT / part / "requirements.txt" for part in parts])
     if found:
         sys.stderr.write(

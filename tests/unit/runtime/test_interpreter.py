@@ -1,6 +1,9 @@
 """A Python that our services cannot run on is told what to do instead."""
 
 import ast
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +45,22 @@ def test_a_python_that_is_too_old_is_named_before_its_packages(
 )
 def test_what_an_old_python_reads_before_it_is_refused_is_in_its_grammar(file: str) -> None:
     ast.parse((ROOT / file).read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+INTERRUPTED = """
+import os, signal
+from runtime.process.interpreter import prepare
+prepare("program")
+os.kill(os.getpid(), signal.SIGINT)
+print("went on")
+"""
+
+
+@pytest.mark.parametrize(("ignored", "code", "printed"), [(False, -signal.SIGINT, ""), (True, 0, "went on\n")])
+def test_ctrl_c_while_modules_are_imported_prints_no_traceback(ignored: bool, code: int, printed: str) -> None:
+    handler = "SIG_IGN" if ignored else "default_int_handler"
+    script = f"import signal; signal.signal(signal.SIGINT, signal.{handler})"
+    done = subprocess.run(
+        [sys.executable, "-c", script + INTERRUPTED], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, printed, "")
