@@ -152,7 +152,9 @@ class ChecksummedFile(io.RawIOBase):
     def abandon(self) -> None:
         """Let go of the file: a Parquet writer that is given up still writes its footer when it is collected."""
         self._abandoned = True
-        self._file.close()
+        # On a full disk, closing it would try once more to write what a buffer holds. Nobody needs that now.
+        with suppress(OSError):
+            self._file.close()
 
     def tell(self) -> int:
         """Return how many bytes were written."""
