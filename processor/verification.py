@@ -109,7 +109,7 @@ def _sentence(difference: Any) -> str:
 def _wrapped(sentences: Any) -> Iterator[str]:
     for sentence in sentences:
         yield from textwrap.wrap(
-            _printable(sentence),
+            sentence,
             _WIDTH,
             initial_indent="  ",
             subsequent_indent="    ",

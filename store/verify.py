@@ -320,13 +320,11 @@ def _finished(root: Path, disk: Disk, ledger: Manifest, record: bytes) -> View:
         )
     with reading(root):
         staged = {published: path for published, path in renames.items() if disk.look(path) is not None}
-    # What the commit replaces or removes may still be there.
-    leaving = frozenset(f"{dataset}/{name}" for dataset, files in ledger.contents.items() for name in files) | removals
     note = (
         f"commit {decided.commit} is decided, and some of it not published: that is under way, or was interrupted, and "
         "the next start does the rest"
     )
-    return View(decided, staged, leaving, note)
+    return View(decided, staged, removals, note)
 
 
 @dataclass(frozen=True, slots=True)
