@@ -22,7 +22,7 @@ from runtime.settings.setting import ROOT
 from store.convert import convert
 from store.datasets import BY_HOUR, BY_NAME, BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS, REJECTED
 from store.files import Disk
-from store.manifest import Manifest, encode, read_manifest
+from store.manifest import CommitRecord, Manifest, encode, read_manifest
 from store.output import Output
 from store.staging import Staging
 from store.verify import Report, verify
@@ -588,6 +588,19 @@ def test_a_commit_that_was_interrupted_is_verified_as_the_next_start_finishes_it
         assert report.notes[0].startswith(note)
     (verified.root / record.renames[0].published).unlink()
     assert (record.renames[0].published, "was published and is gone") in verified.differences()
+
+
+def test_a_conversion_that_was_interrupted_is_verified_in_the_new_format(
+    parquet: Verified, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided: list[CommitRecord] = []
+    monkeypatch.setattr(parquet.output, "commit", decided.append)
+    convert(parquet.output, parquet.manifest, "json", UPDATED_AT)
+    (parquet.root / ".pipeline/commit.json").write_bytes(encode(decided[0]))
+    for rename in decided[0].renames[:5]:
+        (parquet.root / rename.staged).rename(parquet.root / rename.published)
+    report = parquet.verify()
+    assert (report.commit, report.format, report.tickets, report.differences) == (4, "json", 12, [])
 
 
 def test_a_commit_under_way_is_waited_for(parquet: Verified) -> None:
