@@ -140,7 +140,14 @@ class _Verification:
         sound: Report | None = None
         for _ in range(_MOST_LOOKS):
             record, ledger = self._read()
-            view = _finished(self._root, self._disk, ledger, record) if record and patience <= 0 else View(ledger)
+            interrupted = record if patience <= 0 else None
+            try:
+                view = _finished(self._root, self._disk, ledger, interrupted) if interrupted else View(ledger)
+            except DataConflict:
+                # Both were read one after the other, and may be of different moments.
+                if self._read() != (record, ledger):
+                    continue
+                raise
             report = self._look(view)
             if self._read() != (record, ledger):
                 # Nothing differed from the ledger that it began with, or from what came after: go on with that.
@@ -259,11 +266,11 @@ class _Verification:
                     Difference(
                         dataset.name,
                         f"holds {len(read):,} files that the ledger does not name and every reader of the folder "
-                        f"counts, the first is {read[0]}",
+                        f"counts, the first is {read[0]!r}",
                     )
                 )
             if others := strangers[len(read) :]:
-                notes.append(f"{dataset.name} holds {others[0]}, which is not ours")
+                notes.append(f"{dataset.name} holds {others[0]!r}, which is not ours")
         return counted, notes
 
     def _clients(self, manifest: Manifest, published: Hashes) -> tuple[list[Difference], list[str]]:

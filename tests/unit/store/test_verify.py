@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import tarfile
@@ -263,7 +264,7 @@ def test_a_file_that_readers_of_the_folder_would_count(verified: Verified, name:
     assert verified.differences() == [
         (
             "metrics",
-            f"holds 1 files that the ledger does not name and every reader of the folder counts, the first is {name}",
+            f"holds 1 files that the ledger does not name and every reader of the folder counts, the first is {name!r}",
         )
     ]
 
@@ -272,7 +273,14 @@ def test_other_files_in_a_folder_are_a_note(verified: Verified) -> None:
     (verified.root / "metrics" / ".DS_Store").write_bytes(b"")
     report = verified.verify()
     assert report.differences == []
-    assert report.notes == ["metrics holds .DS_Store, which is not ours"]
+    assert report.notes == ["metrics holds '.DS_Store', which is not ours"]
+
+
+def test_a_name_that_is_not_utf_8_is_told_as_well(verified: Verified) -> None:
+    path = os.fsencode(verified.root / "metrics") + b"/\xff.parquet"
+    Path(os.fsdecode(path)).touch()
+    ((_, what),) = verified.differences()
+    assert what.endswith(r"the first is '\udcff.parquet'")
 
 
 def test_a_row_that_was_removed(verified: Verified) -> None:
