@@ -20,6 +20,7 @@ from contract.ticket import encode as encode_ticket
 from runtime.errors import DataConflict, OutputUnavailable, SettingError
 from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT
+from store import reread
 from store.convert import convert
 from store.datasets import BY_HOUR, BY_NAME, BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS, REJECTED
 from store.files import Disk
@@ -461,6 +462,24 @@ def test_a_set_of_clients_in_the_middle_of_a_transaction_is_not_believed(parquet
     report = parquet.verify()
     assert report.differences == []
     assert report.notes == ["clients.sqlite was in use or cannot be read; a processor fills it anew where it has to"]
+
+
+def test_a_transaction_that_ends_while_the_clients_are_read_is_noticed(
+    parquet: Verified, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = parquet.root / ".pipeline/clients.sqlite"
+    journal = path.with_name("clients.sqlite-journal")
+    journal.touch()
+    standing = reread._standing
+
+    def end_the_transaction(file: Path) -> tuple[str, str]:
+        journal.unlink(missing_ok=True)
+        return standing(file)
+
+    monkeypatch.setattr(reread, "_standing", end_the_transaction)
+    assert reread.read_clients(path, 3) is None
+    journal.unlink()
+    assert reread.read_clients(path, 3) is not None
 
 
 def test_where_there_is_no_output_it_says_so(tmp_path: Path) -> None:
