@@ -23,6 +23,15 @@ ACCEPT_GAP = Setting(
     switch=True,
 )
 
+VERIFY = Setting(
+    None,
+    False,
+    lambda text: text == "true",
+    "check everything that is published against the ledger, and end; asks the broker only if --broker is given",
+    "--verify",
+    switch=True,
+)
+
 # What the JVM takes beside its heap, the driver, and one task with its consumer and its Arrow columns.
 BESIDE_HEAP_MIB = 768
 # What each further task takes that runs at the same time.
@@ -46,6 +55,7 @@ SETTINGS: dict[str, Setting] = {
     "interval_s": catalogue.BATCH_INTERVAL,
     "max_messages": catalogue.BATCH_MAX_MESSAGES,
     "accept_gap": ACCEPT_GAP,
+    "verify": VERIFY,
     "log_level": catalogue.LOG_LEVEL,
     "log_format": catalogue.LOG_FORMAT,
 }
@@ -88,7 +98,7 @@ class ProcessorConfig:
         """Resolve command line, environment and ``.env``. Raises SettingError."""
         catalogue.refuse_typos(env_file)
         login = KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
-        values = resolve(SETTINGS, flags, environ, env_file)
+        values = resolve({name: SETTINGS[name] for name in SETTINGS if name != "verify"}, flags, environ, env_file)
         asked = source_of(catalogue.OUTPUT_FORMAT, flags, environ, env_file)
         return cls(security=login, format_source=asked, **values)
 
@@ -100,3 +110,45 @@ class ProcessorConfig:
             f"({self.output_format}), Spark {self.master} with {self.memory}, {every}, "
             f"at most {self.max_messages:,} messages a batch"
         )
+
+
+_BESIDE_VERIFY = ("broker", "topic", "output", "verify")
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyConfig:
+    """What ``--verify`` needs to know. Without ``broker`` none is asked; ``topic`` None is the one of the ledger."""
+
+    output: OutputLocation
+    broker: str | None = None
+    topic: str | None = None
+    log_level: str = catalogue.LOG_LEVEL.default
+    log_format: str = catalogue.LOG_FORMAT.default
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
+
+    @classmethod
+    def from_sources(
+        cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
+    ) -> "VerifyConfig":
+        """Resolve command line, environment and ``.env``; broker and topic count on the command line only.
+
+        Raises SettingError.
+        """
+        catalogue.refuse_typos(env_file)
+        fields = ["output", "log_level", "log_format"]
+        fields += [name for name in ("broker", "topic") if getattr(flags, name) is not None]
+        values = resolve({name: SETTINGS[name] for name in fields}, flags, environ, env_file)
+        if "broker" in values:
+            values["security"] = KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
+        return cls(**values)
+
+
+def senseless_beside_verify(flags: argparse.Namespace) -> list[str]:
+    """Return the flags that were typed and mean nothing to ``--verify``."""
+    typed = {
+        name: setting.flag
+        for name, setting in SETTINGS.items()
+        if setting.flag and getattr(flags, setting.flag.lstrip("-").replace("-", "_")) is not None
+    }
+    senseless = [flag for name, flag in typed.items() if name not in _BESIDE_VERIFY]
+    return senseless + (["--topic without --broker"] if "topic" in typed and "broker" not in typed else [])

@@ -17,7 +17,7 @@ from runtime.process.interpreter import prepare
 if __name__ == "__main__":
     prepare("processor/spark_processor.py", "processor")
 
-from processor.config import SETTINGS, ProcessorConfig
+from processor.config import SETTINGS, ProcessorConfig, VerifyConfig, senseless_beside_verify
 from runtime.process import entry, logs
 from runtime.process.absent import do_without
 from runtime.process.failpoint import warn_of_failpoint
@@ -42,8 +42,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the processor and return its exit code."""
-    flags = parse_flags(build_parser(), argv)
-    return entry.run(lambda: _process(flags))
+    parser = build_parser()
+    flags = parse_flags(parser, argv)
+    if flags.verify is None:
+        return entry.run(lambda: _process(flags))
+    if senseless := senseless_beside_verify(flags):
+        parser.error(f"--verify only reads; leave out what means nothing beside it: {', '.join(senseless)}")
+    return entry.run(lambda: _verify(flags))
 
 
 def _process(flags: argparse.Namespace) -> None:
@@ -57,6 +62,15 @@ def _process(flags: argparse.Namespace) -> None:
     from processor.run import run
 
     run(config, stop)
+
+
+def _verify(flags: argparse.Namespace) -> None:
+    config = VerifyConfig.from_sources(flags, os.environ)
+    logs.configure_logging(config.log_level, config.log_format)
+    catalogue.warn_of_near_misses(os.environ)
+    from processor.verification import run
+
+    run(config)
 
 
 if __name__ == "__main__":

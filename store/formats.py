@@ -123,7 +123,8 @@ def read_tables(
     pieces = _parquet_tables(file, schema) if file_format == "parquet" else _json_tables(file, schema)
     try:
         yield from pieces
-    except (pa.ArrowException, msgspec.MsgspecError, UnicodeDecodeError, KeyError, OSError) as error:
+    except (pa.ArrowException, msgspec.MsgspecError, ValueError, OverflowError, KeyError, OSError) as error:
+        # A null where none may be is a ValueError, a number that is too large an OverflowError.
         raise _as_damage(error) from None
 
 

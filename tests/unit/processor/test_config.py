@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from processor.config import ProcessorConfig
-from processor.spark_processor import build_parser
+from processor.config import ProcessorConfig, VerifyConfig, senseless_beside_verify
+from processor.spark_processor import build_parser, main
 from runtime.errors import SettingError
 from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT
@@ -184,3 +184,53 @@ def test_help_names_key_and_default_of_each_flag() -> None:
     assert "[SPARK_MEMORY, default: 2g]" in text
     assert "[OUTPUT_PATH, default: data/output]" in text
     assert "[no .env key]" in text
+
+
+def load_verify(env_file: Path, *argv: str, **environ: str) -> VerifyConfig:
+    return VerifyConfig.from_sources(build_parser().parse_args(["--verify", *argv]), environ, env_file)
+
+
+def test_verifying_asks_a_broker_only_if_one_was_typed(env_file: Path) -> None:
+    env_file.write_text("REDPANDA_BROKER_LOCAL=file:1\nTOPIC_NAME=from_file\nOUTPUT_PATH=/o\nLOG_FORMAT=json\n")
+    config = load_verify(env_file, TOPIC_NAME="from_environment", REDPANDA_BROKER_LOCAL="environment:1")
+    assert config == VerifyConfig(OutputLocation(Path("/o")), broker=None, topic=None, log_format="json")
+    asking = load_verify(env_file, "--broker", "b:1", "--topic", "t")
+    assert (asking.broker, asking.topic) == ("b:1", "t")
+    assert load_verify(env_file, "--broker", "b:1").topic is None
+
+
+def test_verifying_needs_no_heap_and_no_login_where_no_broker_is_asked(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine_with(512, monkeypatch)
+    login = {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}
+    assert load_verify(env_file, **login).broker is None
+    with pytest.raises(SettingError, match="KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT needs a login"):
+        load_verify(env_file, "--broker", "b:1", **login)
+    env_file.write_text("OUTPUT_FROMAT=json\n")
+    with pytest.raises(SettingError, match="did you mean OUTPUT_FORMAT"):
+        load_verify(env_file)
+
+
+@pytest.mark.parametrize(
+    ("argv", "senseless"),
+    [
+        ([], []),
+        (["--output-path", "/o", "--broker", "b:1", "--topic", "t"], []),
+        (["--topic", "t"], ["--topic without --broker"]),
+        (["--interval", "30", "--memory", "1g"], ["--memory", "--interval"]),
+        (
+            ["--master", "local", "--output-format", "json", "--max-messages", "7", "--accept-gap"],
+            ["--master", "--output-format", "--max-messages", "--accept-gap"],
+        ),
+    ],
+)
+def test_a_flag_that_means_nothing_beside_verify_is_a_usage_error(
+    argv: list[str], senseless: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert senseless_beside_verify(build_parser().parse_args(["--verify", *argv])) == senseless
+    if senseless:
+        with pytest.raises(SystemExit) as ended:
+            main(["--verify", *argv])
+        assert ended.value.code == 2
+        assert f"leave out what means nothing beside it: {', '.join(senseless)}" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from store.datasets import DATASETS, HIGH_PRIORITY, METRICS, REJECTED, TICKETS, Dataset
+from store.datasets import BY_TYPE, DATASETS, HIGH_PRIORITY, METRICS, REJECTED, TICKETS, Dataset
 from store.files import Disk
 from store.formats import Damaged, count_rows, read_tables
 from store.staging import Staging
@@ -246,3 +246,12 @@ def test_parquet_whose_pages_were_overwritten_is_damaged(tmp_path: Path) -> None
     path.write_bytes(content)
     with pytest.raises(Damaged):
         read("parquet", path, TICKETS)
+
+
+def test_a_null_where_none_may_be_and_a_number_that_is_too_large_are_damage(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"request_type": ["a", None], "count": [1, 2]}), tmp_path / "null.parquet")
+    with pytest.raises(Damaged, match="null values"):
+        read("parquet", tmp_path / "null.parquet", BY_TYPE)
+    (tmp_path / "large.json").write_text(f'{{"request_type":"a","count":{2**63}}}\n')
+    with pytest.raises(Damaged):
+        read("json", tmp_path / "large.json", BY_TYPE)

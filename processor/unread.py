@@ -1,0 +1,137 @@
+"""Whether the broker still holds the topic that an output was written from, and what of it is unread.
+
+Asked with another client than the processor plans with (``processor/topic.py``), so that one checks the other.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+
+from runtime.broker.security import KafkaSecurity
+from runtime.errors import BrokerError
+from store.differences import Difference
+from store.manifest import Source
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
+
+_REQUEST_TIMEOUT_S = 10
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """How many offsets of a partition were not read, and which: from ``next_offset``, up to but without ``end``."""
+
+    partition: int
+    next_offset: int
+    end: int
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The offsets that a partition holds: from ``first``, up to but without ``end``."""
+
+    first: int
+    end: int
+
+
+def compare(
+    ledger: Source, next_offsets: Mapping[int, int], found: Source, held: Mapping[int, Held]
+) -> tuple[list[Difference], list[Unread]]:
+    """Return how the topic differs from what was read of it, and what is unread, by partition.
+
+    Of another topic or cluster nothing is told but that.
+    """
+    where = f"topic {found.topic}"
+    others = [
+        Difference(where, f"the output was written from {what} {recorded}, the broker has {now}")
+        for what, recorded, now in (
+            ("topic", ledger.topic, found.topic),
+            ("cluster", ledger.cluster_id, found.cluster_id),
+            ("topic id", ledger.topic_id, found.topic_id),
+        )
+        if recorded and now and recorded != now
+    ]
+    if others:
+        return others, []
+    differences, unread = [], []
+    for partition in sorted({*next_offsets, *held}):
+        if partition not in held:
+            differences.append(Difference(where, f"partition {partition}, which was read, is not there"))
+            continue
+        first, end = held[partition].first, held[partition].end
+        position = next_offsets.get(partition, first)
+        if end < position:
+            what = f"partition {partition} ends at offset {end:,}, but {position:,} were read: it was replaced or cut"
+            differences.append(Difference(where, what))
+        elif first > position:
+            what = f"partition {partition} begins at offset {first:,}, {first - position:,} were deleted unread"
+            differences.append(Difference(where, what))
+        position = max(position, first)
+        unread.append(Unread(partition, position, end, max(0, end - position)))
+    return differences, unread
+
+
+def ask(brokers: str, security: KafkaSecurity, topic: str) -> tuple[Source, dict[int, Held]]:
+    """Return the identity of the topic and what its partitions hold. Raises BrokerError, with the step that failed."""
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    from runtime.broker.preflight import check_broker
+
+    check_broker(brokers, security)
+    admin = AdminClient(
+        {
+            "bootstrap.servers": brokers,
+            "client.id": "client-tickets-verify",
+            "allow.auto.create.topics": False,
+            # Otherwise librdkafka prints to standard error what happens to connections.
+            "log_level": 0,
+            **security.for_librdkafka(),
+        }
+    )
+    try:
+        return _look_up(admin, topic)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise BrokerError(
+                f"the broker at {brokers} has no topic {topic!r}, which the output was written from"
+            ) from None
+        raise BrokerError(
+            f"the broker at {brokers} does not tell about topic {topic!r}: {error.args[0].str()}; see that it is up "
+            "and try again"
+        ) from None
+
+
+def _look_up(admin: "AdminClient", topic: str) -> tuple[Source, dict[int, Held]]:
+    from confluent_kafka import IsolationLevel, TopicCollection, TopicPartition
+    from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # it is in the documentation
+
+    specs: Any = OffsetSpec
+    cluster = admin.describe_cluster(request_timeout=_REQUEST_TIMEOUT_S)
+    (described,) = admin.describe_topics(TopicCollection([topic]), request_timeout=_REQUEST_TIMEOUT_S).values()
+    description: Any = described.result()
+    partitions = [TopicPartition(topic, info.id) for info in description.partitions]
+    bounds: list[dict[int, int]] = []
+    for spec in (specs.earliest(), specs.latest()):
+        # As the processor reads: messages of transactions that are open are not there yet.
+        asked: dict[TopicPartition, Future[Any]] = admin.list_offsets(
+            dict.fromkeys(partitions, spec),
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=_REQUEST_TIMEOUT_S,
+        )
+        bounds.append({place.partition: future.result().offset for place, future in asked.items()})
+    first, end = bounds
+    found = Source(topic, cluster.result().cluster_id, _text_of(description.topic_id))
+    return found, {partition: Held(first[partition], end[partition]) for partition in sorted(first)}
+
+
+def _text_of(topic_id: Any) -> str | None:
+    """Return a topic id as the ledger has it; None where the broker tells none."""
+    halves = (topic_id.get_most_significant_bits(), topic_id.get_least_significant_bits())
+    number = (halves[0] % 2**64 << 64) + halves[1] % 2**64
+    return str(UUID(int=number)) if number else None

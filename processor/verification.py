@@ -1,0 +1,135 @@
+"""``--verify``: check an output, ask the broker where one was named, and tell what was found."""
+
+import os
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from processor.config import VerifyConfig
+from processor.unread import Unread, ask, compare
+from runtime.errors import BrokerError, DataConflict, OutputUnavailable
+from store.manifest import WAY_OUT
+from store.verify import Report, verify
+
+_WIDTH = 80
+_TOLD = 50
+
+
+def run(config: VerifyConfig) -> None:
+    """Verify the output and print what was found.
+
+    Raises DataConflict when something differs; SettingError when there is no output; BrokerError when the broker that
+    was named cannot be asked, and nothing else is wrong; OutputUnavailable when something cannot be read.
+    """
+    report, unread, silent = verify(config.output), None, None
+    if config.broker is not None:
+        try:
+            report, unread = _with_broker(report, config)
+        except BrokerError as error:
+            silent = error
+    tell = as_json if config.log_format == "json" else as_text
+    _write(tell(report, unread, str(silent) if silent else None))
+    if report.differences:
+        raise DataConflict(
+            f"{config.output} is not what its ledger says: {len(report.differences):,} differences, the first is that "
+            f"{_sentence(report.differences[0])}; {WAY_OUT}"
+        )
+    if silent is not None:
+        raise silent
+
+
+def _with_broker(report: Report, config: VerifyConfig) -> tuple[Report, list[Unread]]:
+    assert config.broker is not None
+    found, held = ask(config.broker, config.security, config.topic or report.source.topic)
+    differences, unread = compare(report.source, report.next_offsets, found, held)
+    return msgspec.structs.replace(report, differences=[*report.differences, *differences]), unread
+
+
+def as_json(report: Report, unread: Sequence[Unread] | None, silent: str | None) -> str:
+    """Return one JSON object on one line; ``unread`` is null where no broker was asked or none answered."""
+    fields: dict[str, Any] = msgspec.to_builtins(report, str_keys=True)
+    del fields["source"]["unknown"]
+    in_order = not report.differences
+    told = {"in_order": in_order, **fields, "unread": msgspec.to_builtins(unread), "broker_error": silent}
+    return msgspec.json.encode(told).decode() + "\n"
+
+
+def as_text(report: Report, unread: Sequence[Unread] | None, silent: str | None) -> str:
+    """Return a table and what is to be said beside it, in 80 columns."""
+    return "".join(f"{_printable(line)}\n" for line in _lines(report, unread, silent))
+
+
+def _lines(report: Report, unread: Sequence[Unread] | None, silent: str | None) -> Iterator[str]:
+    moment = f"{report.updated_at:%Y-%m-%d %H:%M:%S} UTC"
+    yield f"{report.output}"
+    yield f"commit {report.commit}, batch {report.batch_id}, {report.format}, {moment}"
+    yield ""
+    yield f"{'dataset':<25}{'files':>8}{'rows':>15}{'bytes':>18}  found"
+    for each in report.datasets:
+        found = f"{each.differences:,} differ" if each.differences else "in order"
+        yield f"{each.dataset:<25}{each.files:>8,}{each.rows:>15,}{each.bytes:>18,}  {found}"
+    yield ""
+    yield f"{report.tickets:,} tickets of {report.unique_clients:,} clients, {report.rejected:,} rejected messages"
+    if report.repeated:
+        yield ""
+        yield f"{report.repeated:,} tickets repeat the id of another one (no difference: each is a message), such as"
+        yield from (f"  {each.ticket_id}  {each.tickets:,} tickets" for each in report.repeats)
+    if report.differences:
+        yield ""
+        yield "differences:"
+        yield from _wrapped(map(_sentence, report.differences[:_TOLD]))
+        if len(report.differences) > _TOLD:
+            yield f"  and {len(report.differences) - _TOLD:,} more; LOG_FORMAT=json lists them all"
+    if report.notes:
+        yield ""
+        yield "notes:"
+        yield from _wrapped(report.notes)
+    if unread is not None:
+        yield ""
+        yield f"unread in topic {report.source.topic}: {sum(each.unread for each in unread):,} offsets"
+        yield from (
+            f"  partition {each.partition}: {each.unread:,} (from {each.next_offset:,}, the topic ends at {each.end:,})"
+            for each in unread
+        )
+    if silent is not None:
+        yield ""
+        yield "the broker could not be asked:"
+        yield from _wrapped([silent])
+    yield ""
+    yield "Not in order." if report.differences else "In order: files, rows and counts are what the ledger says."
+
+
+def _sentence(difference: Any) -> str:
+    return f"{difference.where}: {difference.what}"
+
+
+def _wrapped(sentences: Any) -> Iterator[str]:
+    for sentence in sentences:
+        yield from textwrap.wrap(
+            sentence,
+            _WIDTH,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+def _printable(text: str) -> str:
+    """Return text in which control characters, such as of a file name, are shown instead of obeyed."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def _write(text: str) -> None:
+    """Write to standard output, in UTF-8 whatever the locale. Raises OutputUnavailable."""
+    try:
+        sys.stdout.flush()
+        with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+            out.write(text.encode())
+    except OSError as error:
+        raise OutputUnavailable(
+            f"cannot write the report to standard output: {os.strerror(error.errno or 0)}; what was found is not told"
+        ) from None

@@ -1,0 +1,62 @@
+"""What is said of the topic that an output was written from, on values."""
+
+import pytest
+
+from processor.unread import Held, Unread, compare
+from store.differences import Difference
+from store.manifest import Source
+
+LEDGER = Source("client_tickets", "cluster-1", "topic-1")
+
+
+def test_what_is_unread_is_told_by_partition_also_of_one_that_is_new() -> None:
+    held = {0: Held(0, 10), 1: Held(5, 9), 2: Held(3, 4)}
+    assert compare(LEDGER, {0: 10, 1: 7}, LEDGER, held) == (
+        [],
+        [Unread(0, 10, 10, 0), Unread(1, 7, 9, 2), Unread(2, 3, 4, 1)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "what"),
+    [
+        (Source("t", "cluster-1", "topic-1"), "the output was written from topic client_tickets, the broker has t"),
+        (
+            Source("client_tickets", "cluster-2", "topic-1"),
+            "the output was written from cluster cluster-1, the broker has cluster-2",
+        ),
+        (
+            Source("client_tickets", "cluster-1", "topic-2"),
+            "the output was written from topic id topic-1, the broker has topic-2",
+        ),
+    ],
+)
+def test_another_topic_or_cluster_is_a_difference_and_nothing_else_is_told(found: Source, what: str) -> None:
+    assert compare(LEDGER, {0: 10}, found, {0: Held(0, 3)}) == ([Difference(f"topic {found.topic}", what)], [])
+
+
+def test_an_id_that_nobody_tells_is_no_difference() -> None:
+    assert compare(LEDGER, {}, Source("client_tickets", None, None), {}) == ([], [])
+    assert compare(Source("client_tickets", None, None), {}, LEDGER, {}) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("held", "what", "unread"),
+    [
+        ({}, "partition 0, which was read, is not there", []),
+        (
+            {0: Held(0, 1_009)},
+            "partition 0 ends at offset 1,009, but 1,010 were read: it was replaced or cut",
+            [Unread(0, 1_010, 1_009, 0)],
+        ),
+        (
+            {0: Held(1_015, 1_020)},
+            "partition 0 begins at offset 1,015, 5 were deleted unread",
+            [Unread(0, 1_015, 1_020, 5)],
+        ),
+    ],
+)
+def test_what_was_read_and_is_not_there_or_unread_and_gone(
+    held: dict[int, Held], what: str, unread: list[Unread]
+) -> None:
+    assert compare(LEDGER, {0: 1_010}, LEDGER, held) == ([Difference("topic client_tickets", what)], unread)
