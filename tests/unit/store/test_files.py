@@ -51,6 +51,14 @@ def test_what_arrow_writes_to_a_checksummed_file_has_its_size_and_checksum(tmp_p
     assert sums.checksum == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
+def test_a_file_that_is_given_up_on_a_full_disk_is_not_written_to_once_more() -> None:
+    file = DISK.create(Path("/dev/full"))
+    sums = ChecksummedFile(file)
+    sums.write(b"what waits in the buffer")
+    sums.abandon()
+    assert file.closed
+
+
 def test_a_replaced_content_leaves_no_other_file(tmp_path: Path) -> None:
     for content in (b"old", b"new"):
         replace_content(DISK, tmp_path / "file", content)
