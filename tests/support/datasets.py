@@ -8,6 +8,7 @@ import duckdb
 from runtime.settings.location import OutputLocation
 from store.datasets import DATASETS
 from store.reader import open_output
+from store.verify import verify
 
 
 class Published:
@@ -41,6 +42,12 @@ class Published:
         return int(self.value(f"SELECT count(*) FROM {dataset}"))
 
     def require_agreement(self) -> None:
+        """Fail unless all datasets and the ledger agree, by two judges: the product's own --verify, and SQL."""
+        differences = verify(OutputLocation(self.output)).differences
+        assert differences == []
+        self.require_agreement_in_sql()
+
+    def require_agreement_in_sql(self) -> None:
         """Fail unless every dataset says the same as the rows of tickets_with_assignment."""
         tickets = "tickets_with_assignment"
         totals = self.rows(

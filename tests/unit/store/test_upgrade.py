@@ -139,7 +139,8 @@ def test_an_upgraded_output_goes_on(output: Callable[[str], Output], name: str) 
     assert after.partitions[0] == Partition(21, 23, tickets=1, rejected=1)
     assert (after.totals.tickets, after.totals.rejected, after.totals.unique_clients) == (30, 4, 17)
     assert one.recover() == after
-    Published(one.root).require_agreement()
+    # The ledger of this output knows one partition, and its rejected messages are of another, so only SQL can judge.
+    Published(one.root).require_agreement_in_sql()
     assert convert(one, after, "json" if name == "parquet" else "parquet", UPDATED_AT).totals == after.totals
 
 
