@@ -1,5 +1,6 @@
 """Fixtures of every tier: a real broker for the session, a fresh topic and real processes for a test."""
 
+import logging
 import os
 import re
 import uuid
@@ -18,6 +19,18 @@ TIERS = ("unit", "integration", "faults", "compose", "browser")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the tests by tier."""
     items.sort(key=lambda item: TIERS.index(item.path.relative_to(Path(__file__).parent).parts[0]))
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Take away what an entry point that ran inside a test has set up; its stream ends with the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in ("kafka", "py4j", "faker"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

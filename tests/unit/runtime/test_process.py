@@ -28,17 +28,6 @@ from runtime.process.shutdown import Shutdown
 from runtime.settings.setting import ROOT
 
 
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name in ("kafka", "py4j", "faker"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
-
-
 @pytest.fixture
 def _signals_as_before() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
