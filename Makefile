@@ -57,7 +57,7 @@ bench: setup ## producer and processor beside what people would write, half an h
 	@for name in processor producer; do mv benchmarks/results/$$name.new benchmarks/results/$$name.json; done
 	@$(PY) -m benchmarks.report
 
-bench-quick: setup ## fails when the processor is far slower than it was, beside the same peers; under 3 minutes
+bench-quick: setup ## fails when the processor is far slower than it was, beside the same peers; 3 minutes
 	@$(PY) -m benchmarks.processor --quick $(ARGS)
 
 lock: setup ## pin again what requirements*.txt name; ARGS=--upgrade takes newer ones of the others

@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.processor`` prints tables on standard error and JSON on standard output. All contestants take
 turns, so that whatever else the machine does meets all of them; only ratios mean something elsewhere. Each run is a
-whole process, from its start to its end, and what it wrote is checked. ``--quick`` measures less, in under three
+whole process, from its start to its end, and what it wrote is checked. ``--quick`` measures less, in three
 minutes, and ends with exit code 1 when a ratio is far below what it was.
 """
 
@@ -362,7 +362,7 @@ def _table(contests: Mapping[str, Any]) -> Table:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.processor", description="Measure the processor.")
-    parser.add_argument("--quick", action="store_true", help="only the ratios that CI guards, in under 3 minutes")
+    parser.add_argument("--quick", action="store_true", help="only the ratios that CI guards, in 3 minutes")
     parser.add_argument("--repeats", type=int, help="turns of each (5; with --quick 3)")
     flags = parser.parse_args(argv)
     console = Console(stderr=True)
