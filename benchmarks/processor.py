@@ -9,142 +9,43 @@ minutes, and ends with exit code 1 when a ratio is far below what it was.
 import argparse
 import itertools
 import json
-import re
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.contestants import (
+    Contestant,
+    Course,
+    bare_session,
+    drain,
+    in_little_memory,
+    one_pass,
+    one_process,
+    one_process_that_validates,
+    ours,
+    processor,
+    seed_style,
+    start_of_a_bare_context,
+    start_of_spark,
+)
 from benchmarks.figures import Figures, Goal, surroundings, table_of
 from benchmarks.topics import Filler, Tickets
-from benchmarks.whole_process import Cost, measure
+from benchmarks.whole_process import Cost, running
 from embedded.broker import EmbeddedBroker
 from runtime.java import jars
-from runtime.settings.setting import ROOT
 
-# More ids than these take longer to count than to write.
-_COUNT_IDS_UP_TO = 2_000_000
 _RATE, _WATCHED_S, _WARM_UP_S = 200, 40, 10
 _LOOK_EVERY_S = 0.005
-
-
-class WrongOutput(Exception):
-    """A contestant was fast, but what it wrote is not what the topic holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """What a contestant reads, and a folder that does not exist yet for what it writes."""
-
-    broker: str
-    topic: str
-    tickets: Tickets
-    folder: Path
-
-
-Contestant = Callable[[Course], Cost]
-
-
-def ours(course: Course, *flags: str) -> Cost:
-    """Run this pipeline's processor."""
-    cost, _ = measure([*_processor(course), *flags])
-    _check(course)
-    return cost
-
-
-def in_little_memory(course: Course) -> Cost:
-    """Run this pipeline's processor with half of its usual heap."""
-    return ours(course, "--memory", "1g")
-
-
-def one_process(course: Course, *flags: str) -> Cost:
-    """Run confluent-kafka and pyarrow in one process."""
-    cost, _ = measure(_peer("one_process", course.broker, course.topic, str(course.folder), *flags))
-    _check(course)
-    return cost
-
-
-def one_process_that_validates(course: Course) -> Cost:
-    """Run the same with the validation that it lacks."""
-    return one_process(course, "--validate")
-
-
-def seed_style(course: Course) -> Cost:
-    """Run plain PySpark; each of its outputs reads the topic again."""
-    return _spark("seed", course)
-
-
-def one_pass(course: Course) -> Cost:
-    """Run plain PySpark that reads the topic once."""
-    return _spark("one-pass", course)
-
-
-def drain(course: Course) -> Cost:
-    """Read the topic and drop it."""
-    cost, printed = measure(_peer("drain", course.broker, course.topic))
-    if int(printed.split()[0]) != course.tickets.count:
-        raise WrongOutput(f"the drain read {printed.split()[0]} messages of {course.tickets.count}")
-    return cost
-
-
-def bare_session(_: Course) -> Cost:
-    """Start a SparkSession, collect range(1), stop."""
-    return measure(_peer("spark", "start"))[0]
-
-
-def start_of_spark(course: Course) -> float:
-    """Return the seconds that Spark needs to start in our process, as its log says."""
-    _, log = measure(_processor(course))
-    _check(course)
-    found = re.search(r"Spark \S+ started in ([0-9.]+) s", log)
-    assert found, log
-    return float(found[1])
-
-
-def start_of_a_bare_context() -> float:
-    """Return the seconds that pyspark needs for a SparkContext, by spark-submit as always."""
-    return float(measure(_peer("spark", "context"))[1].split()[0])
-
-
-def _processor(course: Course) -> list[str]:
-    flags = ["--broker", course.broker, "--topic", course.topic, "--output-path", str(course.folder)]
-    return [sys.executable, "processor/spark_processor.py", *flags]
-
-
-def _peer(module: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", f"benchmarks.peers.{module}", *arguments]
-
-
-def _spark(shape: str, course: Course) -> Cost:
-    connector = [str(jars.cache_folder() / jar.name) for jar in jars.read_lock() if jar.group == "bench"]
-    cost, _ = measure(_peer("spark", shape, course.broker, course.topic, str(course.folder), *connector))
-    _check(course)
-    return cost
-
-
-def _check(course: Course) -> None:
-    """Raise WrongOutput when the datasets do not hold every ticket once."""
-    tickets = list((course.folder / "tickets_with_assignment").glob("*.parquet"))
-    urgent = list((course.folder / "high_priority_tickets").glob("*.parquet"))
-    found = Tickets(*(sum(pq.read_metadata(file).num_rows for file in files) for files in (tickets, urgent)))
-    if found != course.tickets:
-        raise WrongOutput(f"{course.folder} holds {found} instead of {course.tickets}")
-    if found.count <= _COUNT_IDS_UP_TO:
-        ids = pc.count_distinct(ds.dataset(tickets).to_table(columns=["ticket_id"])["ticket_id"]).as_py()
-        if ids != found.count:
-            raise WrongOutput(f"{course.folder} holds {ids} different tickets instead of {found.count}")
 
 
 class Benchmark:
@@ -192,8 +93,8 @@ class Benchmark:
         with self.filler.topic(0) as (topic, none), self.course(topic, none) as course:
             producer = [sys.executable, "producer/ticket_producer.py", "--broker", course.broker, "--topic", topic]
             with (
-                _running([*producer, "--rate", str(_RATE)]),
-                _running([*_processor(course), "--interval", "1"]),
+                running([*producer, "--rate", str(_RATE)]),
+                running([*processor(course), "--interval", "1"]),
             ):
                 seen = _watch(course.folder / "tickets_with_assignment", _WARM_UP_S + _WATCHED_S)
             first = min(seen.values()) + _WARM_UP_S
@@ -217,15 +118,6 @@ class Benchmark:
     def _say(self, contestant: Contestant, count: int, cost: Cost) -> None:
         figures = f"{cost.wall_s:8.2f} s {cost.cpu_s:8.2f} s CPU {cost.peak_mib:8,.0f} MiB"
         self._console.print(f"{_name(contestant):<28} {count:>12,} {figures}")
-
-
-@contextmanager
-def _running(command: Sequence[str]) -> Iterator[None]:
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
 
 
 def _watch(folder: Path, seconds: float) -> dict[Path, float]:

@@ -6,7 +6,6 @@ ratios mean something elsewhere. ``--idle`` adds the CPU at 10 tickets a second,
 """
 
 import argparse
-import contextlib
 import functools
 import itertools
 import json
@@ -16,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
@@ -25,19 +24,20 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.partitioner.default import DefaultPartitioner, murmur2
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.figures import Figures, Goal, surroundings, table_of
+from benchmarks.topics import PARTITIONS, fresh_topic
+from benchmarks.whole_process import running
 from contract.ticket import decode, encode
 from embedded.broker import EmbeddedBroker
 from producer.delivery import client_settings
 from producer.ticket import TicketSource
 from runtime.settings.setting import ROOT
 
-PARTITIONS = 4
 # Made before the clock starts, and sent round and round: the peer pays nothing for its messages.
 PEER_MESSAGES = 50_000
 IDLE_RATE = 10
@@ -103,14 +103,14 @@ def compare_speed(address: str, count: int, repeats: int) -> dict[str, list[floa
     speeds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats):
         for name, measure in contestants.items():
-            with _fresh_topic(address) as topic:
+            with fresh_topic(address) as topic:
                 speeds[name].append(measure(address, topic, count))
     return speeds
 
 
 def idle_cpu(address: str) -> float:
     """Return the CPU, in percent of one core, that the product takes at 10 tickets a second."""
-    with _fresh_topic(address) as topic, _running(_command(address, topic, f"--rate={IDLE_RATE}")) as pid:
+    with fresh_topic(address) as topic, running(_command(address, topic, f"--rate={IDLE_RATE}")) as pid:
         time.sleep(WARM_UP_S)
         before = _cpu_seconds(pid)
         time.sleep(IDLE_S)
@@ -119,7 +119,7 @@ def idle_cpu(address: str) -> float:
 
 def rate_error(address: str, rate: int, duration: int) -> float:
     """Return by how many percent the rate at which tickets were made differs from ``rate``."""
-    with _fresh_topic(address) as topic:
+    with fresh_topic(address) as topic:
         flags = [f"--rate={rate}", f"--duration={duration}"]
         subprocess.run(_command(address, topic, *flags), cwd=ROOT, capture_output=True, check=True)
         moments = sorted(_created(address, topic))
@@ -129,24 +129,6 @@ def rate_error(address: str, rate: int, duration: int) -> float:
 
 def _command(address: str, topic: str, *flags: str) -> list[str]:
     return [sys.executable, "-m", "producer.ticket_producer", "--broker", address, "--topic", topic, *flags]
-
-
-@contextlib.contextmanager
-def _fresh_topic(address: str) -> Iterator[str]:
-    topic = f"benchmark-{time.time_ns()}"
-    with closing(KafkaAdminClient(bootstrap_servers=address)) as admin:
-        admin.create_topics({topic: {"num_partitions": PARTITIONS, "replication_factor": 1}}, wait_for_metadata=True)
-        yield topic
-        admin.delete_topics([topic])
-
-
-@contextlib.contextmanager
-def _running(command: list[str]) -> Iterator[int]:
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield process.pid
-        finally:
-            process.terminate()
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -29,6 +29,18 @@ class Tickets:
     urgent: int
 
 
+@contextmanager
+def fresh_topic(address: str) -> Iterator[str]:
+    """Make a topic of PARTITIONS partitions, and delete it at the end."""
+    name = f"benchmark-{time.time_ns()}"
+    with closing(KafkaAdminClient(bootstrap_servers=address)) as admin:
+        admin.create_topics({name: {"num_partitions": PARTITIONS, "replication_factor": 1}}, wait_for_metadata=True)
+        try:
+            yield name
+        finally:
+            admin.delete_topics([name])
+
+
 class Filler:
     """Makes topics on one broker and fills them with messages of the size and compression of the product's own."""
 
@@ -42,14 +54,9 @@ class Filler:
 
     @contextmanager
     def topic(self, count: int) -> Iterator[tuple[str, Tickets]]:
-        """Make a topic of PARTITIONS partitions with ``count`` tickets; it is deleted at the end."""
-        name = f"benchmark-{time.time_ns()}"
-        with closing(KafkaAdminClient(bootstrap_servers=self.address)) as admin:
-            admin.create_topics({name: {"num_partitions": PARTITIONS, "replication_factor": 1}}, wait_for_metadata=True)
-            try:
-                yield name, self.send(name, count)
-            finally:
-                admin.delete_topics([name])
+        """Make a topic with ``count`` tickets; it is deleted at the end."""
+        with fresh_topic(self.address) as name:
+            yield name, self.send(name, count)
 
     def send(self, topic: str, count: int) -> Tickets:
         """Send ``count`` tickets with new ids, by their clients' partitions, and return once all are acknowledged."""

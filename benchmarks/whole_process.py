@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +61,16 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
         raise CommandFailed(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     *printed, told = done.stdout.splitlines()
     return Cost(**json.loads(told)), "\n".join([*printed, done.stderr])
+
+
+@contextmanager
+def running(command: Sequence[str]) -> Iterator[int]:
+    """Run ``command`` in the folder of the repository meanwhile, and return its process id; it is asked to end then."""
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
 
 
 class _Watch:
