@@ -119,19 +119,9 @@ class EmbeddedBroker:
         """Let Java run a class of Kafka, as the process that ``stop`` ends."""
         assert self._folder is not None
         assert self._scratch is not None
-        with self._folder.log_file.open("wb") as log:
-            self._process = subprocess.Popen(
-                [*self._java, *arguments],
-                cwd=self._folder.path,
-                env=launch.environment(os.environ),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # Ctrl-C reaches only this process, which then stops the broker in order.
-                start_new_session=True,
-                pass_fds=[self._scratch.lock_fd],
-                preexec_fn=launch.die_with_parent(),
-            )
+        environ, lock_fd = launch.environment(os.environ), self._scratch.lock_fd
+        command = [*self._java, *arguments]
+        self._process = launch.start(command, self._folder.log_file, environ, lock_fd, folder=self._folder.path)
         return self._process
 
     def stop(self) -> None:

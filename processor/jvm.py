@@ -162,21 +162,13 @@ class SparkJvm:
         return [f"-Xmx{self._memory}", *SPARK_FLAGS, *OUR_FLAGS, *shared, *launch.properties(self._scratch.path)]
 
     def _launch(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
-        with self._log.open("wb") as log:
-            try:
-                return subprocess.Popen(
-                    command,
-                    env={**self._environment, "_PYSPARK_DRIVER_CONN_INFO_PATH": str(self._connection)},
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    # Our temporary folder is in use as long as one of us two lives.
-                    pass_fds=[self._scratch.lock_fd],
-                    preexec_fn=launch.die_with_parent(),
-                )
-            except OSError as error:
-                raise SettingError(f"Java at {command[0]} does not run ({error}); set JAVA_HOME to another") from None
+        environ = {**self._environment, "_PYSPARK_DRIVER_CONN_INFO_PATH": str(self._connection)}
+        try:
+            return launch.start(command, self._log, environ, self._scratch.lock_fd, has_stdin=True)
+        except OSError as error:
+            if error.filename == str(self._log):
+                raise
+            raise SettingError(f"Java at {command[0]} does not run ({error}); set JAVA_HOME to another") from None
 
     @property
     def pid(self) -> int:

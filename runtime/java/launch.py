@@ -7,10 +7,11 @@ import ctypes
 import os
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -79,7 +80,34 @@ def _is_noexec(folder: Path) -> bool:
     return bool(os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0))
 
 
-def die_with_parent() -> Callable[[], None] | None:
+def start(
+    command: Sequence[str],
+    log: Path,
+    environ: Mapping[str, str],
+    lock_fd: int,
+    folder: Path | None = None,
+    has_stdin: bool = False,
+) -> "subprocess.Popen[bytes]":
+    """Start a JVM, whose output goes to ``log``, and return at once. Raises OSError.
+
+    It is the head of a session of its own: Ctrl-C reaches only us, and we end it in order. ``lock_fd`` is that of the
+    scratch folder, which is in use as long as one of us two lives.
+    """
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.PIPE if has_stdin else subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=[lock_fd],
+            preexec_fn=_die_with_parent(),
+        )
+
+
+def _die_with_parent() -> Callable[[], None] | None:
     """Return what asks Linux, in the child, to kill it when the thread that started it ends; None where nobody can.
 
     After our kill -9 nothing else would end a JVM.

@@ -25,7 +25,7 @@ _TIMEOUT_S = 30
 
 _IVY_RESOLVER = "org/apache/ivy/plugins/resolver/IBiblioResolver.class"
 # A constant of a class file: a tag, the length of the text in two bytes, the text.
-_IVY_CONSTANT = re.compile(rb"\x01(..)(https://[a-z0-9.-]+/maven2/)", re.DOTALL)
+_IVY_CONSTANT = re.compile(rb"\x01(..)(https://[a-z0-9.-]+/maven\d/)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runtime.errors import PipelineError
+from runtime.process.interpreter import ROOT
 
 _log = logging.getLogger(__name__)
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(body: Callable[[], None]) -> int:
@@ -42,5 +41,5 @@ def installed_first(search: list[str], python_path: str) -> list[str]:
 
     They hold what another program needs (spark-submit puts the packages of its Spark there), in versions of its own.
     """
-    added = {str(Path(entry).absolute()) for entry in python_path.split(os.pathsep) if entry} - {str(_ROOT)}
+    added = {str(Path(entry).absolute()) for entry in python_path.split(os.pathsep) if entry} - {str(ROOT)}
     return [entry for entry in search if entry not in added] + [entry for entry in search if entry in added]

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 _OLDEST = (3, 11)
-_ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def prepare(program: str, *parts: str) -> None:
@@ -27,10 +27,10 @@ def prepare(program: str, *parts: str) -> None:
     # One that is ignored, as in the background of a shell script, stays so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    found = problem(sys.version_info[:2], [_ROOT / part / "requirements.txt" for part in parts])
+    found = problem(sys.version_info[:2], [ROOT / part / "requirements.txt" for part in parts])
     if found:
         sys.stderr.write(
-            f"ERROR {sys.executable} {found}; run `make setup` once in {_ROOT}, then `.venv/bin/python {program}`\n"
+            f"ERROR {sys.executable} {found}; run `make setup` once in {ROOT}, then `.venv/bin/python {program}`\n"
         )
         sys.exit(2)
 

@@ -126,9 +126,9 @@ def test_a_bare_python_is_enough_and_without_pyspark_names_the_variable(tmp_path
     "content",
     [
         b"no address",
-        b"\x01\x00\x18http://h.example/maven2/",
-        b"\x01\x00\x1dhttps://h.example/maven2/more",
-        b"\x01\x00\x19https://h.example/maven2/\x01\x00\x19https://i.example/maven2/",
+        b"\x01\x00\x18http://h.example/maven3/",
+        b"\x01\x00\x1dhttps://h.example/maven3/more",
+        b"\x01\x00\x19https://h.example/maven3/\x01\x00\x19https://i.example/maven3/",
     ],
 )
 def test_an_ivy_without_the_one_address_names_the_variable(
@@ -142,8 +142,8 @@ def test_an_ivy_without_the_one_address_names_the_variable(
 
 def test_the_address_is_the_whole_constant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(ivy_of_another_pyspark(tmp_path, monkeypatch), "w") as archive:
-        archive.writestr(RESOLVER, b"before\x01\x00\x19https://h.example/maven2/\x01\x00\x05after")
-    assert maven.repository({}).address == "https://h.example/maven2/"
+        archive.writestr(RESOLVER, b"before\x01\x00\x19https://h.example/maven3/\x01\x00\x05after")
+    assert maven.repository({}).address == "https://h.example/maven3/"
 
 
 def test_a_damaged_ivy_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
