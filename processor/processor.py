@@ -150,7 +150,7 @@ class SparkProcessor:
     def _catch_up(self) -> None:
         """Publish everything that the topic holds now, in as many batches as the size limit asks for."""
         self._output.require_unchanged(self._manifest.commit_id if self._manifest else None)
-        # Unless it runs already, as it does but for a JVM that was lost.
+        # It runs already, unless its JVM was lost.
         self._tasks.launch()
         source, bounds = self._topic.look_up()
         if self._manifest is not None:

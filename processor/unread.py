@@ -5,12 +5,12 @@ Asked with another client than the processor plans with (``processor/topic.py``)
 
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
 
+from processor.plan import Bounds
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError
 from store.differences import Difference
@@ -31,16 +31,8 @@ class Unread(msgspec.Struct, frozen=True):
     unread: int
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """The offsets that a partition holds: from ``first``, up to but without ``end``."""
-
-    first: int
-    end: int
-
-
 def compare(
-    ledger: Source, next_offsets: Mapping[int, int], found: Source, held: Mapping[int, Held]
+    ledger: Source, next_offsets: Mapping[int, int], found: Source, held: Mapping[int, Bounds]
 ) -> tuple[list[Difference], list[Unread]]:
     """Return how the topic differs from what was read of it, and what is unread, by partition.
 
@@ -49,12 +41,7 @@ def compare(
     where = f"topic {found.topic}"
     others = [
         Difference(where, f"the output was written from {what} {recorded}, the broker has {now}")
-        for what, recorded, now in (
-            ("topic", ledger.topic, found.topic),
-            ("cluster", ledger.cluster_id, found.cluster_id),
-            ("topic id", ledger.topic_id, found.topic_id),
-        )
-        if recorded and now and recorded != now
+        for what, now, recorded in found.differing(ledger)
     ]
     if others:
         return others, []
@@ -76,7 +63,7 @@ def compare(
     return differences, unread
 
 
-def ask(brokers: str, security: KafkaSecurity, topic: str) -> tuple[Source, dict[int, Held]]:
+def ask(brokers: str, security: KafkaSecurity, topic: str) -> tuple[Source, dict[int, Bounds]]:
     """Return the identity of the topic and what its partitions hold. Raises BrokerError, with the step that failed."""
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient
@@ -107,7 +94,7 @@ def ask(brokers: str, security: KafkaSecurity, topic: str) -> tuple[Source, dict
         ) from None
 
 
-def _look_up(admin: "AdminClient", topic: str) -> tuple[Source, dict[int, Held]]:
+def _look_up(admin: "AdminClient", topic: str) -> tuple[Source, dict[int, Bounds]]:
     from confluent_kafka import IsolationLevel, TopicCollection, TopicPartition
     from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # it is in the documentation
 
@@ -127,7 +114,7 @@ def _look_up(admin: "AdminClient", topic: str) -> tuple[Source, dict[int, Held]]
         bounds.append({place.partition: future.result().offset for place, future in asked.items()})
     first, end = bounds
     found = Source(topic, cluster.result().cluster_id, _text_of(description.topic_id))
-    return found, {partition: Held(first[partition], end[partition]) for partition in sorted(first)}
+    return found, {partition: Bounds(first[partition], end[partition]) for partition in sorted(first)}
 
 
 def _text_of(topic_id: Any) -> str | None:

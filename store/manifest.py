@@ -36,18 +36,22 @@ class Source(msgspec.Struct, frozen=True):
     topic_id: str | None
     unknown: Unknown = {}
 
-    def require_same(self, ledger: "Source") -> None:
-        """Raise DataConflict when the ledger was written from another topic or cluster."""
-        for what, found, recorded in (
+    def differing(self, ledger: "Source") -> list[tuple[str, str, str]]:
+        """Return what is known on both sides and not the same: what it is, how it is here, how it is in ``ledger``."""
+        pairs = (
             ("topic", self.topic, ledger.topic),
             ("cluster", self.cluster_id, ledger.cluster_id),
             ("topic id", self.topic_id, ledger.topic_id),
-        ):
-            if found and recorded and found != recorded:
-                raise DataConflict(
-                    f"the output was written from {what} {recorded}, but the broker now offers {found}: going on would "
-                    "mix two sources; read the old one, or choose another --output-path for the new one"
-                )
+        )
+        return [(what, here, there) for what, here, there in pairs if here and there and here != there]
+
+    def require_same(self, ledger: "Source") -> None:
+        """Raise DataConflict when the ledger was written from another topic or cluster."""
+        for what, found, recorded in self.differing(ledger):
+            raise DataConflict(
+                f"the output was written from {what} {recorded}, but the broker now offers {found}: going on would "
+                "mix two sources; read the old one, or choose another --output-path for the new one"
+            )
 
 
 class Gap(msgspec.Struct, frozen=True):

@@ -14,16 +14,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from runtime.errors import DataConflict, OutputUnavailable, SettingError
+from runtime.errors import DataConflict, OutputUnavailable
 from runtime.settings.location import OutputLocation
 from store import differences, recount
 from store.datasets import (
@@ -39,11 +38,12 @@ from store.datasets import (
     Dataset,
 )
 from store.differences import Difference, Rows
-from store.files import Disk, read_if_there, reading
+from store.files import Disk, reading
 from store.formats import WRITERS
-from store.manifest import MANIFEST_NAME, Manifest, PublishedFile, Source, manifest_from_json, read_manifest
+from store.manifest import Manifest, PublishedFile, Source
 from store.recount import Hashes, Tally
 from store.reread import Contents, Examined, RejectedRows, examine, read_clients
+from store.view import View, finished, read_state
 
 # A ledger that changes more often while it is read is not waited for.
 _MOST_LOOKS = 10
@@ -96,19 +96,6 @@ class Report(msgspec.Struct, frozen=True):
 _Found = dict[tuple[str, str], Examined]
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """A ledger, and where its files are. ``staged`` says where one (``dataset/name``) waits that is not published yet.
-
-    ``leaving`` are files that go and are still there.
-    """
-
-    manifest: Manifest
-    staged: Mapping[str, Path] = field(default_factory=dict)
-    leaving: frozenset[str] = frozenset()
-    note: str = ""
-
-
 def verify(location: OutputLocation, disk: Disk | None = None, sleep: Callable[[float], None] = time.sleep) -> Report:
     """Return what was found in the output.
 
@@ -139,27 +126,27 @@ class _Verification:
         patience = _PATIENCE_S
         sound: Report | None = None
         for _ in range(_MOST_LOOKS):
-            record, ledger = self._read()
+            record, ledger = read_state(self._disk, self._root)
             interrupted = record if patience <= 0 else None
             try:
-                view = _finished(self._root, self._disk, ledger, interrupted) if interrupted else View(ledger)
+                view = finished(self._root, self._disk, ledger, interrupted) if interrupted else View(ledger)
             except DataConflict:
                 # Both were read one after the other, and may be of different moments.
-                if self._read() != (record, ledger):
+                if read_state(self._disk, self._root) != (record, ledger):
                     continue
                 raise
             report = self._look(view)
-            if self._read() != (record, ledger):
+            if read_state(self._disk, self._root) != (record, ledger):
                 # Nothing differed from the ledger that it began with, or from what came after: go on with that.
                 sound = None if report.differences else report
                 continue
             if record is None or patience <= 0:
                 return report
-            decided = _finished(self._root, self._disk, ledger, record)
+            decided = finished(self._root, self._disk, ledger, record)
             if not report.differences:
                 return msgspec.structs.replace(report, notes=[decided.note, *report.notes])
             # A commit is under way: files of it may be there that the ledger does not name yet.
-            while patience > 0 and self._read() == (record, ledger):
+            while patience > 0 and read_state(self._disk, self._root) == (record, ledger):
                 self._sleep(_PAUSE_S)
                 patience -= _PAUSE_S
         if sound is not None:
@@ -168,21 +155,6 @@ class _Verification:
             f"{self._root} changed {_MOST_LOOKS} times while it was read; stop its processor, or give it a longer "
             "--interval, and verify it again"
         )
-
-    def _read(self) -> tuple[bytes | None, Manifest]:
-        """Return the commit record and the ledger.
-
-        In this order: where no record is found, a commit is over, and its ledger in place, or has not begun.
-        """
-        path = self._state / "commit.json"
-        with reading(path):
-            record = read_if_there(self._disk, path)
-        manifest = read_manifest(self._disk, self._root)
-        if manifest is None:
-            raise _nothing_there(self._disk, self._root)
-        if manifest.format not in WRITERS:
-            raise DataConflict(f"{self._root / MANIFEST_NAME} contradicts itself: its format is {manifest.format!r}")
-        return record, manifest
 
     def _look(self, view: View) -> Report:
         manifest = view.manifest
@@ -282,56 +254,6 @@ class _Verification:
         if found is None:
             return [], ["clients.sqlite was in use or cannot be read; a processor fills it anew where it has to"]
         return differences.of_clients(found, manifest, published)
-
-
-def _nothing_there(disk: Disk, root: Path) -> Exception:
-    """Return the error for an output without a ledger."""
-    with reading(root):
-        for dataset in DATASETS:
-            folder = root / dataset.name
-            names = disk.names(folder) if disk.look(folder, follow=True) else []
-            if any(name.endswith(tuple(f".{f}" for f in WRITERS)) for name in names):
-                return DataConflict(
-                    f"{folder} holds files, but {root / MANIFEST_NAME} is missing: nobody knows which messages they "
-                    "cover; put a backup of the whole output folder into an empty folder and verify that"
-                )
-    # A wrong path is the likeliest reason, and it must not look like an output that is in order.
-    return SettingError(
-        f"there is no output in {root} to verify: nothing was published there yet; correct --output-path, or start the "
-        "processor first"
-    )
-
-
-def _finished(root: Path, disk: Disk, ledger: Manifest, record: bytes) -> View:
-    """Return what the output becomes when an interrupted commit is finished, as the next start does."""
-    path = root / ".pipeline" / "commit.json"
-    try:
-        raw = msgspec.json.decode(record, type=dict[str, Any])
-        decided = manifest_from_json(raw["manifest"])
-        renames = {each["published"]: root / each["staged"] for each in raw["renames"]}
-        removals = frozenset(raw["removals"])
-    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise DataConflict(
-            f"{path} is damaged ({len(record):,} bytes: {error}): it decides a commit that may be published in part"
-        ) from None
-    if decided.commit_id == ledger.commit_id:
-        return View(
-            ledger,
-            leaving=removals,
-            note=f"commit {ledger.commit} is made, but for old files that are still to be removed",
-        )
-    if decided.follows != ledger.commit_id:
-        raise DataConflict(
-            f"{path} decides commit {decided.commit}, but it does not follow what is there (commit {ledger.commit}): "
-            "one of the two comes from a copy of another moment"
-        )
-    with reading(root):
-        staged = {published: path for published, path in renames.items() if disk.look(path) is not None}
-    note = (
-        f"commit {decided.commit} is decided, and some of it not published: that is under way, or was interrupted, and "
-        "the next start does the rest"
-    )
-    return View(decided, staged, removals, note)
 
 
 @dataclass(frozen=True, slots=True)

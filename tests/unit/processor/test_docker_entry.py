@@ -127,28 +127,32 @@ def test_nothing_is_made_behind_a_link(container: Container) -> None:
     assert list(outside.iterdir()) == []
 
 
+@pytest.fixture
+def user_namespace() -> list[str]:
+    """Return what makes user 1000 of the host the root of a container, as rootless Docker does."""
+    as_user = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"]
+    command = [*as_user, "unshare", "--user", "--map-root-user"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lacks user namespaces for ordinary users")
+    return command
+
+
 def test_where_root_is_an_ordinary_user_of_the_host_it_stays_root_and_the_files_belong_to_that_user(
-    container: Container,
+    container: Container, user_namespace: list[str]
 ) -> None:
     os.chown(container.data, 1000, 1000)
-    as_user = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"]
-    rootless = [*as_user, "unshare", "--user", "--map-root-user"]
-    if subprocess.run([*rootless, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine lacks user namespaces for ordinary users")
 
-    assert container.run(*rootless) == "0\n"
+    assert container.run(*user_namespace) == "0\n"
     assert owner(container.data / "output") == 1000
     assert owner(container.data / "output/new") == 1000
 
 
-def test_where_the_owner_of_the_data_is_unknown_in_the_container_it_stays_root(container: Container) -> None:
+def test_where_the_owner_of_the_data_is_unknown_in_the_container_it_stays_root(
+    container: Container, user_namespace: list[str]
+) -> None:
     # As under userns-remap: the owner of ./data on the host has no number inside.
     os.chown(container.data, 4321, 4321)
     container.data.chmod(0o777)
-    as_user = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"]
-    remapped = [*as_user, "unshare", "--user", "--map-root-user"]
-    if subprocess.run([*remapped, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this machine lacks user namespaces for ordinary users")
 
-    assert container.run(*remapped) == "0\n"
+    assert container.run(*user_namespace) == "0\n"
     assert owner(container.data / "output/new") == 1000

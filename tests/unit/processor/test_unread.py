@@ -2,7 +2,8 @@
 
 import pytest
 
-from processor.unread import Held, Unread, compare
+from processor.plan import Bounds
+from processor.unread import Unread, compare
 from store.differences import Difference
 from store.manifest import Source
 
@@ -10,7 +11,7 @@ LEDGER = Source("client_tickets", "cluster-1", "topic-1")
 
 
 def test_what_is_unread_is_told_by_partition_also_of_one_that_is_new() -> None:
-    held = {0: Held(0, 10), 1: Held(5, 9), 2: Held(3, 4)}
+    held = {0: Bounds(0, 10), 1: Bounds(5, 9), 2: Bounds(3, 4)}
     assert compare(LEDGER, {0: 10, 1: 7}, LEDGER, held) == (
         [],
         [Unread(0, 10, 10, 0), Unread(1, 7, 9, 2), Unread(2, 3, 4, 1)],
@@ -32,7 +33,7 @@ def test_what_is_unread_is_told_by_partition_also_of_one_that_is_new() -> None:
     ],
 )
 def test_another_topic_or_cluster_is_a_difference_and_nothing_else_is_told(found: Source, what: str) -> None:
-    assert compare(LEDGER, {0: 10}, found, {0: Held(0, 3)}) == ([Difference(f"topic {found.topic}", what)], [])
+    assert compare(LEDGER, {0: 10}, found, {0: Bounds(0, 3)}) == ([Difference(f"topic {found.topic}", what)], [])
 
 
 def test_an_id_that_nobody_tells_is_no_difference() -> None:
@@ -45,18 +46,18 @@ def test_an_id_that_nobody_tells_is_no_difference() -> None:
     [
         ({}, "partition 0, which was read, is not there", []),
         (
-            {0: Held(0, 1_009)},
+            {0: Bounds(0, 1_009)},
             "partition 0 ends at offset 1,009, but 1,010 were read: it was replaced or cut",
             [Unread(0, 1_010, 1_009, 0)],
         ),
         (
-            {0: Held(1_015, 1_020)},
+            {0: Bounds(1_015, 1_020)},
             "partition 0 begins at offset 1,015, 5 were deleted unread",
             [Unread(0, 1_015, 1_020, 5)],
         ),
     ],
 )
 def test_what_was_read_and_is_not_there_or_unread_and_gone(
-    held: dict[int, Held], what: str, unread: list[Unread]
+    held: dict[int, Bounds], what: str, unread: list[Unread]
 ) -> None:
     assert compare(LEDGER, {0: 1_010}, LEDGER, held) == ([Difference("topic client_tickets", what)], unread)

@@ -1,0 +1,96 @@
+"""What an output is made of at one moment, for somebody without its lock: the ledger, and a commit under way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runtime.errors import DataConflict, SettingError
+from store.datasets import DATASETS
+from store.files import Disk, read_if_there, reading
+from store.formats import WRITERS
+from store.manifest import MANIFEST_NAME, Manifest, manifest_from_json, read_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A ledger, and where its files are. ``staged`` says where one (``dataset/name``) waits that is not published yet.
+
+    ``leaving`` are files that go and are still there.
+    """
+
+    manifest: Manifest
+    staged: Mapping[str, Path] = field(default_factory=dict)
+    leaving: frozenset[str] = frozenset()
+    note: str = ""
+
+
+def read_state(disk: Disk, root: Path) -> tuple[bytes | None, Manifest]:
+    """Return the commit record and the ledger.
+
+    In this order: where no record is found, a commit is over, and its ledger in place, or has not begun.
+
+    Raises SettingError when there is no output, DataConflict when its ledger cannot be understood, OutputUnavailable
+    when it cannot be read.
+    """
+    path = root / ".pipeline" / "commit.json"
+    with reading(path):
+        record = read_if_there(disk, path)
+    manifest = read_manifest(disk, root)
+    if manifest is None:
+        raise _nothing_there(disk, root)
+    if manifest.format not in WRITERS:
+        raise DataConflict(f"{root / MANIFEST_NAME} contradicts itself: its format is {manifest.format!r}")
+    return record, manifest
+
+
+def _nothing_there(disk: Disk, root: Path) -> Exception:
+    """Return the error for an output without a ledger."""
+    with reading(root):
+        for dataset in DATASETS:
+            folder = root / dataset.name
+            names = disk.names(folder) if disk.look(folder, follow=True) else []
+            if any(name.endswith(tuple(f".{f}" for f in WRITERS)) for name in names):
+                return DataConflict(
+                    f"{folder} holds files, but {root / MANIFEST_NAME} is missing: nobody knows which messages they "
+                    "cover; put a backup of the whole output folder into an empty folder and verify that"
+                )
+    # A wrong path is the likeliest reason, and it must not look like an output that is in order.
+    return SettingError(
+        f"there is no output in {root} to verify: nothing was published there yet; correct --output-path, or start the "
+        "processor first"
+    )
+
+
+def finished(root: Path, disk: Disk, ledger: Manifest, record: bytes) -> View:
+    """Return what the output becomes when an interrupted commit is finished, as the next start does."""
+    path = root / ".pipeline" / "commit.json"
+    try:
+        raw = msgspec.json.decode(record, type=dict[str, Any])
+        decided = manifest_from_json(raw["manifest"])
+        renames = {each["published"]: root / each["staged"] for each in raw["renames"]}
+        removals = frozenset(raw["removals"])
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise DataConflict(
+            f"{path} is damaged ({len(record):,} bytes: {error}): it decides a commit that may be published in part"
+        ) from None
+    if decided.commit_id == ledger.commit_id:
+        return View(
+            ledger,
+            leaving=removals,
+            note=f"commit {ledger.commit} is made, but for old files that are still to be removed",
+        )
+    if decided.follows != ledger.commit_id:
+        raise DataConflict(
+            f"{path} decides commit {decided.commit}, but it does not follow what is there (commit {ledger.commit}): "
+            "one of the two comes from a copy of another moment"
+        )
+    with reading(root):
+        staged = {published: path for published, path in renames.items() if disk.look(path) is not None}
+    note = (
+        f"commit {decided.commit} is decided, and some of it not published: that is under way, or was interrupted, and "
+        "the next start does the rest"
+    )
+    return View(decided, staged, removals, note)
