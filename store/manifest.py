@@ -1,7 +1,8 @@
 """The ledger: what is published, what became of every offset that was read, and which commit follows which.
 
-``_manifest.json`` holds it, in version 2. A field that a program must obey to stay right raises the version; one that
-only informs does not, so a program carries over, unchanged, the fields that it does not know.
+``_manifest.json`` holds it, in version 3. A field that a program must obey to stay right raises the version; one that
+only informs does not, so a program carries over, unchanged, the fields that it does not know. Version 2 is version 3
+without the fields that have a default here, so it is read as it is, and the next commit writes version 3.
 """
 
 import uuid
@@ -17,7 +18,9 @@ from store.counts import Totals
 from store.files import Disk, read_if_there, reading
 
 MANIFEST_NAME = "_manifest.json"
-VERSION = 2
+VERSION = 3
+# The oldest version that needs no upgrade of its own.
+READABLE = 2
 
 # What works whenever ledger and files do not belong together, whoever is to blame.
 WAY_OUT = (
@@ -223,7 +226,7 @@ def _with_records(raw: Any) -> Any:
 
 
 def manifest_from_json(raw: Mapping[str, Any]) -> Manifest:
-    """Return the manifest in a JSON object of version 2. Raises msgspec.ValidationError."""
+    """Return the manifest in a JSON object of version 2 or 3. Raises msgspec.ValidationError."""
     fields = {key: value for key, value in raw.items() if key not in ("version", "files")}
     fields["source"] = _with_unknown(Source, fields.get("source"))
     fields["totals"] = _with_unknown(Totals, fields.get("totals"))
@@ -272,7 +275,7 @@ UNREADABLE_MANIFEST = "without it nobody knows which messages are in the dataset
 
 
 def decode_manifest(path: Path, content: bytes) -> Manifest:
-    """Return the manifest of version 2 in ``content``, which was read from ``path``. Raises DataConflict."""
+    """Return the manifest of version 2 or 3 in ``content``, which was read from ``path``. Raises DataConflict."""
     try:
         return manifest_from_json(msgspec.json.decode(content, type=dict))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -303,9 +306,9 @@ def read_manifest(disk: Disk, output: Path) -> Manifest | None:
     if content is None:
         return None
     version = version_of(path, content, UNREADABLE_MANIFEST)
-    if version < VERSION:
+    if version < READABLE:
         raise DataConflict(
-            f"{path} has version {version}, which the release before this one wrote; start the processor once: it "
+            f"{path} has version {version}, which an early release wrote; start the processor once: it "
             f"upgrades the ledger to version {VERSION}"
         )
     return decode_manifest(path, content)

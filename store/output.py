@@ -137,16 +137,19 @@ class Output:
         if content is None:
             require_no_datasets(self.disk, self.root)
             return None
-        if version_of(self._manifest_file, content, UNREADABLE_MANIFEST) == 1:
+        version = version_of(self._manifest_file, content, UNREADABLE_MANIFEST)
+        if version == 1:
             old = decode_version_1(self._manifest_file, content)
             return upgrade_version_1(self.disk, self.root, old, content)
         manifest = decode_manifest(self._manifest_file, content)
         require_sound(manifest, self._manifest_file)
         require_folder(self.disk, self.root, manifest)
+        if version < VERSION:
+            _warn_of_upgrade(version)
         return manifest
 
     def _commit_upgrade(self, manifest: Manifest) -> Manifest:
-        _log.warning("upgrading the ledger from version 1 to version %d; older releases cannot go on here", VERSION)
+        _warn_of_upgrade(1)
         upgraded = msgspec.structs.replace(manifest, commit=1, commit_id=new_id(), follows=manifest.commit_id)
         with writing(self.root):
             # Nothing but the manifest changes, so no record is needed.
@@ -272,3 +275,9 @@ class Output:
                     f"{folder} lies on another file system than {self.root}, so that files cannot be renamed into it; "
                     "mount or link the output folder as a whole; nothing was changed"
                 )
+
+
+def _warn_of_upgrade(version: int) -> None:
+    _log.warning(
+        "upgrading the ledger from version %d to version %d; older releases cannot go on here", version, VERSION
+    )

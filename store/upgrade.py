@@ -105,7 +105,7 @@ def upgrade_version_1(
     staged: Mapping[str, Path] | None = None,
     leaving: Collection[str] = (),
 ) -> Manifest:
-    """Return the manifest of version 2 for an output of version 1, whose files are read for it.
+    """Return the manifest of this release for an output of version 1, whose files are read for it.
 
     ``staged`` and ``leaving`` are those of ``require_folder``.
 

@@ -45,7 +45,7 @@ MANIFEST = Manifest(
 )
 
 IN_JSON: dict[str, Any] = {
-    "version": 2,
+    "version": 3,
     "output_id": "output-1",
     "commit": 43,
     "commit_id": "commit-43",
@@ -144,7 +144,7 @@ def test_what_a_later_release_only_tells_is_carried_over_unchanged() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", encode(MANIFEST)[:200], encode(MANIFEST)[:-3], b"\xff", b"[]", b"{}", b"null", b'{"version": 2}']
+    "content", [b"", encode(MANIFEST)[:200], encode(MANIFEST)[:-3], b"\xff", b"[]", b"{}", b"null", b'{"version": 3}']
 )
 def test_a_damaged_manifest_is_refused_with_the_way_out(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(DataConflict) as caught:
@@ -170,8 +170,8 @@ def test_a_manifest_of_a_newer_release_is_refused_as_such(tmp_path: Path) -> Non
     for version in (0, -1):
         with pytest.raises(DataConflict, match=rf"is damaged \(\d+ bytes: there is no version {version}\)"):
             read(tmp_path, b'{"version": %d}' % version)
-    newer = {"version": 3, "a_field_that_must_be_obeyed": [1]}
-    with pytest.raises(DataConflict, match="has version 3, this program reads up to 2: a newer release wrote it; run"):
+    newer = {"version": 4, "a_field_that_must_be_obeyed": [1]}
+    with pytest.raises(DataConflict, match="has version 4, this program reads up to 3: a newer release wrote it; run"):
         read(tmp_path, json.dumps(newer).encode())
 
 

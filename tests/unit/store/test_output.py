@@ -415,9 +415,9 @@ def test_a_record_that_names_files_which_are_not_its_own_is_refused(
 
 def test_a_record_of_a_newer_release_is_refused_as_such(output: Output, first: Manifest) -> None:
     record = json.loads(encode(batch(output, first)))
-    record["manifest"]["version"] = 3
+    record["manifest"]["version"] = 4
     (output.state / "commit.json").write_text(json.dumps(record))
-    with pytest.raises(DataConflict, match=r"commit\.json has version 3, this program reads up to 2"):
+    with pytest.raises(DataConflict, match=r"commit\.json has version 4, this program reads up to 3"):
         output.recover()
 
 

@@ -1,4 +1,6 @@
-"""Outputs of release 0.1, whose ledger was version 1, as that release left them: also when it was killed.
+"""Outputs of earlier releases, as they left them: also when they were killed.
+
+Version 1 of the ledger is that of release 0.1. Version 2 lacks only fields that have a default today.
 
 ``tests/golden/outputs-version-1.tar.gz`` holds them, one a folder, written by that release with a real broker:
 
@@ -7,6 +9,12 @@
     parquet, json    a second batch of 13 tickets; in ``json`` the first one was converted before
     first-POINT      killed at that failpoint in the first batch
     second-POINT     killed in the second batch
+    conversion-POINT killed while ``parquet`` was converted to JSON
+
+``tests/golden/outputs-version-2.tar.gz`` holds those of version 2, of 29 tickets and 3 rejected messages in 2 batches:
+
+    parquet, json    in order
+    third-POINT      killed at that failpoint in a third batch, of 13 tickets
     conversion-POINT killed while ``parquet`` was converted to JSON
 """
 
@@ -34,13 +42,22 @@ from tests.support.datasets import Published
 from tests.support.disks import QuickDisk
 from tests.support.staging import SOURCE, UPDATED_AT, messages, publish_batch, ticket
 
-ARCHIVE = ROOT / "tests/golden/outputs-version-1.tar.gz"
+GOLDEN = ROOT / "tests/golden"
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("version-1")
-    with tarfile.open(ARCHIVE) as archive:
+    return unpacked("outputs-version-1", tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def outputs_of_version_2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpacked("outputs-version-2", tmp_path_factory)
+
+
+def unpacked(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(name)
+    with tarfile.open(GOLDEN / f"{name}.tar.gz") as archive:
         archive.extractall(folder, filter="data")
     return folder
 
@@ -245,7 +262,41 @@ def test_a_record_of_version_1_on_a_ledger_of_this_release_is_refused(
     )
 
 
-def test_the_upgrade_is_announced(output: Callable[[str], Output], caplog: pytest.LogCaptureFixture) -> None:
+def test_the_upgrade_is_announced(
+    output: Callable[[str], Output], outputs_of_version_2: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(outputs_of_version_2 / "json", tmp_path / "version-2")
     with caplog.at_level(logging.WARNING):
         output("one").recover()
-    assert "upgrading the ledger from version 1 to version 2; older releases cannot go on here" in caplog.text
+        Output(OutputLocation(tmp_path / "version-2"), QuickDisk()).recover()
+    assert "upgrading the ledger from version 2 to version 3; older releases cannot go on here" in caplog.text
+    assert "upgrading the ledger from version 1 to version 3; older releases cannot go on here" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "batch_id", "file_format", "tickets"),
+    [
+        ("parquet", 2, "parquet", 29),
+        ("json", 2, "json", 29),
+        ("third-staged", 2, "parquet", 29),
+        ("third-committed", 3, "parquet", 42),
+        ("third-between-renames", 3, "parquet", 42),
+        ("third-before-manifest", 3, "parquet", 42),
+        ("conversion-committed", 2, "json", 29),
+        ("conversion-before-manifest", 2, "json", 29),
+    ],
+)
+def test_an_output_of_version_2_goes_on_however_its_release_ended(
+    outputs_of_version_2: Path, tmp_path: Path, name: str, batch_id: int, file_format: str, tickets: int
+) -> None:
+    shutil.copytree(outputs_of_version_2 / name, tmp_path / name)
+    one = Output(OutputLocation(tmp_path / name), QuickDisk())
+    manifest = one.recover()
+    assert manifest is not None
+    assert (manifest.batch_id, manifest.format, manifest.totals.tickets) == (batch_id, file_format, tickets)
+    Published(one.root).require_agreement()
+    more = messages([encode(ticket(1_000, client_id="NEW"))], first_offset=manifest.next_offsets[0])
+    after = publish_batch(one, manifest, file_format, [[more]])
+    assert (after.totals.tickets, after.totals.unique_clients) == (tickets + 1, 8)
+    assert json.loads((one.root / "_manifest.json").read_bytes())["version"] == 3
+    Published(one.root).require_agreement()
