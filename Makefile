@@ -22,7 +22,7 @@ endif
 # What another Python left in the environment would reach ours, and pip.
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
 
-.PHONY: help setup demo broker test test-unit test-compose check bench bench-quick lock up down
+.PHONY: help setup demo broker test test-unit test-compose check bench bench-quick schema lock up down
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: setup ## producer and processor beside what people would write, half an h
 
 bench-quick: setup ## fails when the processor is far slower than it was, beside the same peers; 3 minutes
 	@$(PY) -m benchmarks.processor --quick $(ARGS)
+
+schema: setup ## write contract/ticket.schema.json, which follows from contract/ticket.py
+	@$(PY) -m contract.schema >contract/ticket.schema.new && mv contract/ticket.schema.new contract/ticket.schema.json
 
 lock: setup ## pin again what requirements*.txt name; ARGS=--upgrade takes newer ones of the others
 	@$(LOCK) $(ARGS) -o requirements-dev.lock requirements-dev.txt
