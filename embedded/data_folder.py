@@ -66,8 +66,8 @@ class DataFolder:
 
     def configure(self, properties: Mapping[str, str]) -> None:
         """Write server.properties."""
-        text = "".join(f"{key}={value}\n" for key, value in properties.items())
-        (self.path / PROPERTIES).write_text(text, encoding="utf-8")
+        text = "".join(f"{key}={_escaped(value)}\n" for key, value in properties.items())
+        (self.path / PROPERTIES).write_text(text, encoding="ascii")
 
     def cluster_id(self) -> str:
         """Return the cluster id of the data; empty when none was made yet."""
@@ -77,6 +77,15 @@ class DataFolder:
             return ""
         found = [line.partition("=")[2] for line in text.splitlines() if line.startswith("cluster.id=")]
         return found[0] if found else ""
+
+
+def _escaped(value: str) -> str:
+    """Return ``value`` as java.util.Properties wants it: the file is Latin-1 to it, and a backslash escapes."""
+    units = value.replace("\\", "\\\\").encode("utf-16-be")
+    codes = [int.from_bytes(units[n : n + 2]) for n in range(0, len(units), 2)]
+    text = "".join(chr(code) if 0x20 <= code < 0x7F else f"\\u{code:04x}" for code in codes)
+    # A space in front would be skipped.
+    return f"\\{text}" if text.startswith(" ") else text
 
 
 def _lock(path: Path) -> IO[str]:

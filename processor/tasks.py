@@ -55,6 +55,8 @@ class SparkTasks:
         the others are cancelled, and only the failed ones are returned. Raises TasksLost, and what Spark raises when a
         task failed too often, or when somebody asked to stop.
         """
+        from py4j.protocol import Py4JError
+
         context = self._running()
         tasks = share_out(ranges, context.defaultParallelism)
         security = self._config.security.for_librdkafka()
@@ -68,6 +70,9 @@ class SparkTasks:
                 return list(map(decode_receipt, job.failures.value))
             if (code := self._code_of_a_dying_jvm()) is not None:
                 raise TasksLost(f"Spark's JVM ended in the middle of a batch (code {code})") from error
+            if isinstance(error, Py4JError):
+                # It asks the JVM for its text, and when it is logged there is none.
+                raise RuntimeError(f"the job failed: {error}") from None
             raise
 
     def _code_of_a_dying_jvm(self) -> int | None:

@@ -76,12 +76,17 @@ class KafkaSecurity:
         if self.uses_sasl:
             options |= {
                 "sasl_mechanism": self.mechanism,
-                "sasl_plain_username": self.username,
+                "sasl_plain_username": self._name_for_kafka_python(),
                 "sasl_plain_password": self.password,
             }
         if self.uses_tls and self.cafile:
             options["ssl_cafile"] = str(self.cafile)
         return options
+
+    def _name_for_kafka_python(self) -> str:
+        """Return the user name; where SCRAM (RFC 5802) wants = and , escaped, kafka-python leaves that to its user."""
+        name = self.username or ""
+        return name.replace("=", "=3D").replace(",", "=2C") if self.mechanism.startswith("SCRAM") else name
 
     def for_librdkafka(self) -> dict[str, str]:
         """Return options for any librdkafka client on any machine: the trusted CAs are in it, as text.

@@ -21,6 +21,8 @@ from runtime.java.jars import cache_folder
 from runtime.java.jdk import OPTIONS
 
 _FOREIGN = OPTIONS | {"CLASSPATH", "LANG", "LANGUAGE"}
+# No JVM of ours needs it, and what stands in an environment reaches every child and the report of a crash.
+_SECRETS = frozenset({"KAFKA_SASL_PASSWORD"})
 _LOCALE_PREFIX = "LC_"
 
 _PR_SET_PDEATHSIG = 1
@@ -34,12 +36,14 @@ _LINES = 15
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return ``environ`` for a JVM: without options meant for others, and with a locale in which paths are UTF-8.
+    """Return ``environ`` for a JVM: without passwords and options for others, with a locale in which paths are UTF-8.
 
     Cron and systemd start programs in the locale C, in which Java cannot name a file beyond ASCII.
     """
     kept = {
-        name: value for name, value in environ.items() if name not in _FOREIGN and not name.startswith(_LOCALE_PREFIX)
+        name: value
+        for name, value in environ.items()
+        if name not in _FOREIGN | _SECRETS and not name.startswith(_LOCALE_PREFIX)
     }
     return kept | {"LC_ALL": "C.UTF-8"}
 

@@ -13,8 +13,6 @@ from runtime.broker.preflight import check_broker
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError
 from runtime.process.shutdown import Shutdown
-from tests.support import golden, topics
-from tests.support.datasets import Published
 from tests.support.listeners import free_ports, server
 from tests.support.processes import Processes
 from tests.support.secured import ADVERTISED, PASSWORD, Secured, secured_broker
@@ -233,13 +231,22 @@ def test_a_service_that_waits_for_a_broker_stops_at_once(processes: Processes, t
 def test_a_service_that_a_secured_broker_refuses_exits_3_and_says_why(
     secured: Secured, processes: Processes, tmp_path: Path, service: str
 ) -> None:
-    login = {"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "alice", "KAFKA_SASL_PASSWORD": WRONG}
+    file = tmp_path / "password"
+    file.write_text(WRONG, encoding="utf-8")
     trusting = {"KAFKA_SSL_CAFILE": str(secured.cafile)}
+    login = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_USERNAME": "alice", **trusting}
+    plain = {"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_PASSWORD": WRONG}
     tls = {"KAFKA_SECURITY_PROTOCOL": "SSL"}
-    tried = [
-        (secured.sasl_ssl, {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", **login, **trusting}, "it refused the login of"),
+    tried: list[tuple[str, dict[str, str], str]] = [
+        (secured.sasl_ssl, {**login, **plain}, "it refused the login of 'alice' by PLAIN"),
+        (
+            secured.sasl_ssl,
+            {**login, "KAFKA_SASL_PASSWORD_FILE": str(file)},
+            "it refused the login of 'alice' by SCRAM-SHA-256",
+        ),
         (secured.plain, {**tls, **trusting}, "the TLS handshake failed"),
         (secured.ssl, tls, "its TLS certificate is not trusted"),
+        (secured.ssl, {}, "it speaks TLS"),
     ]
     started = [
         (processes.start(service, "--broker", address, env={"OUTPUT_PATH": str(tmp_path / str(number)), **given}), said)
@@ -251,54 +258,3 @@ def test_a_service_that_a_secured_broker_refuses_exits_3_and_says_why(
         assert said in running.stderr.splitlines()[-1]
         assert "Traceback" not in running.stderr
         assert WRONG not in running.output
-
-
-@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
-def test_the_producer_logs_in_and_no_log_holds_the_password(
-    secured: Secured, processes: Processes, topic: str, tmp_path: Path, level: str
-) -> None:
-    secret = tmp_path / "password"
-    secret.write_text(PASSWORD + "\n", encoding="utf-8")
-    env = {
-        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
-        "KAFKA_SASL_MECHANISM": "PLAIN",
-        "KAFKA_SASL_USERNAME": "alice",
-        "KAFKA_SASL_PASSWORD_FILE": str(secret),
-        "KAFKA_SSL_CAFILE": str(secured.cafile),
-        "LOG_LEVEL": level,
-    }
-    flags = ["--broker", secured.sasl_ssl, "--topic", topic, "--rate=0", "--count=10"]
-
-    right = processes.run(PRODUCER, *flags, env=env)
-    secret.write_text(WRONG, encoding="utf-8")
-    wrong = processes.run(PRODUCER, *flags, env=env, expect=3)
-
-    assert "done: sent 10, acknowledged 10" in right.stderr
-    assert "it refused the login of 'alice' by PLAIN" in wrong.stderr
-    assert PASSWORD not in right.output
-    assert WRONG not in wrong.output
-
-
-def test_the_processor_logs_in_and_no_log_holds_the_password(
-    secured: Secured, processes: Processes, topic: str, tmp_path: Path
-) -> None:
-    topics.create(secured.plain, topic)
-    topics.send(secured.plain, topic, golden.tickets()[:3])
-    output = tmp_path / "output"
-    env = {
-        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
-        "KAFKA_SASL_USERNAME": "alice",
-        "KAFKA_SASL_PASSWORD": PASSWORD,
-        "KAFKA_SSL_CAFILE": str(secured.cafile),
-        "LOG_LEVEL": "DEBUG",
-    }
-
-    run = processes.run(
-        *(PROCESSOR, "--broker", secured.sasl_ssl, "--topic", topic, "--memory=1g", "--output-path", output), env=env
-    )
-
-    assert Published(output).count("tickets_with_assignment") == 3
-    assert PASSWORD not in run.output
-    kept = [file for file in output.rglob("*") if file.is_file()]
-    assert output / ".pipeline" / "spark.log" in kept
-    assert [file for file in kept if PASSWORD.encode() in file.read_bytes()] == []

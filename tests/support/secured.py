@@ -1,10 +1,14 @@
 """A broker that listens in every security protocol."""
 
+import base64
+import html
+import json
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from kafka import KafkaAdminClient
 from kafka.admin import UserScramCredentialUpsertion
@@ -15,6 +19,22 @@ from tests.support.listeners import free_ports
 
 ADVERTISED = "redpanda.invalid:29092"
 PASSWORD = "open-sesame-7"
+
+# What shells, .env files, JAAS, SASL, JSON, format strings or command lines would take for something else.
+HOSTILE_PASSWORDS = (
+    " spaces at both ends ",
+    "\"double\" 'single' `back`",
+    "$HOME ${HOME} $(id) $$",
+    "%s %d %(name)s {0} {name}",
+    "back\\slash \\n \\u0041 \\",
+    "a=b,c=3D,d==",
+    "#hash; // /* */ semicolon;",
+    "-leading-dash",
+    "--password=x",
+    "pässwörd ✓ 密码 \U0001f511 e\u0301",
+    "<tag>&amp;\u00a0|*?~!^",
+    "long " * 1_000,
+)
 
 
 @dataclass(frozen=True)
@@ -29,11 +49,18 @@ class Secured:
 
 
 @contextmanager
-def secured_broker(folder: Path, more_properties: Mapping[str, str] | None = None) -> Iterator[Secured]:
-    """Run such a broker, with its data, key and certificate in ``folder``."""
+def secured_broker(
+    folder: Path, more_properties: Mapping[str, str] | None = None, plain_users: Mapping[str, str] | None = None
+) -> Iterator[Secured]:
+    """Run such a broker, with its data, key and certificate in ``folder``.
+
+    ``plain_users``, name → password, can log in by PLAIN as well; see ``add_user`` for SCRAM.
+    """
     keystore, cafile = _make_certificate(folder)
     plain, ssl, sasl_ssl, sasl_plain = free_ports(4)
-    login = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="{PASSWORD}";'
+    users = {"alice": PASSWORD, **(plain_users or {})}
+    options = " ".join(f"user_{name}={_jaas_text(password)}" for name, password in users.items())
+    login = f"org.apache.kafka.common.security.plain.PlainLoginModule required {options};"
     properties = {
         "advertised.listeners": (
             f"PLAINTEXT://127.0.0.1:{plain},SSL://127.0.0.1:{ssl},SASL_SSL://127.0.0.1:{sasl_ssl},"
@@ -47,9 +74,10 @@ def secured_broker(folder: Path, more_properties: Mapping[str, str] | None = Non
     }
     for listener in ("sasl_ssl", "sasl_plaintext"):
         properties[f"listener.name.{listener}.plain.sasl.jaas.config"] = login
-        properties[f"listener.name.{listener}.scram-sha-256.sasl.jaas.config"] = (
-            "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-        )
+        for mechanism in ("scram-sha-256", "scram-sha-512"):
+            properties[f"listener.name.{listener}.{mechanism}.sasl.jaas.config"] = (
+                "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+            )
     listeners = {"SSL": ssl, "SASL_SSL": sasl_ssl, "SASL_PLAINTEXT": sasl_plain}
     with EmbeddedBroker(folder / "data", plain, properties, listeners) as broker:
         add_user(broker.address, "alice", PASSWORD)
@@ -62,10 +90,29 @@ def secured_broker(folder: Path, more_properties: Mapping[str, str] | None = Non
         )
 
 
-def add_user(plain: str, name: str, password: str) -> None:
-    """Let a user log in by SCRAM-SHA-256; ``plain`` is the address without security."""
+def add_user(plain: str, name: str, password: str, mechanism: str = "SCRAM-SHA-256") -> None:
+    """Let a user log in by SCRAM; ``plain`` is the address without security."""
     with closing(KafkaAdminClient(bootstrap_servers=plain)) as admin:
-        admin.alter_user_scram_credentials([UserScramCredentialUpsertion(name, "SCRAM-SHA-256", password)])
+        admin.alter_user_scram_credentials([UserScramCredentialUpsertion(name, mechanism, password)])
+
+
+def _jaas_text(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def forms_of(secret: str) -> set[bytes]:
+    """Return the bytes that ``secret`` shows as: plain, escaped for JSON, Python, Java, HTML or an address, base64."""
+    texts = {
+        *(secret, html.escape(secret), quote(secret), repr(secret)[1:-1]),
+        *(json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)),
+    }
+    forms = {text.encode(encoding) for text in texts for encoding in ("utf-8", "utf-16-le", "utf-16-be")}
+    for shift in range(3):
+        # Where it stands within a longer text decides how it looks; the groups at its ends hold neighbours, too.
+        encoded = base64.b64encode(b"\0" * shift + secret.encode())
+        forms |= {encoded[4:-4], encoded[4:-4].translate(bytes.maketrans(b"+/", b"-_"))}
+    return forms
 
 
 def _make_certificate(folder: Path) -> tuple[Path, Path]:

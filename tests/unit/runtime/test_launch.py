@@ -7,6 +7,7 @@ import pytest
 
 from runtime.errors import OutputUnavailable
 from runtime.java import launch
+from runtime.settings import catalogue
 
 FRAMES = [f"\tat org.apache.kafka.Thing.method{number}(Thing.java:{number})" for number in range(30)]
 
@@ -24,6 +25,12 @@ def test_neither_options_for_other_javas_nor_the_locale_reach_a_jvm() -> None:
     }
     kept = {"PATH": "/bin", "HOME": "/home/me", "HTTP_PROXY": "http://proxy:3128", "TZ": "Asia/Kolkata"}
     assert launch.environment(foreign | kept) == {**kept, "LC_ALL": "C.UTF-8"}
+
+
+def test_no_password_reaches_a_jvm() -> None:
+    assert {setting.key for setting in catalogue.ALL.values() if setting.secret} == {"KAFKA_SASL_PASSWORD"}
+    given = {"KAFKA_SASL_PASSWORD": "hunter2", "KAFKA_SASL_PASSWORD_FILE": "/password"}
+    assert launch.environment(given) == {"KAFKA_SASL_PASSWORD_FILE": "/password", "LC_ALL": "C.UTF-8"}
 
 
 def test_temporary_files_and_the_home_lie_in_one_folder() -> None:

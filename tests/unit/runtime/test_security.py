@@ -65,6 +65,17 @@ def test_a_login_over_tls_is_mapped_for_kafka_python() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("mechanism", "told"),
+    [("PLAIN", "a,b=c=2C"), ("SCRAM-SHA-256", "a=2Cb=3Dc=3D2C"), ("SCRAM-SHA-512", "a=2Cb=3Dc=3D2C")],
+)
+def test_the_name_of_a_user_is_escaped_where_scram_wants_it(mechanism: str, told: str) -> None:
+    security = KafkaSecurity("SASL_PLAINTEXT", mechanism, "a,b=c=2C", "hunter2")
+
+    assert security.for_kafka_python()["sasl_plain_username"] == told
+    assert security.for_librdkafka()["sasl.username"] == "a,b=c=2C"
+
+
 def test_a_login_over_tls_is_mapped_for_librdkafka(tmp_path: Path) -> None:
     cafile = tmp_path / "ca.pem"
     cafile.write_text(f"Subject: CN=CA one\n{ONE}\n# und die Zweite, \u00fcber Umwege\n{TWO}", encoding="utf-8")
