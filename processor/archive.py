@@ -57,7 +57,7 @@ def _run_once(unfinished: Path) -> None:
     folder = unfinished.parent
     jvm = SparkJvm(_Small.memory, folder / "spark.log", archive_to=unfinished)
     try:
-        context = start_context(_Small(), folder, jvm)
+        context = start_context(_Small(), jvm)
         # Twice: what only a second job loads, such as the reuse of a worker, belongs to it.
         for _ in range(2):
             context.parallelize(range(_WORKERS), _WORKERS).map(abs).collect()

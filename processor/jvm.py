@@ -171,6 +171,11 @@ class SparkJvm:
             raise SettingError(f"Java at {command[0]} does not run ({error}); set JAVA_HOME to another") from None
 
     @property
+    def scratch(self) -> Path:
+        """Folder of the files of this run, into which only this user sees; it goes with the JVM."""
+        return self._scratch.path
+
+    @property
     def pid(self) -> int:
         """Process id of the JVM."""
         return self._process.pid

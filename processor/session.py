@@ -59,8 +59,8 @@ def launch_jvm(config: SparkSettings, folder: Path) -> SparkJvm:
         return SparkJvm(config.memory, folder / "spark.log", local=_is_local(config.master))
 
 
-def start_context(config: SparkSettings, folder: Path, jvm: SparkJvm) -> "SparkContext":
-    """Return the context that runs tasks, on a JVM that was launched with the same config and folder.
+def start_context(config: SparkSettings, jvm: SparkJvm) -> "SparkContext":
+    """Return the context that runs tasks, on a JVM that was launched with the same config.
 
     The handler of SIGINT is the same afterwards as before: pyspark's own would raise KeyboardInterrupt anywhere.
 
@@ -81,8 +81,9 @@ def start_context(config: SparkSettings, folder: Path, jvm: SparkJvm) -> "SparkC
         context = SparkContext(gateway=gateway, conf=conf)
     _expect_the_end(context)
     if not _is_local(config.master):
-        with writing(folder):
-            context.addPyFile(str(_pack_code(folder / "code.zip")))
+        # Workers fetch it from there as long as the run lasts. In the output somebody else could exchange it.
+        with writing(jvm.scratch):
+            context.addPyFile(str(_pack_code(jvm.scratch / "code.zip")))
     _log.info(
         "Spark %s started in %.1f s: %s, %d cores, heap %d MiB (asked for %s)",
         context.version,
@@ -172,6 +173,9 @@ def configure(config: SparkSettings) -> "SparkConf":
     if _is_local(config.master):
         # The host's own name may resolve to nothing, or to an address that others reach.
         conf.set("spark.driver.host", "127.0.0.1").set("spark.driver.bindAddress", "127.0.0.1")
+        # Else every user of this machine could fetch the code of the tasks from Spark's ports, secrets included, or
+        # exchange it. Spark makes the secret of a run itself.
+        conf.set("spark.authenticate", "true")
         # Workers on this machine can have everything imported before they are forked, from the driver's own files.
         conf.set("spark.python.daemon.module", "processor.daemon").set("spark.executorEnv.PYTHONPATH", str(ROOT))
     return conf

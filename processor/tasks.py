@@ -33,7 +33,7 @@ class SparkTasks:
     """Runs the tasks of batches, one batch after the other, on one context."""
 
     def __init__(self, config: ProcessorConfig, state: Path, shutdown: Shutdown) -> None:
-        """Remember where Spark will keep its log and its code: the folder ``state``."""
+        """Remember where Spark will keep its log: the folder ``state``."""
         self._config = config
         self._state = state
         self._shutdown = shutdown
@@ -87,7 +87,7 @@ class SparkTasks:
         self.launch()
         if self._context is None:
             assert self._jvm is not None
-            self._context = start_context(self._config, self._state, self._jvm)
+            self._context = start_context(self._config, self._jvm)
         return self._context
 
     def stop(self) -> None:

@@ -5,15 +5,19 @@ a word. The name says it too, so that a new Java or new jars look for an archive
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from runtime.errors import PipelineError
+from runtime.errors import PipelineError, SettingError
 from runtime.java.jars import cache_folder
 from runtime.java.jdk import identity
 from runtime.process.scratch import Scratch
+from runtime.process.trusted import require_trusted
+
+_log = logging.getLogger(__name__)
 
 # What a JVM has to say about an archive that does not fit would stand in our logs.
 _SILENT = ("-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+path=off")
@@ -39,8 +43,16 @@ def archive_path(
 
 
 def use(archive: Path) -> tuple[str, ...]:
-    """Return the flags that let a JVM use ``archive``; none when there is no such file, which only makes it slower."""
+    """Return the flags that let a JVM use ``archive``; none when there is no such file, which only makes it slower.
+
+    None either when another user could exchange it: it holds code that the JVM does not check.
+    """
     if not archive.is_file():
+        return ()
+    try:
+        require_trusted(archive)
+    except SettingError as error:
+        _log.warning("Spark starts more slowly: %s", error)
         return ()
     # Those that were not used for the longest time are deleted. One that belongs to an image is read-only.
     with suppress(OSError):

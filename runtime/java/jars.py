@@ -20,6 +20,7 @@ from runtime.errors import PipelineError, SettingError
 from runtime.java import maven
 from runtime.process import entry
 from runtime.process.scratch import Scratch
+from runtime.process.trusted import require_trusted
 
 LOCK = Path(__file__).with_name("jars.lock")
 GROUPS = ("broker", "bench")
@@ -79,12 +80,17 @@ def _home(environ: Mapping[str, str]) -> Path:
 
 
 def broker_jars() -> list[Path]:
-    """Return the class path of the embedded broker. Raises SettingError when it was not downloaded."""
+    """Return the class path of the embedded broker.
+
+    Raises SettingError when it was not downloaded, or when another user could exchange a jar.
+    """
     folder = cache_folder()
     paths = [folder / jar.name for jar in read_lock() if jar.group == "broker"]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise SettingError(f"{len(missing)} of {len(paths)} jars of the broker are missing in {folder}; run make setup")
+    for path in paths:
+        require_trusted(path)
     return paths
 
 

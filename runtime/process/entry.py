@@ -12,12 +12,16 @@ from runtime.process.interpreter import ROOT
 
 _log = logging.getLogger(__name__)
 
+_NOT_BY_EVERYBODY = 0o002
+
 
 def run(body: Callable[[], None]) -> int:
     """Run ``body`` and return the exit code that ``runtime.errors`` documents.
 
     What ``body`` imports comes from the packages that were installed with us, and from PYTHONPATH only what these lack.
+    Nothing that it makes can be written by everybody, whatever the umask says.
     """
+    os.umask(os.umask(_NOT_BY_EVERYBODY) | _NOT_BY_EVERYBODY)
     sys.path[:] = installed_first(sys.path, os.environ.get("PYTHONPATH", ""))
     try:
         body()

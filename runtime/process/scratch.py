@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from runtime.process.trusted import require_trusted
+
 _LOCK = "lock"
 _TRIES = 5
 
@@ -22,11 +24,12 @@ class Scratch:
     prefix and user whose lock nobody holds any more: their run was killed. A child process that is handed ``lock_fd``
     keeps the folder from being taken for such a one. Usable as a context manager.
 
-    Raises OSError when no file can be written there.
+    Raises OSError when no file can be written there, SettingError when another user could exchange the folder.
     """
 
     def __init__(self, prefix: str, folder: Path | None = None) -> None:
         place = folder or Path(tempfile.gettempdir())
+        require_trusted(place)
         remove_abandoned(prefix, place)
         self.path, self.lock_fd = _create(prefix, place)
         self._removed = False

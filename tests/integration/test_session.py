@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import urllib.request
@@ -38,7 +40,7 @@ def where(number):
 
 {before}
 jvm = launch_jvm(config, folder)
-context = start_context(config, folder, jvm)
+context = start_context(config, jvm)
 {body}
 """
 RUN = """
@@ -157,6 +159,57 @@ def test_a_hostile_environment_and_a_path_beyond_ascii_change_nothing(drivers: D
     assert list(drivers.temporary.iterdir()) == []
 
 
+# A task that holds a secret, as ours hold the password of the broker; then the driver waits.
+SHIPPED = """
+secret = "open-sesame-7"
+def task(number):
+    return secret
+assert context.parallelize(range(2), 2).map(task).collect() == [secret] * 2
+print("port", context._jvm.org.apache.spark.SparkEnv.get().blockManager().blockManagerId().port(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_no_other_user_of_this_machine_can_fetch_what_is_shipped_to_workers(drivers: Drivers) -> None:
+    trusting = """
+import processor.session
+careful = processor.session.configure
+processor.session.configure = lambda config: careful(config).set("spark.authenticate", "false")
+"""
+    found = []
+    for before in (trusting, ""):
+        driver = drivers.start(SHIPPED, before)
+        port = int(driver.wait_for_stdout("port").split()[1])
+        found.append(b"open-sesame-7" in fetch_block(port, "broadcast_0"))
+        driver.send(signal.SIGTERM)
+        driver.wait()
+    # The first shows that the question is the right one.
+    assert found == [True, False]
+
+
+def fetch_block(port: int, block: str) -> bytes:
+    """Ask a block manager of Spark for a block as its network protocol wants it; return all that it answers."""
+
+    def text(value: str) -> bytes:
+        return struct.pack(">i", len(value)) + value.encode()
+
+    def frame(kind: int, content: bytes) -> bytes:
+        return struct.pack(">qb", 9 + len(content), kind) + content
+
+    # OpenBlocks, in a request for a remote call; then the first chunk of the stream that it answers with.
+    opened = b"\0" + text("app") + text("0") + struct.pack(">i", 1) + text(block)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(frame(3, struct.pack(">qi", 1, len(opened)) + opened))
+        answered = answer = connection.recv(65_536)
+        (stream,) = struct.unpack_from(">q", answer, len(answer) - 12) if len(answer) > 20 else (0,)
+        with suppress(OSError):
+            connection.sendall(frame(0, struct.pack(">qi", stream, 0)))
+            connection.settimeout(2)
+            while more := connection.recv(65_536):
+                answered += more
+    return answered
+
+
 def test_when_it_does_not_start_directly_spark_submit_starts_it(drivers: Drivers) -> None:
     driver = drivers.run(before="processor.jvm.GATEWAY = 'of.no.Gateway'", SPARK_REMOTE="sc://nowhere", LC_ALL="C")
     assert "WARNING Spark's JVM did not start directly, trying spark-submit; it ended with code 1" in driver.stderr
@@ -219,7 +272,7 @@ def test_the_driver_sees_that_its_jvm_died_and_can_start_another(drivers: Driver
         "print(jvm.returncode)\n"
         "stop_context(context, jvm)\n"
         "jvm = launch_jvm(config, folder)\n"
-        "context = start_context(config, folder, jvm)" + RUN
+        "context = start_context(config, jvm)" + RUN
     )
     code, answer = driver.stdout.splitlines()
     assert code == "-9"
@@ -311,6 +364,8 @@ def test_a_cluster_runs_the_code_that_the_driver_ships(drivers: Drivers, cluster
     for code, _, _, _ in json.loads(driver.stdout):
         assert "/code.zip/store/datasets.py" in code
     assert "spark://" in driver.stderr
+    # The code lay where nobody else can exchange it while workers fetch it.
+    assert [file.name for file in drivers.state.iterdir()] == ["spark.log"]
     # It was told that the driver is done.
     wait_for(lambda: master_says(page)["activeapps"] == [], 10)
 

@@ -155,7 +155,7 @@ def test_says_so_when_spark_submit_fails_or_hangs_as_well(
     running = launch(tmp_path, "exit 1")
     config = _Small()
     with pytest.raises(SettingError, match=found) as caught:
-        start_context(config, tmp_path, running)
+        start_context(config, running)
     assert str(caught.value).endswith("lower SPARK_MEMORY, or set JAVA_HOME to another Java")
     running.close()
     assert list(tmp_path.glob("client-tickets-spark-*")) == []

@@ -68,6 +68,7 @@ def test_on_this_machine_everything_stays_on_it_and_workers_have_their_imports_b
     told = dict(configure(_Small(master="local[*]", memory="3g")).getAll())
     assert told["spark.driver.memory"] == "3g"
     assert told["spark.driver.host"] == told["spark.driver.bindAddress"] == "127.0.0.1"
+    assert told["spark.authenticate"] == "true"
     assert told["spark.python.daemon.module"] == "processor.daemon"
     assert told["spark.executorEnv.PYTHONPATH"] == str(ROOT)
 
