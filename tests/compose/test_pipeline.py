@@ -171,6 +171,34 @@ def test_a_single_run_with_flags_converts_catches_up_and_ends(pipeline: Project)
     assert_exact(pipeline)
 
 
+@pytest.mark.parametrize("service", OURS)
+def test_a_password_comes_from_a_file_and_docker_inspect_does_not_show_it(pipeline: Project, service: str) -> None:
+    secrets = pipeline.folder / "secrets"
+    secrets.mkdir(mode=0o700, exist_ok=True)
+    (secrets / "kafka-password").write_text("hunter2-in-the-file\n", encoding="utf-8")
+    (secrets / "kafka-password").chmod(0o644)
+    given = {
+        "COMPOSE_FILE": "docker-compose.yml:docker-compose.secured.yml",
+        "REDPANDA_BROKER_LOCAL": "redpanda:29092",
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_USERNAME": "alice",
+        "KAFKA_SASL_PASSWORD": "hunter2-in-the-shell",
+        "KAFKA_SASL_PASSWORD_FILE": str(secrets / "kafka-password"),
+        "OUTPUT_PATH": "data/secured",
+    }
+    name = f"client-tickets-secured-{service}"
+    try:
+        done = pipeline.compose("run", "--no-deps", "--name", name, service, settings=given, check=False)
+        seen = pipeline.docker("inspect", name).stdout
+    finally:
+        pipeline.docker("rm", "-f", name, check=False)
+    # It read the file, or it would not have got so far as to ask a broker that knows no logins.
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "it takes no SASL login on this port" in done.stdout + done.stderr
+    assert "KAFKA_SASL_PASSWORD_FILE=/run/secrets/kafka-password" in seen
+    assert "hunter2" not in seen + done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(("owner", "user"), [(54321, 54321), (0, 10001)])
 def test_another_owner_of_the_data_folder_gets_new_and_old_files(pipeline: Project, owner: int, user: int) -> None:
     pipeline.compose("stop", "processor")

@@ -1,4 +1,6 @@
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +28,55 @@ def test_a_password_with_dollars_reaches_the_containers_from_the_shell_to_the_le
     shown = run(program, "config", cwd=ROOT, extra={"KAFKA_SASL_PASSWORD": "pa${ss}w$$rd$x"}).stdout
     # What it shows is itself a compose file, in which a dollar is written twice.
     assert set(re.findall("KAFKA_SASL_PASSWORD: (.*)", shown)) == {"pa$${ss}w$$$$rd$$x"}
+
+
+def config(*files: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Return what docker-compose makes of these files, with ``settings`` from the shell."""
+    program = find("docker-compose")
+    if program is None:
+        pytest.skip("this machine lacks docker-compose")
+    named = [part for file in files for part in ("-f", file)]
+    return run(program, *named, "--profile", "cluster", "config", cwd=ROOT, extra=settings, check=False)
+
+
+def test_a_password_from_a_file_is_in_no_environment(tmp_path: Path) -> None:
+    password = tmp_path / "kafka-password"
+    password.write_text("hunter2-in-the-file\n", encoding="utf-8")
+    given = {
+        "REDPANDA_BROKER_LOCAL": "kafka.example.com:9093",
+        "KAFKA_SASL_USERNAME": "alice",
+        "KAFKA_SASL_PASSWORD": "hunter2-in-the-shell",
+        "KAFKA_SASL_PASSWORD_FILE": str(password),
+        "KAFKA_SSL_CAFILE": "/etc/kafka/ca.pem",
+    }
+
+    shown = config("docker-compose.yml", "docker-compose.secured.yml", **given).stdout
+
+    assert "hunter2" not in shown
+    assert re.findall("^  kafka-password:\n +file: (.*)", shown, re.MULTILINE) == [str(password)]
+    services = dict(re.findall(r"^  ([\w-]+):\n((?:    .*\n)+)", shown, re.MULTILINE))
+    for name in ("producer", "processor"):
+        told = services[name]
+        assert "REDPANDA_BROKER_LOCAL: kafka.example.com:9093\n" in told
+        assert "KAFKA_SECURITY_PROTOCOL: SASL_SSL\n" in told
+        assert "KAFKA_SASL_USERNAME: alice\n" in told
+        assert re.findall("KAFKA_SASL_PASSWORD: (.*)", told) in (["''"], ['""'])
+        assert "KAFKA_SASL_PASSWORD_FILE: /run/secrets/kafka-password\n" in told
+        assert "KAFKA_SSL_CAFILE: /etc/kafka/ca.pem\n" in told
+        assert re.search("secrets:\n +- (source: )?kafka-password\n", told)
+    # What runs tasks is handed the login with them.
+    assert [name for name in services if "KAFKA_S" in services[name]] == ["processor", "producer"]
+
+
+def test_without_the_name_of_the_password_file_nothing_starts() -> None:
+    refused = config("docker-compose.yml", "docker-compose.secured.yml")
+
+    assert refused.returncode != 0
+    assert "must name the file that holds the password" in refused.stderr
+
+
+def test_without_it_only_the_services_that_log_in_are_given_a_login() -> None:
+    shown = config("docker-compose.yml", KAFKA_SASL_PASSWORD="hunter2").stdout
+    services = dict(re.findall(r"^  ([\w-]+):\n((?:    .*\n)+)", shown, re.MULTILINE))
+
+    assert [name for name in services if "hunter2" in services[name]] == ["processor", "producer"]
