@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import stat
@@ -11,8 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from runtime.process.trusted import require_trusted
+from runtime.process.trusted import require_trusted, why_not_trusted
 
+_log = logging.getLogger(__name__)
+
+_OF_THE_MACHINE = (Path("/tmp"), Path("/var/tmp"))
 _LOCK = "lock"
 _TRIES = 5
 
@@ -24,12 +28,16 @@ class Scratch:
     prefix and user whose lock nobody holds any more: their run was killed. A child process that is handed ``lock_fd``
     keeps the folder from being taken for such a one. Usable as a context manager.
 
-    Raises OSError when no file can be written there, SettingError when another user could exchange the folder.
+    Raises OSError when no file can be written there, SettingError when another user could exchange the folder. Where
+    that is so of the machine's own folder for temporary files, it is a warning: containers mount theirs like that.
     """
 
     def __init__(self, prefix: str, folder: Path | None = None) -> None:
         place = folder or Path(tempfile.gettempdir())
-        require_trusted(place)
+        if place not in _OF_THE_MACHINE:
+            require_trusted(place)
+        elif problem := why_not_trusted(place):
+            _log.warning("other users, if there are any, could exchange temporary files: %s", problem)
         remove_abandoned(prefix, place)
         self.path, self.lock_fd = _create(prefix, place)
         self._removed = False

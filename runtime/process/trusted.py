@@ -14,18 +14,24 @@ _ROOT_USER = 0
 
 
 def require_trusted(path: Path) -> None:
-    """Raise SettingError when another user may exchange ``path``, a file or a folder, or a folder above it.
+    """Raise SettingError when another user could exchange ``path``, a file or a folder."""
+    if problem := why_not_trusted(path):
+        raise SettingError(
+            f"{path} is not used, because other users could exchange what is there: {problem}; correct that, or set "
+            "TMPDIR (for temporary files) or CLIENT_TICKETS_CACHE (for jars) to a folder of your own"
+        )
+
+
+def why_not_trusted(path: Path) -> str:
+    """Return how another user could exchange ``path`` or a folder above it; nothing when nobody can.
 
     The owner of a folder, and the group that may write to it, are trusted: whoever set it up chose them.
     """
-    places = [path.absolute(), Path(os.path.realpath(path))]
-    for place in dict.fromkeys(places):
+    problems = []
+    for place in (path.absolute(), Path(os.path.realpath(path))):
         found = [(part, part.lstat()) for part in (*reversed(place.parents), place) if os.path.lexists(part)]
-        if problem := exchangeable([(part, told.st_mode, told.st_uid) for part, told in found], os.getuid()):
-            raise SettingError(
-                f"{path} is not used, because other users could exchange what is there: {problem}; correct that, or "
-                "set TMPDIR (for temporary files) or CLIENT_TICKETS_CACHE (for jars) to a folder of your own"
-            )
+        problems.append(exchangeable([(part, told.st_mode, told.st_uid) for part, told in found], os.getuid()))
+    return next(filter(None, problems), "")
 
 
 def exchangeable(parts: Sequence[tuple[Path, int, int]], user: int) -> str:

@@ -82,7 +82,7 @@ def test_what_others_left_in_the_environment_changes_nothing(processes: Processe
 def open_to_all() -> Iterator[Path]:
     """A folder that any user reaches, unlike pytest's."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o777)
+        Path(folder).chmod(0o1777)
         yield Path(folder)
 
 

@@ -97,6 +97,18 @@ def test_temporary_files_are_not_put_where_another_user_could_exchange_them(shar
         Scratch("ours-", shared)
 
 
+def test_where_a_container_mounted_its_tmp_open_to_all_a_warning_is_enough(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared.chmod(0o777)
+    monkeypatch.setattr("runtime.process.scratch._OF_THE_MACHINE", (shared,))
+    Scratch("ours-", shared).remove()
+    assert caplog.messages == [
+        "other users, if there are any, could exchange temporary files: "
+        f"everybody may write to {shared}, without the sticky bit"
+    ]
+
+
 @needs_root
 def test_nothing_that_a_program_of_ours_makes_can_be_changed_by_everybody(shared: Path) -> None:
     script = """
