@@ -22,7 +22,7 @@ endif
 # What another Python left in the environment would reach ours, and pip.
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
 
-.PHONY: help setup demo broker test test-unit test-compose check bench bench-quick schema lock up down
+.PHONY: help setup demo broker test test-unit test-compose check audit bench bench-quick schema lock up down
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ check: setup ## lint, format and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 
+audit: setup ## known vulnerabilities of all that is locked; needs the network, and osv-scanner for the jars
+	@$(PY) -m audit
+
 bench: setup ## producer and processor beside what people would write, half an hour: docs/performance.md
 	@$(PY) -m benchmarks.processor >benchmarks/results/processor.new
 	@$(PY) -m benchmarks.producer --idle --rates 1 10 1000 >benchmarks/results/producer.new
@@ -65,7 +68,7 @@ schema: setup ## write contract/ticket.schema.json, which follows from contract/
 
 lock: setup ## pin again what requirements*.txt name; ARGS=--upgrade takes newer ones of the others
 	@$(LOCK) $(ARGS) -o requirements-dev.lock requirements-dev.txt
-	@for name in requirements-build producer/requirements processor/requirements; do \
+	@for name in requirements-build requirements-audit producer/requirements processor/requirements; do \
 		$(LOCK) $(ARGS) -c requirements-dev.lock -o $$name.lock $$name.txt || exit; done
 
 up: ## the pipeline in containers, in the background

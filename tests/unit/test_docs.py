@@ -140,6 +140,7 @@ def test_every_direct_dependency_is_explained() -> None:
         "processor": "processor/requirements.txt",
         "build": "requirements-build.txt",
         "dev": "requirements-dev.txt",
+        "audit": "requirements-audit.txt",
     }
     named: dict[str, list[str]] = {}
     for where, file in files.items():
