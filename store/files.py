@@ -195,13 +195,22 @@ def replace_content(disk: Disk, path: Path, content: bytes) -> None:
     disk.sync_folder(path.parent)
 
 
-def make_folders(disk: Disk, path: Path) -> None:
-    """Make a folder and those above it that are missing, so that a power loss forgets none of them."""
+def make_folders(disk: Disk, path: Path, safe: Path | None = None) -> None:
+    """Make a folder and those above it that are missing, so that a power loss forgets none of them.
+
+    A folder that is there may come from a run that was killed before it had forced its name to the disk, so that is
+    done now; only of ``safe``, and of what is above it, it is known to be done.
+    """
+    if path == safe:
+        return
     found = disk.look(path, follow=True)
     if found is not None and found.is_folder:
+        # A folder that this user may not open is not one that a run of this user has made another one in.
+        with suppress(PermissionError):
+            disk.sync_folder(path.parent)
         return
     if path.parent != path:
-        make_folders(disk, path.parent)
+        make_folders(disk, path.parent, safe)
     try:
         disk.make_folder(path)
     except FileExistsError:

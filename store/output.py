@@ -152,6 +152,8 @@ class Output:
         _warn_of_upgrade(1)
         upgraded = msgspec.structs.replace(manifest, commit=1, commit_id=new_id(), follows=manifest.commit_id)
         with writing(self.root):
+            # A record of version 1 that was just finished must not come back beside the new ledger.
+            self.disk.sync_folder(self.state)
             # Nothing but the manifest changes, so no record is needed.
             replace_content(self.disk, self._manifest_file, encode(upgraded))
         return upgraded
@@ -166,7 +168,7 @@ class Output:
         folder = self._staging / f"{kind}-{commit:06d}-{new_id()[:8]}"
         with writing(folder):
             self._require_own()
-            make_folders(self.disk, folder)
+            make_folders(self.disk, folder, safe=self.state)
         return Change(self.root, Staging(folder, file_format, self.disk), before, kind)
 
     def discard_staging(self) -> None:
@@ -196,9 +198,14 @@ class Output:
         self.discard_staging()
 
     def _publish(self, renames: list[Rename], manifest: bytes) -> None:
-        touched = {self.root}
-        for dataset in DATASETS:
-            make_folders(self.disk, self.root / dataset.name)
+        folders = [self.root / dataset.name for dataset in DATASETS]
+        missing = [folder for folder in folders if self.disk.look(folder, follow=True) is None]
+        for folder in missing:
+            self.disk.make_folder(folder)
+        if missing:
+            # Before a file is renamed into one of them: with its folder it would be lost.
+            self.disk.sync_folder(self.root)
+        touched: set[Path] = set()
         for number, rename in enumerate(renames):
             if number == 1:
                 failpoint("between-renames")
@@ -213,13 +220,15 @@ class Output:
         replace_content(self.disk, self._manifest_file, manifest)
 
     def _clean_up(self, removals: list[str]) -> None:
-        """Remove what the manifest no longer names, and then the record, which says what to remove."""
+        """Remove what the manifest no longer names, and then the record, which says what to remove.
+
+        If a power loss brings the record back, it is removed again: it is that of the ledger beside it.
+        """
         for name in removals:
             remove_if_there(self.disk, self.root / name)
         for folder in sorted({(self.root / name).parent for name in removals}):
             self.disk.sync_folder(folder)
         remove_if_there(self.disk, self._record_file)
-        self.disk.sync_folder(self.state)
 
     def require_unchanged(self, commit_id: str | None) -> None:
         """Raise unless folder and lock are those of ``locked``, and ledger and datasets those after ``commit_id``."""

@@ -16,6 +16,7 @@ from processor.outcome import RangeRead
 from processor.plan import OffsetRange
 from processor.receipt import Receipt
 from processor.task import StagingTask
+from runtime.errors import OutputUnavailable
 from store.clients import open_clients
 from store.files import make_folders
 from store.manifest import CommitRecord, Manifest, Source
@@ -74,9 +75,13 @@ def prepare_batch(
     batch_id = before.batch_id + 1 if before else 1
     start = before.next_offsets[0] if before else 0
     end = start + sum(len(piece.values) for pieces in tasks for piece in pieces)
-    make_folders(output.disk, output.state)
+    if output.disk.look(output.state) is None:
+        make_folders(output.disk, output.state)
     change = output.begin(before, "batch", file_format)
     receipts = [stage(change.staging, pieces) for pieces in tasks]
+    for receipt in receipts:
+        if receipt.failure:
+            raise OutputUnavailable(receipt.failure.detail)
     batch = Batch(batch_id, SOURCE, {0: start}, [OffsetRange(0, start, end)] if end > start else [], [])
     with closing(open_clients(output, before)) as clients:
         return assemble(output, change, before, batch, receipts, clients, UPDATED_AT)

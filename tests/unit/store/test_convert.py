@@ -149,22 +149,3 @@ def test_it_can_be_given_up_between_two_pieces_and_says_that_it_gets_on(output: 
     convert(output, manifest, "json", UPDATED_AT, lambda: calls.append(0))
     # Each of the ten files calls once when it is done, and all but the empty one for their rows.
     assert len(calls) > 10
-
-
-def test_the_folders_that_files_are_removed_from_are_forced_to_the_disk(output: Output) -> None:
-    calls: list[str] = []
-
-    class Noting(QuickDisk):
-        def sync_folder(self, folder: Path) -> None:
-            calls.append(f"sync {folder.name}")
-
-        def unlink(self, path: Path) -> None:
-            calls.append(f"unlink {path.name}")
-            super().unlink(path)
-
-    manifest = published(output)
-    convert(Output(OutputLocation(output.root), Noting()), manifest, "json", UPDATED_AT)
-    last_removal = calls.index("unlink tickets_by_hour.parquet")
-    record = calls.index("unlink commit.json")
-    for dataset in DATASETS:
-        assert f"sync {dataset.name}" in calls[last_removal:record]

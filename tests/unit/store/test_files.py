@@ -77,9 +77,25 @@ def test_folders_are_made_with_those_above_them_and_each_name_is_forced_to_the_d
     disk = Noting()
     make_folders(disk, tmp_path / "a" / "b" / "c")
     assert (tmp_path / "a" / "b" / "c").is_dir()
-    assert disk.synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    # The first, because whoever made ``tmp_path`` may have been killed before its name was on the disk.
+    assert disk.synced == [tmp_path.parent, tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
     make_folders(disk, tmp_path / "a" / "b")
-    assert len(disk.synced) == 3
+    assert disk.synced[4:] == [tmp_path / "a"]
+    make_folders(disk, tmp_path / "a" / "b" / "d", safe=tmp_path / "a" / "b")
+    assert disk.synced[5:] == [tmp_path / "a" / "b"]
+
+
+def test_a_folder_below_one_that_cannot_be_opened_will_do(tmp_path: Path) -> None:
+    class Closed(Disk):
+        def sync_folder(self, folder: Path) -> None:
+            if folder == tmp_path:
+                raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    (tmp_path / "a").mkdir()
+    make_folders(Closed(), tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    with pytest.raises(PermissionError):
+        make_folders(Closed(), tmp_path / "c")
 
 
 def test_a_link_to_a_folder_will_do_where_a_folder_is_wanted(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import errno
 import json
 import logging
-import os
 import shutil
 import signal
 import subprocess
@@ -429,37 +428,3 @@ def test_strangers_that_no_reader_counts_are_left_alone_with_a_warning(
         assert output.recover() == first
     assert f"{output.root}/metrics holds .DS_Store, which is not ours" in caplog.text
     assert (output.root / "metrics" / ".DS_Store").exists()
-
-
-def test_staged_files_are_forced_to_the_disk_before_the_record_and_their_folders_before_the_manifest(
-    output: Output, first: Manifest
-) -> None:
-    calls: list[str] = []
-
-    class Noting(Disk):
-        def sync_folder(self, folder: Path) -> None:
-            calls.append(f"sync {folder.relative_to(output.root)}")
-            super().sync_folder(folder)
-
-        def replace(self, old: Path, new: Path) -> None:
-            calls.append(f"replace {new.relative_to(output.root)}")
-            super().replace(old, new)
-
-    record = batch(output, first)
-    Output(OutputLocation(output.root), Noting()).commit(record)
-    order = [
-        f"sync {os.path.dirname(record.renames[0].staged)}",  # noqa: PTH120 - a name, not a path on the disk
-        "replace .pipeline/commit.json",
-        "sync .pipeline",
-        f"replace {record.renames[-1].published}",
-        "sync metrics",
-        "replace _manifest.json",
-        "sync .",
-        "sync .pipeline",
-    ]
-    places = []
-    start = 0
-    for call in order:
-        start = calls.index(call, start)
-        places.append(start)
-    assert places == sorted(places)

@@ -1,0 +1,437 @@
+"""A disk in memory that can lose its power: it knows what was forced to it, and what it may forget.
+
+``Surface`` is what the disk holds: files and folders as programs see them, and what of that is on the disk for certain.
+``ModelDisk`` is the product's ``Disk`` on a surface. It writes down each call, so that what a power loss leaves can be
+worked out afterwards, at each moment of a run, and as if one call had forced nothing: ``Surface.apply`` takes calls.
+
+What a power loss may do to whatever was not forced to the disk:
+
+- The content of a file is what it was when it was last forced there, or is cut, or is what was written.
+- A name in a folder that was made, moved or removed is there as before, or as after; each by itself. But a rename, also
+  one from folder to folder, is one step, as it is on the journaling file systems: the old name is never gone without
+  the new one being there. The new one may be there beside the old one.
+- What lies in a folder whose own name is forgotten is lost.
+"""
+
+import errno
+import io
+import os
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from store.files import Disk, Entry
+
+# The raw calls get what was written in pieces of this size, as those of a kernel do.
+_BUFFER_BYTES = 4096
+
+
+class Killed(BaseException):
+    """The process was killed in the middle of a call; nothing that it still tries reaches the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file or a folder came to be, with no name yet."""
+
+    inode: int
+    is_folder: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A name in a folder came to stand for another file or folder, or for none.
+
+    ``only_with`` is the distance to the change without which this one is never on the disk; 0 where it can be alone.
+    """
+
+    folder: int
+    name: str
+    inode: int | None
+    only_with: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The content of a file is this now."""
+
+    inode: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """The content of a file, or the names in a folder, are on the disk for certain."""
+
+    inode: int
+
+
+Effect = Made | Named | Written | Forced
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of the disk, and what it did."""
+
+    name: str
+    path: str
+    effects: tuple[Effect, ...]
+
+    @property
+    def forces(self) -> bool:
+        """Whether this is one of the calls that only a power loss can tell from none."""
+        return self.name in ("sync", "sync_folder")
+
+
+@dataclass(slots=True)
+class _File:
+    durable: bytes = b""
+    now: bytes = b""
+
+
+@dataclass(slots=True)
+class _Folder:
+    durable: dict[str, int] = field(default_factory=dict)
+    now: dict[str, int] = field(default_factory=dict)
+
+
+# Of a file that was not forced to the disk: what is found, given what is there for certain, and what was written.
+Content = Callable[[bytes, bytes], bytes]
+
+
+class Surface:
+    """What a disk holds. The number of a file or folder is its inode; that of the topmost folder is 0."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, _File] = {}
+        self._folders: dict[int, _Folder] = {0: _Folder()}
+        # Changes of names that are not on the disk for certain, by their numbers.
+        self.unforced: dict[int, Named] = {}
+        self._count = 0
+
+    def copy(self) -> "Surface":
+        """Return another disk that holds the same."""
+        other = Surface()
+        other._files = {inode: _File(file.durable, file.now) for inode, file in self._files.items()}
+        other._folders = {inode: _Folder(dict(f.durable), dict(f.now)) for inode, f in self._folders.items()}
+        other.unforced, other._count = dict(self.unforced), self._count
+        return other
+
+    def apply(self, call: Call) -> None:
+        """Do what ``call`` did."""
+        for effect in call.effects:
+            self._apply(effect)
+
+    def _apply(self, effect: Effect) -> None:
+        self._count += 1
+        match effect:
+            case Made(inode, True):
+                self._folders[inode] = _Folder()
+            case Made(inode, False):
+                self._files[inode] = _File()
+            case Written(inode, content):
+                self._files[inode].now = content
+            case Named(folder, name, inode):
+                _put(self._folders[folder].now, name, inode)
+                self.unforced[self._count] = effect
+            case Forced(inode) if inode in self._files:
+                self._files[inode].durable = self._files[inode].now
+            case Forced(inode):
+                self._force_folder(inode)
+
+    def _force_folder(self, inode: int) -> None:
+        changes = {number: change for number, change in self.unforced.items() if change.folder == inode}
+        for number in changes:
+            self.unforced.pop(number, None)
+        for number, change in changes.items():
+            self._force_change(number + change.only_with)
+        self._folders[inode].durable = dict(self._folders[inode].now)
+
+    def _force_change(self, number: int) -> None:
+        change = self.unforced.get(number)
+        if change is None:
+            return
+        # What the name stood for before is over, too.
+        earlier = [n for n, c in self.unforced.items() if n <= number and (c.folder, c.name) == _place(change)]
+        for one in earlier:
+            del self.unforced[one]
+        _put(self._folders[change.folder].durable, change.name, change.inode)
+
+    def written(self) -> bool:
+        """Whether there is a file whose content is not on the disk for certain."""
+        return any(file.durable is not file.now and file.durable != file.now for file in self._files.values())
+
+    def after_power_loss(self, kept: Collection[int], content: Content) -> "Surface":
+        """Return what is found when the power is back: of the unforced names those in ``kept``."""
+        kept = {number for number in kept if number in self.unforced}
+        while lonely := {n for n in kept if self._needs(n) in self.unforced and self._needs(n) not in kept}:
+            kept -= lonely
+        found = Surface()
+        found._count = self._count
+        found._files = {inode: _as_found(file, content) for inode, file in self._files.items()}
+        for inode, folder in self._folders.items():
+            names = dict(folder.durable)
+            found._folders[inode] = _Folder(names, names)
+        for number in sorted(kept):
+            change = self.unforced[number]
+            _put(found._folders[change.folder].now, change.name, change.inode)
+        for folder in found._folders.values():
+            folder.now = dict(folder.durable)
+        return found
+
+    def _needs(self, number: int) -> int:
+        return number + self.unforced[number].only_with
+
+    def force_everything(self) -> None:
+        """Put everything on the disk, as time does."""
+        for file in self._files.values():
+            file.durable = file.now
+        for folder in self._folders.values():
+            folder.durable = dict(folder.now)
+        self.unforced.clear()
+
+    def tree(self, top: Path) -> dict[str, bytes | None]:
+        """Return what lies under a folder, by relative path: the content of each file, None for a folder."""
+        inode = self.find(top)
+        return {} if inode is None else dict(self._below(inode, ""))
+
+    def _below(self, inode: int, prefix: str) -> Iterator[tuple[str, bytes | None]]:
+        for name, child in self._folders[inode].now.items():
+            if child in self._files:
+                yield prefix + name, self._files[child].now
+            else:
+                yield prefix + name, None
+                yield from self._below(child, f"{prefix}{name}/")
+
+    def find(self, path: Path) -> int | None:
+        """Return the number of what a path names, None when there is nothing."""
+        inode = 0
+        for name in path.parts[1:]:
+            folder = self._folders.get(inode)
+            child = None if folder is None else folder.now.get(name)
+            if child is None:
+                return None
+            inode = child
+        return inode
+
+    def is_folder(self, inode: int) -> bool:
+        """Whether it is a folder; otherwise it is a file."""
+        return inode in self._folders
+
+    def content(self, inode: int) -> bytes:
+        """Return what is in a file."""
+        return self._files[inode].now
+
+    def names(self, inode: int) -> dict[str, int]:
+        """Return what the names in a folder stand for."""
+        return self._folders[inode].now
+
+    def new_inode(self) -> int:
+        """Return the number of what is made next."""
+        return max(*self._files, *self._folders, 0) + 1
+
+
+def _put(names: dict[str, int], name: str, inode: int | None) -> None:
+    if inode is None:
+        names.pop(name, None)
+    else:
+        names[name] = inode
+
+
+def _place(change: Named) -> tuple[int, str]:
+    return change.folder, change.name
+
+
+def _as_found(file: _File, content: Content) -> _File:
+    found = file.durable if file.durable is file.now else content(file.durable, file.now)
+    return _File(found, found)
+
+
+# Given what is called, and on which path: raises the OSError, or Killed, that this call ends with, or does nothing.
+Fault = Callable[[str, Path], None]
+
+
+class ModelDisk(Disk):
+    """The disk of one process, on a surface that stays when the process goes. It knows no links to names."""
+
+    def __init__(self, surface: Surface, fault: Fault | None = None, calls: list[Call] | None = None) -> None:
+        self.surface = surface
+        self.calls = [] if calls is None else calls
+        self._fault = fault
+        self._dead = False
+        self._locked: set[int] = set()
+
+    def _begin(self, name: str, path: Path) -> None:
+        if self._dead:
+            raise Killed
+        try:
+            if self._fault is not None:
+                self._fault(name, path)
+        except Killed:
+            self._dead = True
+            raise
+
+    def _done(self, name: str, path: Path, *effects: Effect) -> None:
+        call = Call(name, str(path), effects)
+        self.surface.apply(call)
+        self.calls.append(call)
+
+    def _at(self, path: Path, *, folder: bool = False) -> int:
+        inode = self.surface.find(path)
+        if inode is None:
+            raise _error(errno.ENOENT, path)
+        if self.surface.is_folder(inode) != folder:
+            raise _error(errno.ENOTDIR if folder else errno.EISDIR, path)
+        return inode
+
+    def open(self, path: Path) -> BinaryIO:
+        self._begin("open", path)
+        return io.BytesIO(self.surface.content(self._at(path)))
+
+    def create(self, path: Path) -> BinaryIO:
+        self._begin("create", path)
+        parent, inode = self._at(path.parent, folder=True), self.surface.find(path)
+        if inode is None:
+            inode = self.surface.new_inode()
+            self._done("create", path, Made(inode, False), Named(parent, path.name, inode))
+        else:
+            self._done("create", path, Written(self._at(path), b""))
+        # The buffer is in the memory of the process, where a kill loses it.
+        raw: io.RawIOBase = _RawFile(self, path, inode)
+        return io.BufferedWriter(raw, _BUFFER_BYTES)
+
+    def write(self, path: Path, inode: int, content: bytes) -> int:
+        """Append to an open file."""
+        if self._dead:
+            # Nobody is left to be told: Python closes the files of a process that does not live any more.
+            return len(content)
+        try:
+            self._begin("write", path)
+        except OSError:
+            # A disk takes what it still can before it is full.
+            self._done("write", path, Written(inode, self.surface.content(inode) + content[: len(content) // 2]))
+            raise
+        self._done("write", path, Written(inode, self.surface.content(inode) + content))
+        return len(content)
+
+    def sync(self, file: BinaryIO) -> None:
+        file.flush()
+        raw = file.raw  # type: ignore[attr-defined]
+        self._begin("sync", raw.path)
+        self._done("sync", raw.path, Forced(raw.inode))
+
+    def sync_folder(self, folder: Path) -> None:
+        self._begin("sync_folder", folder)
+        self._done("sync_folder", folder, Forced(self._at(folder, folder=True)))
+
+    def replace(self, old: Path, new: Path) -> None:
+        self._begin("replace", old)
+        try:
+            inode, parents = self._at(old), [self._at(path.parent, folder=True) for path in (new, old)]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(old), None, str(new)) from None
+        if self.surface.find(new) == inode:
+            # Two names of one file: POSIX has this do nothing.
+            self._done("replace", old)
+            return
+        self._done("replace", old, Named(parents[0], new.name, inode), Named(parents[1], old.name, None, -1))
+
+    def exchange(self, a: Path, b: Path) -> None:
+        """Let two names change what they stand for, in one step (renameat2 with RENAME_EXCHANGE)."""
+        self._begin("exchange", a)
+        found = [self.surface.find(path) for path in (a, b)]
+        parents = [self._at(path.parent, folder=True) for path in (a, b)]
+        if None in found:
+            raise _error(errno.ENOENT, b)
+        self._done("exchange", a, Named(parents[0], a.name, found[1], 1), Named(parents[1], b.name, found[0], -1))
+
+    def link(self, old: Path, new: Path) -> None:
+        """Give a file a second name."""
+        self._begin("link", new)
+        inode, parent = self._at(old), self._at(new.parent, folder=True)
+        if self.surface.find(new) is not None:
+            raise _error(errno.EEXIST, new)
+        self._done("link", new, Named(parent, new.name, inode))
+
+    def unlink(self, path: Path) -> None:
+        self._begin("unlink", path)
+        self._at(path)
+        self._done("unlink", path, Named(self._at(path.parent, folder=True), path.name, None))
+
+    def make_folder(self, path: Path) -> None:
+        self._begin("make_folder", path)
+        parent = self._at(path.parent, folder=True)
+        if self.surface.find(path) is not None:
+            raise _error(errno.EEXIST, path)
+        inode = self.surface.new_inode()
+        self._done("make_folder", path, Made(inode, True), Named(parent, path.name, inode))
+
+    def remove_folder(self, path: Path) -> None:
+        for name, inode in sorted(self.surface.names(self._at(path, folder=True)).items()):
+            if self.surface.is_folder(inode):
+                self.remove_folder(path / name)
+            else:
+                self.unlink(path / name)
+        self._begin("remove_folder", path)
+        self._done("remove_folder", path, Named(self._at(path.parent, folder=True), path.name, None))
+
+    def names(self, folder: Path) -> list[str]:
+        self._begin("names", folder)
+        return sorted(self.surface.names(self._at(folder, folder=True)))
+
+    def look(self, path: Path, follow: bool = False) -> Entry | None:
+        self._begin("look", path)
+        inode = self.surface.find(path)
+        if inode is None:
+            return None
+        is_folder = self.surface.is_folder(inode)
+        return Entry(not is_folder, is_folder, 0 if is_folder else len(self.surface.content(inode)), (0, inode))
+
+    def mount(self, folder: Path) -> str:
+        self._begin("mount", folder)
+        self._at(folder, folder=True)
+        return "the model"
+
+    def lock(self, path: Path) -> BinaryIO:
+        self._begin("lock", path)
+        parent, inode = self._at(path.parent, folder=True), self.surface.find(path)
+        if inode is None:
+            inode = self.surface.new_inode()
+            self._done("lock", path, Made(inode, False), Named(parent, path.name, inode))
+        if inode in self._locked:
+            raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(path))
+        self._locked.add(inode)
+        return _Lock(self._locked, inode)
+
+
+def _error(number: int, path: Path) -> OSError:
+    return OSError(number, os.strerror(number), str(path))
+
+
+class _RawFile(io.RawIOBase):
+    """An open file, without a buffer."""
+
+    def __init__(self, disk: ModelDisk, path: Path, inode: int) -> None:
+        self._disk = disk
+        self.path = path
+        self.inode = inode
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: bytes | memoryview) -> int:  # type: ignore[override]
+        return self._disk.write(self.path, self.inode, bytes(content))
+
+
+class _Lock(io.BytesIO):
+    """A lock that is held until it is closed, or its process is gone."""
+
+    def __init__(self, held: set[int], inode: int) -> None:
+        super().__init__()
+        self._held = held
+        self._inode = inode
+
+    def close(self) -> None:
+        self._held.discard(self._inode)
+        super().close()

@@ -1,0 +1,109 @@
+"""A process that works on an output on a model disk, as the processor does, and what it has published."""
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from contract.ticket import Ticket
+from contract.ticket import encode as encode_ticket
+from runtime.settings.location import OutputLocation
+from store.convert import convert
+from store.manifest import Manifest
+from store.output import Output
+from tests.support.model_disk import Call, Fault, ModelDisk, Surface
+from tests.support.staging import UPDATED_AT, messages, publish_batch
+
+# What may lie in .pipeline while nobody works: the lock, the set of clients, and what a crash left of a new record,
+# which the next one overwrites.
+_LEFT_ALONE = {".pipeline/lock", ".pipeline/clients.sqlite", ".pipeline/.commit.json.new"}
+
+
+def new_surface(root: Path) -> Surface:
+    """Return a disk that holds the folder two above ``root`` and nothing else.
+
+    The set of clients is SQLite's, which goes past the model: its folder is a real one.
+    """
+    (root / ".pipeline").mkdir(parents=True, exist_ok=True)
+    surface = Surface()
+    disk = ModelDisk(surface)
+    for folder in reversed(root.parents[1:-1]):
+        disk.make_folder(folder)
+    surface.force_everything()
+    return surface
+
+
+def put(surface: Surface, folder: Path, root: Path) -> None:
+    """Put a real folder on the disk as ``root``."""
+    disk = ModelDisk(surface)
+    disk.make_folder(root.parent)
+    for path in [folder, *sorted(folder.rglob("*"))]:
+        place = root / path.relative_to(folder)
+        if path.is_dir():
+            disk.make_folder(place)
+        else:
+            with disk.create(place) as file:
+                file.write(path.read_bytes())
+    surface.force_everything()
+
+
+class Run:
+    """One process. After a fault that kills it, it is of no use."""
+
+    def __init__(
+        self, root: Path, surface: Surface, fault: Fault | None = None, calls: list[Call] | None = None
+    ) -> None:
+        self.disk = ModelDisk(surface, fault, calls)
+        self.output = Output(OutputLocation(root), self.disk)
+        self.manifest: Manifest | None = None
+        self._held = ExitStack()
+
+    def start(self) -> None:
+        """Take the lock and bring the output in order."""
+        self._held.enter_context(self.output.locked())
+        self.manifest = self.output.recover()
+
+    def batch(self, tickets: Sequence[Ticket], rejected: int = 0) -> None:
+        """Publish the next messages of the topic: tickets, and behind them messages that are none."""
+        first = self.manifest.next_offsets.get(0, 0) if self.manifest else 0
+        values = [*map(encode_ticket, tickets), *[b"bad"] * rejected]
+        tasks = [[messages(values, first_offset=first)]] if values else []
+        self.manifest = publish_batch(self.output, self.manifest, self.file_format, tasks)
+
+    @property
+    def file_format(self) -> str:
+        """The format of what is published."""
+        return self.manifest.format if self.manifest else "parquet"
+
+    def convert(self) -> None:
+        """Publish everything again in the other format."""
+        assert self.manifest is not None
+        self.manifest = convert(
+            self.output, self.manifest, {"parquet": "json", "json": "parquet"}[self.file_format], UPDATED_AT
+        )
+
+    def stop(self) -> None:
+        """End in order."""
+        self._held.close()
+
+
+def published(surface: Surface, root: Path) -> dict[str, bytes]:
+    """Return what lies in an output for its readers: ledger and files, but not what a crash left of a new ledger.
+
+    The ids that an upgrade draws are left out: it draws others when it has to be done again.
+    """
+    found = {
+        path: content
+        for path, content in surface.tree(root).items()
+        if content is not None and not path.startswith(".pipeline/") and path != "._manifest.json.new"
+    }
+    ledger = json.loads(found.get("_manifest.json", b"{}"))
+    if ledger.get("kind") == "upgrade":
+        drawn = ("output_id", "commit_id", "follows")
+        found["_manifest.json"] = json.dumps({k: v for k, v in ledger.items() if k not in drawn}).encode()
+    return found
+
+
+def left_over(surface: Surface, root: Path) -> list[str]:
+    """Return what lies in .pipeline although nobody works."""
+    return [path for path in surface.tree(root) if path.startswith(".pipeline/") and path not in _LEFT_ALONE]

@@ -1,0 +1,264 @@
+"""Power loss at every moment of every operation, and what each fsync is good for.
+
+An operation is run once, on a disk that notes each call. From that follows what a power loss may leave at any moment,
+also if one call had forced nothing to the disk. Each of these states is started on.
+"""
+
+import logging
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import PipelineError
+from runtime.settings.setting import ROOT
+from tests.support.model_disk import Call, Killed, ModelDisk, Surface
+from tests.support.model_run import Run, left_over, new_surface, published, put
+from tests.support.staging import ticket
+
+Published = dict[str, bytes]
+# Given a call and its path: whether the process is killed before it.
+KillAt = Callable[[str, Path], bool]
+
+
+class Scenario:
+    """What some processes did to a disk, call by call, and what was published when each of their steps had returned."""
+
+    def __init__(self, root: Path, surface: Surface) -> None:
+        self.root = root
+        self.surface = surface
+        self.base = surface.copy()
+        self.calls: list[Call] = []
+        self.steps: list[tuple[int, Published]] = [(0, published(surface, root))]
+        self.examined = 0
+        self.outcomes: dict[frozenset[tuple[str, bytes | None]], Published | str] = {}
+
+    def run(
+        self,
+        *work: Callable[[Run], None],
+        then: Callable[[Run], None] = lambda run: None,
+        kill_at: KillAt = lambda call, path: False,
+    ) -> "Scenario":
+        """Have a process start, and do ``work``, unless it is killed; ``then`` only shows what came of that."""
+
+        def fault(name: str, path: Path) -> None:
+            if kill_at(name, path):
+                raise Killed
+
+        run = Run(self.root, self.surface, fault, self.calls)
+        for step in (Run.start, *work, then, Run.stop):
+            if step is then:
+                self.examined = len(self.calls)
+            try:
+                step(run)
+            except Killed:
+                break
+            self.steps.append((len(self.calls), published(self.surface, self.root)))
+        return self
+
+    def fsyncs(self) -> list[int]:
+        """Return the numbers of the calls that force something to the disk, without those that came of the others."""
+        return [number for number, call in enumerate(self.calls[: self.examined]) if call.forces]
+
+    def label(self, number: int) -> str:
+        """Say which call it is: what it forces to the disk, and for the how manieth time."""
+        call = self.calls[number]
+        times = sum(1 for earlier in self.calls[: number + 1] if (earlier.name, earlier.path) == (call.name, call.path))
+        return f"{call.name} {os.path.relpath(call.path, self.root)} #{times}"
+
+    def failures(self, dropped: int | None = None) -> Iterator[str]:
+        """Yield the power losses after which the output is neither that of the last step that returned nor the next.
+
+        ``dropped`` is the number of a call that is taken to have done nothing.
+        """
+        surface = self.base.copy()
+        for number, call in enumerate(self.calls):
+            # What is lost at a moment between two of these can be lost at the later one as well.
+            if call.forces or number in dict(self.steps):
+                yield from self._failures_at(surface, number, dropped)
+            surface.apply(Call(call.name, call.path, ()) if number == dropped else call)
+        yield from self._failures_at(surface, len(self.calls), dropped)
+
+    def _failures_at(self, surface: Surface, number: int, dropped: int | None) -> Iterator[str]:
+        if dropped is not None and number <= dropped:
+            return
+        returned = sum(1 for at, _ in self.steps if at <= number)
+        allowed = [what for _, what in self.steps[returned - 1 : returned + 1]]
+        for loss, found in losses(surface):
+            outcome = self._outcome(found)
+            if outcome not in allowed:
+                what = outcome if isinstance(outcome, str) else f"{len(outcome)} files are published"
+                yield f"before call {number}, {loss}: {what}"
+
+    def _outcome(self, found: Surface) -> Published | str:
+        state = frozenset(found.tree(self.root).items())
+        if state not in self.outcomes:
+            self.outcomes[state] = restarted(found, self.root)
+        return self.outcomes[state]
+
+
+def restarted(surface: Surface, root: Path) -> Published | str:
+    """Return what is published after the next start, or why it is refused."""
+    run = Run(root, surface)
+    try:
+        run.start()
+    except PipelineError as error:
+        return str(error)
+    run.stop()
+    if left := left_over(surface, root):
+        return f"{left} are left"
+    return published(surface, root)
+
+
+def losses(surface: Surface) -> Iterator[tuple[str, Surface]]:
+    """Yield what a power loss may leave, each with a word on it: the cases that differ most from each other."""
+    names = sorted(surface.unforced)
+    kept = {
+        "none is kept": (),
+        "all are kept": tuple(names),
+        **{f"only {tell(surface, n)} is kept": (n,) for n in names},
+        **{f"all but {tell(surface, n)} are kept": tuple(set(names) - {n}) for n in names},
+        **{f"all up to {tell(surface, n)} are kept": tuple(names[:at]) for at, n in enumerate(names, 1)},
+    }
+    contents: dict[str, Callable[[bytes, bytes], bytes]] = {
+        "content is lost": lambda old, new: old,
+        "content is cut": lambda old, new: new[: len(new) // 2],
+        "content is there": lambda old, new: new,
+    }
+    if not surface.written():
+        del contents["content is lost"], contents["content is cut"]
+    for of_content, content in contents.items():
+        for of_names, some in kept.items():
+            yield f"of the names {of_names}, {of_content}", surface.after_power_loss(some, content)
+
+
+def tell(surface: Surface, number: int) -> str:
+    change = surface.unforced[number]
+    return f"{change.name} ({'gone' if change.inode is None else 'new'}, {number})"
+
+
+def first_batch(run: Run) -> None:
+    run.batch([ticket(0), ticket(1, priority="high")], rejected=1)
+
+
+def next_batch(run: Run) -> None:
+    run.batch([ticket(2), ticket(3, priority="high", client_id="CLIENT_2")], rejected=1)
+
+
+def conversion(run: Run) -> None:
+    run.convert()
+
+
+def before(call: str, name: str) -> KillAt:
+    """Be killed before the first such call on a path of this name."""
+    return lambda called, path: (called, path.name) == (call, name)
+
+
+def before_dataset_folders_are_forced(root: Path) -> KillAt:
+    made: list[str] = []
+
+    def kill_at(call: str, path: Path) -> bool:
+        if call == "make_folder":
+            made.append(path.name)
+        return (call, path) == ("sync_folder", root) and "metrics" in made
+
+    return kill_at
+
+
+def published_once(root: Path) -> Surface:
+    """Return a disk with an output of one batch, all of it on the disk for certain."""
+    surface = new_surface(root)
+    Scenario(root, surface).run(first_batch)
+    surface.force_everything()
+    return surface
+
+
+def without_state(root: Path) -> Surface:
+    surface = published_once(root)
+    ModelDisk(surface).remove_folder(root / ".pipeline")
+    surface.force_everything()
+    return surface
+
+
+def of_version_1(root: Path, name: str) -> Surface:
+    """Return a disk with an output as release 0.1 left it."""
+    with tarfile.open(ROOT / "tests/golden/outputs-version-1.tar.gz") as archive:
+        archive.extractall(root.parent / "golden", filter="data")
+    surface = new_surface(root)
+    put(surface, root.parent / "golden" / name, root)
+    return surface
+
+
+SCENARIOS: dict[str, Callable[[Path], Scenario]] = {
+    "the first batch": lambda root: Scenario(root, new_surface(root)).run(first_batch),
+    "another batch": lambda root: Scenario(root, published_once(root)).run(next_batch),
+    "a conversion": lambda root: Scenario(root, published_once(root)).run(conversion),
+    "a batch after .pipeline was removed": lambda root: Scenario(root, without_state(root)).run(next_batch),
+    "the first batch after a kill that left a folder": lambda root: (
+        Scenario(root, new_surface(root)).run(kill_at=before("sync_folder", root.parent.parent.name)).run(first_batch)
+    ),
+    "a batch finished after a kill that left dataset folders": lambda root: (
+        Scenario(root, new_surface(root)).run(first_batch, kill_at=before_dataset_folders_are_forced(root)).run()
+    ),
+    "a batch finished after a kill between renames": lambda root: (
+        Scenario(root, published_once(root)).run(next_batch, kill_at=before("replace", "metrics.parquet")).run()
+    ),
+    "a conversion finished after a kill between removals": lambda root: (
+        Scenario(root, published_once(root)).run(conversion, kill_at=before("unlink", "metrics.parquet")).run()
+    ),
+    "an upgrade of version 1 after a kill": lambda root: Scenario(root, of_version_1(root, "second-committed")).run(
+        then=next_batch
+    ),
+}
+
+
+# What is forced to the disk in vain in one scenario, and not in another. A start forces the name of the folder that it
+# finds, because a killed run may have left it so; "a kill that left a folder" and "a kill that left dataset folders"
+# show what for.
+IN_VAIN = {
+    # The second is that of .pipeline. It is on the disk with the dataset folders, before anything is renamed into them;
+    # "a batch after .pipeline was removed" makes no dataset folder.
+    "the first batch": ["sync_folder ../../.. #1", "sync_folder . #1"],
+    "another batch": ["sync_folder . #1"],
+    "a conversion": ["sync_folder . #1"],
+    "a batch after .pipeline was removed": ["sync_folder .. #1"],
+    "the first batch after a kill that left a folder": ["sync_folder ../../.. #1", "sync_folder . #1"],
+    "a batch finished after a kill that left dataset folders": ["sync_folder ../../.. #1", "sync_folder . #1"],
+    "a batch finished after a kill between renames": ["sync_folder . #1", "sync_folder . #2"],
+    # The second is that of the ledger before the kill, the third that of the start after it: either will do here.
+    "a conversion finished after a kill between removals": [
+        "sync_folder . #1",
+        "sync_folder . #2",
+        "sync_folder . #3",
+    ],
+    "an upgrade of version 1 after a kill": ["sync_folder . #1"],
+}
+
+
+@pytest.fixture(scope="module", params=SCENARIOS)
+def scenario(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Scenario]:
+    return request.param, SCENARIOS[request.param](tmp_path_factory.mktemp("disk") / "data" / "output")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    # Thousands of starts, each with a word on what it finishes.
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_no_power_loss_at_any_moment_loses_or_mixes_anything(scenario: tuple[str, Scenario]) -> None:
+    _, happened = scenario
+    assert next(happened.failures(), None) is None
+    assert len(happened.outcomes) > 400
+
+
+def test_without_any_one_fsync_some_power_loss_would(scenario: tuple[str, Scenario]) -> None:
+    name, happened = scenario
+    fsyncs = happened.fsyncs()
+    assert len(fsyncs) > 10
+    in_vain = [number for number in fsyncs if next(happened.failures(dropped=number), None) is None]
+    assert list(map(happened.label, in_vain)) == IN_VAIN[name]
