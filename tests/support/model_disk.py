@@ -258,7 +258,7 @@ class ModelDisk(Disk):
     def __init__(self, surface: Surface, fault: Fault | None = None, calls: list[Call] | None = None) -> None:
         self.surface = surface
         self.calls = [] if calls is None else calls
-        self._fault = fault
+        self.fault = fault
         self._dead = False
         self._locked: set[int] = set()
 
@@ -266,8 +266,8 @@ class ModelDisk(Disk):
         if self._dead:
             raise Killed
         try:
-            if self._fault is not None:
-                self._fault(name, path)
+            if self.fault is not None:
+                self.fault(name, path)
         except Killed:
             self._dead = True
             raise

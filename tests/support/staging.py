@@ -18,7 +18,7 @@ from processor.receipt import Receipt
 from processor.task import StagingTask
 from runtime.errors import OutputUnavailable
 from store.clients import open_clients
-from store.files import make_folders
+from store.files import make_folders, writing
 from store.manifest import CommitRecord, Manifest, Source
 from store.output import Output
 from store.staging import Staging
@@ -75,8 +75,10 @@ def prepare_batch(
     batch_id = before.batch_id + 1 if before else 1
     start = before.next_offsets[0] if before else 0
     end = start + sum(len(piece.values) for pieces in tasks for piece in pieces)
-    if output.disk.look(output.state) is None:
-        make_folders(output.disk, output.state)
+    with writing(output.state):
+        # Of an output that nobody has locked.
+        if output.disk.look(output.state) is None:
+            make_folders(output.disk, output.state)
     change = output.begin(before, "batch", file_format)
     receipts = [stage(change.staging, pieces) for pieces in tasks]
     for receipt in receipts:

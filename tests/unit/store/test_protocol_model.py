@@ -1,0 +1,368 @@
+"""Processes come and go over one output in any order, and whatever can go wrong with them and their disk does.
+
+A state machine of Hypothesis: each step may be killed, lose its power, or meet a full or broken disk at any call. What
+must be published is kept beside it in plain Python. ``CLIENT_TICKETS_EXAMPLES=5000`` tries that many courses of events,
+other ones each time; the suite has time for a few, always the same.
+"""
+
+import errno
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from contract.ticket import PRIORITIES, REQUEST_TYPES, Ticket
+from runtime.errors import OutputUnavailable
+from runtime.settings.location import OutputLocation
+from store.verify import verify
+from tests.support.model_disk import Killed, ModelDisk, Surface
+from tests.support.model_run import Run, left_over, new_surface
+from tests.support.staging import ticket
+
+EXAMPLES = os.environ.get("CLIENT_TICKETS_EXAMPLES")
+
+TAKE_SPACE = frozenset({"create", "write", "sync", "make_folder", "replace", "lock", "link"})
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What happens to a step at its disk call number ``at``, and, if it is ``lasting``, at each one after that."""
+
+    what: str = "nothing"
+    at: int = 0
+    lasting: bool = False
+
+
+@dataclass
+class FaultyCalls:
+    """Lets calls fail as ``fate`` wants it."""
+
+    fate: Fate = field(default_factory=Fate)
+    calls: int = 0
+    happened: bool = False
+
+    def __call__(self, name: str, path: Path) -> None:
+        self.calls += 1
+        if self.calls <= self.fate.at or (self.happened and not self.fate.lasting):
+            return
+        if self.fate.what in ("killed", "power lost"):
+            self.happened = True
+            raise Killed
+        if self.fate.what == "disk full" and name in TAKE_SPACE:
+            self.happened = True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        if self.fate.what == "disk broken":
+            self.happened = True
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What an output holds."""
+
+    tickets: tuple[Ticket, ...] = ()
+    rejected: int = 0
+    file_format: str = "parquet"
+
+
+FATES = st.one_of(
+    st.just(Fate()),
+    st.builds(
+        Fate,
+        st.sampled_from(["killed", "power lost", "disk full", "disk broken"]),
+        st.integers(0, 180),
+        st.booleans(),
+    ),
+)
+TICKETS = st.lists(
+    st.tuples(
+        st.sampled_from(["CLIENT_1", "CLIENT_2", "Ünlü"]), st.sampled_from(REQUEST_TYPES), st.sampled_from(PRIORITIES)
+    ),
+    max_size=4,
+)
+
+
+class Protocol(RuleBasedStateMachine):
+    """One output, at most one process on it, and what must be published."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+        self.root = self.folder / "data" / "output"
+        self.surface = new_surface(self.root)
+        self.faults = FaultyCalls()
+        self.run: Run | None = None
+        # What may be published: after a step that did not return, what was before it, or what it was about.
+        self.possible: list[Expected | None] = [None]
+        self.drawn = 0
+        self.sets_of_clients: list[bytes] = [b""]
+        logging.disable(logging.WARNING)
+
+    def teardown(self) -> None:
+        try:
+            self.running()
+            self.settle()
+        finally:
+            logging.disable(logging.NOTSET)
+            shutil.rmtree(self.folder)
+
+    @property
+    def clients(self) -> Path:
+        return self.root / ".pipeline" / "clients.sqlite"
+
+    def do(self, data: st.DataObject, fate: Fate, work: Callable[[Run], None], *becomes: Expected) -> bool:
+        """Have the process do something that leads to what ``becomes`` says; return whether it was done."""
+        assert self.run is not None
+        self.faults.fate, self.faults.calls, self.faults.happened = fate, 0, False
+        self.possible = [*self.possible, *becomes]
+        try:
+            work(self.run)
+        except Killed:
+            self.run = None
+            if fate.what == "power lost":
+                self.lose_power(data)
+            return False
+        except OutputUnavailable:
+            assert self.faults.happened
+            self.faults.fate = Fate()
+            goes_on: bool = data.draw(st.booleans(), label="the process goes on")
+            if becomes and goes_on:
+                self.run.manifest = self.run.output.recover()
+                self.settle()
+            else:
+                self.run.stop()
+                self.run = None
+            return False
+        finally:
+            self.faults.fate = Fate()
+            self.remember_clients()
+        if becomes:
+            self.possible = [*becomes]
+        return True
+
+    @rule(data=st.data(), fate=FATES)
+    def start(self, data: st.DataObject, fate: Fate) -> None:
+        if self.run is not None:
+            self.run.stop()
+        self.run = Run(self.root, self.surface, self.faults)
+        if self.do(data, fate, Run.start):
+            self.settle()
+
+    @rule(data=st.data(), fate=FATES, made=TICKETS, rejected=st.integers(0, 2))
+    def batch(self, data: st.DataObject, fate: Fate, made: list[tuple[str, Any, Any]], rejected: int) -> None:
+        before = self.running() or Expected()
+        tickets = [
+            ticket(self.drawn + n, client_id=client, request_type=kind, priority=priority)
+            for n, (client, kind, priority) in enumerate(made)
+        ]
+        self.drawn += len(tickets)
+        after = replace(before, tickets=(*before.tickets, *tickets), rejected=before.rejected + rejected)
+        self.do(data, fate, lambda run: run.batch(tickets, rejected), after)
+
+    @rule(data=st.data(), fate=FATES)
+    def convert(self, data: st.DataObject, fate: Fate) -> None:
+        before = self.running()
+        if before is None:
+            self.batch(data, fate, [], 0)
+        else:
+            other = "json" if before.file_format == "parquet" else "parquet"
+            self.do(data, fate, Run.convert, replace(before, file_format=other))
+
+    def running(self) -> Expected | None:
+        """Have a process run, and return what is published."""
+        if self.run is None:
+            self.run = Run(self.root, self.surface)
+            self.run.start()
+            self.run.disk.fault = self.faults
+            self.settle()
+        (published,) = self.possible
+        return published
+
+    @rule(data=st.data(), how=st.sampled_from(["stopped", "killed", "power lost"]))
+    def end(self, data: st.DataObject, how: str) -> None:
+        if self.run is not None and how == "stopped":
+            self.run.stop()
+        self.run = None
+        if how == "power lost":
+            self.lose_power(data)
+
+    def lose_power(self, data: st.DataObject) -> None:
+        self.run = None
+        unforced = sorted(self.surface.unforced)
+        kept = data.draw(
+            st.one_of(st.just(set()), st.just(set(unforced)), st.sets(st.sampled_from(unforced)))
+            if unforced
+            else st.just(set()),
+            label="names that are kept",
+        )
+        contents = st.sampled_from(["old", "cut", "new"])
+
+        def content(old: bytes, new: bytes) -> bytes:
+            found = data.draw(contents, label="content")
+            return {"old": old, "cut": new[: len(new) // 2], "new": new}[found]
+
+        self.surface = self.surface.after_power_loss(kept, content)
+
+    @rule(data=st.data(), how=st.sampled_from(["older", "cut", "garbage", "gone", "with a journal"]))
+    def damage_the_set_of_clients(self, data: st.DataObject, how: str) -> None:
+        if how == "gone" or not self.clients.exists():
+            self.clients.unlink(missing_ok=True)
+        elif how == "older":
+            self.clients.write_bytes(data.draw(st.sampled_from(self.sets_of_clients)))
+        elif how == "cut":
+            content = self.clients.read_bytes()
+            self.clients.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+        elif how == "garbage":
+            self.clients.write_bytes(b"\0garbage" * 1000)
+        else:
+            self.clients.with_name("clients.sqlite-journal").write_bytes(b"\xd9\xd5\x05\xf9 \xa1c\xd7" * 64)
+
+    def remember_clients(self) -> None:
+        if self.clients.exists():
+            self.sets_of_clients.append(self.clients.read_bytes())
+
+    def settle(self) -> None:
+        """After a start: one of what is possible is published, as a whole."""
+        found = read_published(self.surface, self.root)
+        assert found in self.possible
+        self.possible = [found]
+        assert left_over(self.surface, self.root) == []
+        if found is not None:
+            report = verify(OutputLocation(self.root), ModelDisk(self.surface), sleep=never)
+            assert report.differences == []
+
+    @invariant()
+    def what_returned_is_published(self) -> None:
+        if self.run is not None:
+            assert [read_published(self.surface, self.root)] == self.possible
+
+
+def never(seconds: float) -> None:
+    raise AssertionError("nobody else works here")
+
+
+def read_published(surface: Surface, root: Path) -> Expected | None:
+    """Read an output without any of the product's code, and return what it holds.
+
+    Fails when its parts do not agree.
+    """
+    tree = {path: content for path, content in surface.tree(root).items() if content is not None}
+    if "_manifest.json" not in tree:
+        assert [path for path in tree if path.endswith((".parquet", ".json"))] == []
+        return None
+    ledger = json.loads(tree["_manifest.json"])
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for dataset, names in ledger["files"].items():
+        in_folder = {path.partition("/")[2] for path in tree if path.startswith(f"{dataset}/")}
+        assert in_folder == set(names)
+        rows[dataset] = [row for name in names for row in read_rows(ledger["format"], tree[f"{dataset}/{name}"])]
+    tickets = rows["tickets_with_assignment"]
+    assert rows["high_priority_tickets"] == [row for row in tickets if row["priority"] in ("high", "critical")]
+    (metrics,) = rows["metrics"]
+    by_type, by_priority = (Counter(row[column] for row in tickets) for column in ("request_type", "priority"))
+    assert {name: value for name, value in metrics.items() if name not in ("batch_id", "updated_at")} == {
+        "total_tickets": len(tickets),
+        **{f"{name}_count": by_type[name] for name in REQUEST_TYPES},
+        **{f"{name}_priority_count": by_priority[name] for name in PRIORITIES},
+        "unique_clients": len({row["client_id"] for row in tickets}),
+        "rejected_messages": len(rows["rejected_messages"]),
+    }
+    assert {row["request_type"]: row["count"] for row in rows["tickets_by_type"]} == {
+        name: by_type[name] for name in REQUEST_TYPES
+    }
+    made = [
+        ticket(
+            int(row["ticket_id"][-12:], 16), **{name: row[name] for name in ("client_id", "request_type", "priority")}
+        )
+        for row in tickets
+    ]
+    return Expected(tuple(made), len(rows["rejected_messages"]), ledger["format"])
+
+
+def read_rows(file_format: str, content: bytes) -> list[dict[str, Any]]:
+    if file_format == "parquet":
+        rows: list[dict[str, Any]] = pq.read_table(BytesIO(content)).to_pylist()
+        return rows
+    return list(map(json.loads, content.splitlines()))
+
+
+Protocol.TestCase.settings = settings(
+    max_examples=int(EXAMPLES or 40),
+    derandomize=EXAMPLES is None,
+    stateful_step_count=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestProtocol = Protocol.TestCase
+
+
+@dataclass(frozen=True)
+class Before:
+    """An output of one batch, and all that its disk holds."""
+
+    root: Path
+    surface: Surface
+    clients: bytes
+    published: Expected
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Before:
+    root = tmp_path_factory.mktemp("disk") / "data" / "output"
+    surface = new_surface(root)
+    run = Run(root, surface)
+    run.start()
+    run.batch([ticket(0), ticket(1, priority="high")], rejected=1)
+    run.stop()
+    published = read_published(surface, root)
+    assert published is not None
+    return Before(root, surface, (root / ".pipeline" / "clients.sqlite").read_bytes(), published)
+
+
+def another_batch(run: Run) -> None:
+    run.batch([ticket(2, client_id="CLIENT_2")], rejected=1)
+
+
+@pytest.mark.parametrize("what", ["disk full", "disk broken"])
+@pytest.mark.parametrize("work", [another_batch, Run.convert], ids=["batch", "conversion"])
+def test_whatever_call_the_disk_refuses_the_output_is_as_before_or_as_after(
+    before: Before, what: str, work: Callable[[Run], None]
+) -> None:
+    after = (
+        replace(before.published, file_format="json")
+        if work is Run.convert
+        else replace(before.published, tickets=(*before.published.tickets, ticket(2, client_id="CLIENT_2")), rejected=2)
+    )
+    refused = 0
+    for at in range(1000):
+        (before.root / ".pipeline" / "clients.sqlite").write_bytes(before.clients)
+        faults = FaultyCalls(Fate(what, at, lasting=True))
+        run = Run(before.root, before.surface.copy(), faults)
+        try:
+            run.start()
+            work(run)
+        except OutputUnavailable:
+            refused += 1
+        if not faults.happened:
+            break
+        run.stop()
+        again = Run(before.root, run.disk.surface)
+        again.start()
+        again.stop()
+        assert read_published(run.disk.surface, before.root) in (before.published, after)
+        assert left_over(run.disk.surface, before.root) == []
+    assert not faults.happened
+    assert refused > 40
