@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from contract.ticket import PRIORITIES, REQUEST_TYPES, Ticket
 from runtime.errors import OutputUnavailable
@@ -299,14 +299,18 @@ def read_rows(file_format: str, content: bytes) -> list[dict[str, Any]]:
     return list(map(json.loads, content.splitlines()))
 
 
-Protocol.TestCase.settings = settings(
-    max_examples=int(EXAMPLES or 40),
-    derandomize=EXAMPLES is None,
-    stateful_step_count=12,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
-TestProtocol = Protocol.TestCase
+def test_in_any_course_of_events_what_was_committed_is_published_as_a_whole() -> None:
+    run_state_machine_as_test(
+        Protocol,
+        settings=settings(
+            max_examples=int(EXAMPLES or 40),
+            derandomize=EXAMPLES is None,
+            database=None,
+            stateful_step_count=12,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
 
 
 @dataclass(frozen=True)
