@@ -337,14 +337,13 @@ class ModelDisk(Disk):
             return
         self._done("replace", old, Named(parents[0], new.name, inode), Named(parents[1], old.name, None, -1))
 
-    def exchange(self, a: Path, b: Path) -> None:
-        """Let two names change what they stand for, in one step (renameat2 with RENAME_EXCHANGE)."""
-        self._begin("exchange", a)
-        found = [self.surface.find(path) for path in (a, b)]
-        parents = [self._at(path.parent, folder=True) for path in (a, b)]
-        if None in found:
-            raise _error(errno.ENOENT, b)
-        self._done("exchange", a, Named(parents[0], a.name, found[1], 1), Named(parents[1], b.name, found[0], -1))
+    def exchange(self, one: Path, other: Path) -> None:
+        """Let two folders change places in one step (renameat2 with RENAME_EXCHANGE)."""
+        self._begin("exchange", one)
+        (a, in_a), (b, in_b) = (
+            (self._at(path, folder=True), self._at(path.parent, folder=True)) for path in (one, other)
+        )
+        self._done("exchange", one, Named(in_a, one.name, b, 1), Named(in_b, other.name, a, -1))
 
     def link(self, old: Path, new: Path) -> None:
         """Give a file a second name."""
