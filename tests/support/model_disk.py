@@ -277,10 +277,14 @@ class ModelDisk(Disk):
         self.surface.apply(call)
         self.calls.append(call)
 
-    def _at(self, path: Path, *, folder: bool = False) -> int:
+    def _find(self, path: Path) -> int:
         inode = self.surface.find(path)
         if inode is None:
             raise _error(errno.ENOENT, path)
+        return inode
+
+    def _at(self, path: Path, *, folder: bool = False) -> int:
+        inode = self._find(path)
         if self.surface.is_folder(inode) != folder:
             raise _error(errno.ENOTDIR if folder else errno.EISDIR, path)
         return inode
@@ -328,7 +332,11 @@ class ModelDisk(Disk):
     def replace(self, old: Path, new: Path) -> None:
         self._begin("replace", old)
         try:
-            inode, parents = self._at(old), [self._at(path.parent, folder=True) for path in (new, old)]
+            inode = self._find(old)
+            parents = [self._at(path.parent, folder=True) for path in (new, old)]
+            if self.surface.find(new) is not None:
+                # A file takes the place of a file.
+                self._at(new, folder=self.surface.is_folder(inode))
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(old), None, str(new)) from None
         if self.surface.find(new) == inode:
