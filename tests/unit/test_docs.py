@@ -32,7 +32,7 @@ FOREIGN_FLAGS = {
     *("--strict", "--upgrade"),
 }
 
-MADE_BY_USE = ("data/", "metrics/metrics.parquet", ".venv/")
+MADE_BY_USE = ("data/", "metrics/metrics.parquet", ".venv/", ".cache/")
 
 # Names of Spark's files.
 FOREIGN_NAMES = {"_SUCCESS", "_temporary"}
