@@ -120,14 +120,20 @@ def require_folder(
         expected = {name: staged.get(f"{dataset.name}/{name}", folder / name) for name in files}
         for name, path in expected.items():
             with reading(path):
-                _require_file(disk, path, files[name], files[name].commit == latest or not dataset.appended)
+                require_file(disk, path, files[name], files[name].commit == latest or not dataset.appended)
         with reading(folder):
             present = disk.names(folder) if disk.look(folder, follow=True) else []
         known = set(files) | {name.partition("/")[2] for name in leaving if name.startswith(f"{dataset.name}/")}
-        _require_no_strangers(folder, [name for name in present if name not in known], manifest.batch_id)
+        strangers = [name for name in present if name not in known]
+        require_none_counted(folder, strangers, manifest.batch_id)
+        if strangers:
+            _log.warning(
+                "%s holds %s, which is not ours; some readers of the folder may stumble over it", folder, strangers[0]
+            )
 
 
-def _require_file(disk: Disk, path: Path, file: PublishedFile, read: bool) -> None:
+def require_file(disk: Disk, path: Path, file: PublishedFile, read: bool) -> None:
+    """Raise DataConflict unless a published file has its size and, if it is to be read, its checksum."""
     found = disk.look(path)
     if found is None:
         raise DataConflict(f"{path} was published and is gone; {WAY_OUT}")
@@ -145,8 +151,8 @@ def _require_file(disk: Disk, path: Path, file: PublishedFile, read: bool) -> No
         )
 
 
-def _require_no_strangers(folder: Path, names: list[str], last_batch: int) -> None:
-    """Refuse files that every reader of the folder would count, and warn of what only some readers stumble over."""
+def require_none_counted(folder: Path, names: list[str], last_batch: int) -> None:
+    """Raise DataConflict if, of the names that the ledger does not have, every reader of the folder would count one."""
     counted = [name for name in names if name.endswith(COUNTED)]
     if later := [name for name in counted if batch_in(name) > last_batch]:
         raise DataConflict(
@@ -158,8 +164,6 @@ def _require_no_strangers(folder: Path, names: list[str], last_batch: int) -> No
             f"{folder} holds {len(counted)} files that are not part of the output, the first is {counted[0]}: every "
             f"reader of the folder would count them; if you put them there, move them away; otherwise: {WAY_OUT}"
         )
-    if names:
-        _log.warning("%s holds %s, which is not ours; some readers of the folder may stumble over it", folder, names[0])
 
 
 def batch_in(name: str) -> int:

@@ -5,6 +5,7 @@ and a test can put a disk in its place that is full, or that forgets what was no
 SQLite writes its file itself, and what it holds can be derived again.
 """
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -22,6 +23,10 @@ from typing import BinaryIO
 from runtime.errors import OutputUnavailable
 
 _PIECE_BYTES = 1 << 20
+
+# From Linux, for renameat2.
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,28 @@ class Disk:
     def replace(self, old: Path, new: Path) -> None:
         """Rename a file, over another one where there is one."""
         old.replace(new)
+
+    def exchange(self, one: Path, other: Path) -> None:
+        """Let two folders change places in one step. What may stand in ``NO_EXCHANGE`` is raised where it cannot be."""
+        paths = os.fsencode(one), os.fsencode(other)
+        try:
+            renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+        except AttributeError:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(one), None, str(other)) from None
+        if renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(one), None, str(other))
+
+    def link(self, old: Path, new: Path) -> None:
+        """Give a file a second name."""
+        os.link(old, new, follow_symlinks=False)
+
+    def make_alike(self, folder: Path, model: Path) -> None:
+        """Give a folder the owner, mode and extended attributes (access lists among them) of another one."""
+        found, wanted = folder.stat(), model.stat()
+        if (found.st_uid, found.st_gid) != (wanted.st_uid, wanted.st_gid):
+            os.chown(folder, wanted.st_uid, wanted.st_gid)
+        shutil.copystat(model, folder)
 
     def unlink(self, path: Path) -> None:
         """Remove a file."""
@@ -228,6 +255,11 @@ def remove_if_there(disk: Disk, path: Path) -> None:
     except FileNotFoundError:
         return
 
+
+# What ``Disk.exchange`` and ``Disk.link`` meet where a file system, or the owner of a file, does not let them.
+NO_EXCHANGE = frozenset(
+    {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM, errno.EXDEV, errno.EMLINK}
+)
 
 # What ``Disk.lock`` meets where a file system, or the lock service of a network, knows no ``flock``.
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})

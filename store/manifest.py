@@ -102,7 +102,10 @@ class Partition(msgspec.Struct, frozen=True):
 
 
 class PublishedFile(msgspec.Struct, frozen=True):
-    """A file of a dataset: its size, and the batches and the commit that its rows come from."""
+    """A file of a dataset: its size, the batches that its rows come from, and the commit that published it.
+
+    ``rewrites`` says how often its rows were merged into a larger file: of its rows, those that were most often.
+    """
 
     rows: int
     bytes: int
@@ -110,6 +113,7 @@ class PublishedFile(msgspec.Struct, frozen=True):
     first_batch: int
     last_batch: int
     commit: int
+    rewrites: int = 0
     unknown: Unknown = {}
 
 
@@ -167,12 +171,26 @@ class Rename(msgspec.Struct, frozen=True):
     published: str
 
 
+class Exchange(msgspec.Struct, frozen=True):
+    """A folder, relative to the output, that is prepared to change places with the folder of a dataset.
+
+    It holds all files that the dataset has after the commit. ``new`` are those that the dataset's own folder lacks,
+    ``old`` those that only that one has: by them it is told whether the exchange was done. Twice, it would be undone.
+    """
+
+    dataset: str
+    prepared: str
+    new: list[str]
+    old: list[str]
+
+
 class CommitRecord(msgspec.Struct, frozen=True):
     """A decided commit: once this is on the disk, it counts, and whoever comes next must finish it."""
 
     manifest: Manifest
     renames: list[Rename]
     removals: list[str]
+    exchanges: list[Exchange] = []
 
 
 def new_id() -> str:

@@ -5,6 +5,7 @@
     <output>/.pipeline/lock         held while a processor works here
     <output>/.pipeline/staging/…    files of a commit that is not decided yet
     <output>/.pipeline/commit.json  a decided commit whose files are being renamed
+    <output>/.pipeline/replaced/…   folders of datasets that were exchanged, for ten minutes
 
 Writing the commit record is the commit point. Before it a crash leaves nothing but staging, which the next start
 removes; after it the next start finishes the renames. Every step can be repeated. A record names the commit that it
@@ -20,9 +21,11 @@ from typing import BinaryIO
 import msgspec
 
 from runtime.errors import DataConflict, OutputUnavailable, PipelineError
+from runtime.process.clock import Clock
 from runtime.process.failpoint import failpoint
 from runtime.settings.location import OutputLocation
-from store.check import require_folder, require_no_datasets, require_sound
+from store import exchange
+from store.check import require_folder, require_no_datasets, require_none_counted, require_sound
 from store.datasets import DATASETS
 from store.files import (
     NO_LOCKS,
@@ -40,6 +43,7 @@ from store.manifest import (
     VERSION,
     WAY_OUT,
     CommitRecord,
+    Exchange,
     Manifest,
     Rename,
     commit_id_of,
@@ -50,6 +54,7 @@ from store.manifest import (
 )
 from store.reader import Reader
 from store.recovery import examine
+from store.replaced import ReplacedFolders
 from store.staging import Change, Staging
 from store.upgrade import decode_version_1, upgrade_version_1
 
@@ -59,7 +64,7 @@ _log = logging.getLogger(__name__)
 class Output:
     """One output folder, locked for one processor at a time."""
 
-    def __init__(self, location: OutputLocation, disk: Disk | None = None) -> None:
+    def __init__(self, location: OutputLocation, disk: Disk | None = None, clock: Clock | None = None) -> None:
         self.disk = disk or Disk()
         self.root = location.folder
         self.state = self.root / ".pipeline"
@@ -67,6 +72,7 @@ class Output:
         self._record_file = self.state / "commit.json"
         self._staging = self.state / "staging"
         self._lock_file = self.state / "lock"
+        self.replaced = ReplacedFolders(self.state / "replaced", self.disk, clock or Clock())
         self._held: tuple[object, object] | None = None
 
     @contextmanager
@@ -119,11 +125,12 @@ class Output:
             decided = examine(self.disk, self.root, self._record_file, record, content)
             with writing(self.root):
                 if not decided.in_force:
-                    self._publish(decided.renames, decided.manifest)
+                    self._publish(decided.renames, decided.exchanges, decided.manifest)
                 self._clean_up(decided.removals)
             content = decided.manifest
         manifest = self._checked(content)
         self.discard_staging()
+        self.replaced.remove_old()
         if manifest is not None and manifest.commit == 0:
             manifest = self._commit_upgrade(manifest)
         return manifest
@@ -191,13 +198,29 @@ class Output:
         with writing(self.root):
             for folder in sorted({(self.root / rename.staged).parent for rename in record.renames}):
                 self.disk.sync_folder(folder)
+            self._require_nobodys_files(record)
             replace_content(self.disk, self._record_file, encode(record))
             failpoint("committed")
-            self._publish(record.renames, encode(record.manifest))
+            self._publish(record.renames, record.exchanges, encode(record.manifest))
             self._clean_up(record.removals)
         self.discard_staging()
 
-    def _publish(self, renames: list[Rename], manifest: bytes) -> None:
+    def exchange_refusal(self) -> str | None:
+        """Return why folders of datasets cannot be exchanged as a whole here, None when they can."""
+        with writing(self._staging):
+            folders = [self.root / dataset.name for dataset in DATASETS]
+            return exchange.refusal(self.disk, self._staging, folders)
+
+    def _require_nobodys_files(self, record: CommitRecord) -> None:
+        """Raise DataConflict if a folder that is to be exchanged holds a file that readers count and we do not know."""
+        for each in record.exchanges:
+            folder = self.root / each.dataset
+            known = {*record.manifest.contents[each.dataset], *each.old}
+            require_none_counted(
+                folder, [name for name in self.disk.names(folder) if name not in known], record.manifest.batch_id
+            )
+
+    def _publish(self, renames: list[Rename], exchanges: list[Exchange], manifest: bytes) -> None:
         folders = [self.root / dataset.name for dataset in DATASETS]
         missing = [folder for folder in folders if self.disk.look(folder, follow=True) is None]
         for folder in missing:
@@ -216,6 +239,10 @@ class Output:
             touched.add(published.parent)
         for folder in sorted(touched):
             self.disk.sync_folder(folder)
+        for number, each in enumerate(exchanges):
+            if number == 1:
+                failpoint("between-exchanges")
+            exchange.carry_out(self.disk, self.root, each, self.replaced)
         failpoint("before-manifest")
         replace_content(self.disk, self._manifest_file, manifest)
 
@@ -276,7 +303,8 @@ class Output:
     def _require_one_file_system(self) -> None:
         """Raise OutputUnavailable when a rename could not reach its place, because it lies on another file system."""
         with reading(self.root):
-            folders = [self.root, self.state, self._staging, *(self.root / dataset.name for dataset in DATASETS)]
+            ours = (self.state, self._staging, self.replaced.folder)
+            folders = [self.root, *ours, *(self.root / dataset.name for dataset in DATASETS)]
             mounts = {f: self.disk.mount(f) for f in folders if self.disk.look(f, follow=True) is not None}
         for folder, mount in mounts.items():
             if mount != mounts[self.root]:

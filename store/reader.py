@@ -17,8 +17,9 @@ from store.manifest import WAY_OUT, Manifest, PublishedFile, read_manifest
 class Reader:
     """The rows of an output as of one commit, the one whose manifest is given.
 
-    Later commits only add files and replace those of one file, until one converts the output: then read the manifest
-    again. All methods raise DataConflict when a file is gone or damaged, OutputUnavailable when it cannot be read.
+    Later commits only add files and replace those of one file, until one converts the output, or merges or rewrites
+    files: then read the manifest again. All methods raise DataConflict when a file is gone or damaged,
+    OutputUnavailable when it cannot be read.
     ``staged`` says where a file (``dataset/name``) waits that is decided and not published yet.
     """
 

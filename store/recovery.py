@@ -7,12 +7,13 @@ a copy of another moment.
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from runtime.errors import DataConflict
+from store import exchange
 from store.check import is_file_name, require_folder, require_sound
 from store.datasets import BY_NAME
 from store.files import Disk, reading
@@ -21,6 +22,7 @@ from store.manifest import (
     UNREADABLE_MANIFEST,
     WAY_OUT,
     CommitRecord,
+    Exchange,
     Manifest,
     Rename,
     damaged,
@@ -44,6 +46,7 @@ class Decided:
     renames: list[Rename]
     removals: list[str]
     in_force: bool
+    exchanges: list[Exchange] = field(default_factory=list)
 
 
 def examine(disk: Disk, root: Path, path: Path, record: bytes, manifest: bytes | None) -> Decided:
@@ -69,10 +72,16 @@ def _finish(
     if (before.commit_id if before else None) != after.follows:
         raise _stale(path, f"commit {after.commit}", f"commit {before.commit}" if before else "no ledger")
     require_sound(after, path)
-    require_folder(disk, root, after, waiting, _published(before))
+    with reading(root):
+        exchanged = {
+            name: place
+            for each in record.exchanges
+            for name, place in exchange.waiting(disk, root, each, after.contents[each.dataset]).items()
+        }
+    require_folder(disk, root, after, {**waiting, **exchanged}, _published(before))
     number = after.batch_id if after.kind == "batch" else after.commit
     _log.warning("finishing %s %d, which an earlier run had decided", after.kind, number)
-    return Decided(encode(after), record.renames, record.removals, in_force=False)
+    return Decided(encode(after), record.renames, record.removals, in_force=False, exchanges=record.exchanges)
 
 
 def _ledger_of_this_version(root: Path, path: Path, manifest: bytes | None) -> Manifest | None:
@@ -127,7 +136,9 @@ def decode_record(path: Path, content: bytes) -> CommitRecord | Version1Record:
         else:
             renames = msgspec.convert(raw.get("renames"), list[Rename])
             removals = msgspec.convert(raw.get("removals"), list[str])
-            record = CommitRecord(manifest_from_json(raw["manifest"]), renames, removals)
+            exchanges = msgspec.convert(raw.get("exchanges", []), list[Exchange])
+            record = CommitRecord(manifest_from_json(raw["manifest"]), renames, removals, exchanges)
+            _require_own_folders(record)
         _require_own_files(record)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise damaged(path, content, error, _UNREADABLE_RECORD) from None
@@ -147,6 +158,22 @@ def _require_own_files(record: CommitRecord | Version1Record) -> None:
         parts = name.split("/")
         if parts[:2] != [".pipeline", "staging"] or len(parts) != 4 or not all(map(is_file_name, parts)):
             raise msgspec.ValidationError(f"{name!r} is no staged file")
+
+
+def _require_own_folders(record: CommitRecord) -> None:
+    """Raise ValidationError unless the record exchanges staged folders with datasets, and moves nothing else there."""
+    touched = [each.dataset for each in record.exchanges]
+    touched += {name.partition("/")[0] for name in (*(r.published for r in record.renames), *record.removals)}
+    for each in record.exchanges:
+        if each.dataset not in BY_NAME.keys() & record.manifest.contents or touched.count(each.dataset) > 1:
+            raise msgspec.ValidationError(f"{each.dataset!r} is no dataset to exchange, or is changed twice")
+        kept, parts = record.manifest.contents[each.dataset], each.prepared.split("/")
+        if parts[:2] != [".pipeline", "staging"] or parts[3:] != [each.dataset] or not all(map(is_file_name, parts)):
+            raise msgspec.ValidationError(f"{each.prepared!r} is no staged folder")
+        if not set(each.new) <= set(kept) or not each.old or not kept.keys().isdisjoint(each.old):
+            raise msgspec.ValidationError(f"{each.dataset!r} exchanges other files than it gains and loses")
+        if not all(map(is_file_name, [*each.new, *each.old])):
+            raise msgspec.ValidationError(f"{each.dataset!r} exchanges what is no file of a dataset")
 
 
 def _is_in_a_dataset(name: str) -> bool:

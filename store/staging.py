@@ -1,18 +1,19 @@
 """Files that are finished but not published yet, and the commit that is made of them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
 
+from store import exchange
 from store.datasets import DATASETS, Dataset
-from store.files import ChecksummedFile, Disk
+from store.files import NO_EXCHANGE, ChecksummedFile, Disk
 from store.formats import WRITERS, TableWriter
-from store.manifest import CommitRecord, Manifest, PublishedFile, Rename, new_id
+from store.manifest import CommitRecord, Exchange, Manifest, PublishedFile, Rename, new_id
 
 
 class StagedFile(msgspec.Struct, frozen=True):
@@ -107,6 +108,7 @@ class Change:
         self._contents = {d.name: dict(before.contents.get(d.name, {})) if before else {} for d in DATASETS}
         self._renames: list[Rename] = []
         self._removals: list[str] = []
+        self._exchanges: list[Exchange] = []
         self.staging = staging
         self.commit = before.commit + 1 if before else 1
         self.commit_id = new_id()
@@ -115,14 +117,58 @@ class Change:
         """Return the files that the dataset has after this commit, as far as it is made."""
         return list(self._contents[dataset.name])
 
-    def publish(self, staged: StagedFile, stem: str, batches: tuple[int, int]) -> None:
+    def publish(self, staged: StagedFile, stem: str, batches: tuple[int, int], rewrites: int = 0) -> None:
         """Publish a staged file as ``stem`` with the suffix of its format; ``batches`` are the first and the last."""
         name = f"{stem}.{self.staging.file_format}"
         self._contents[staged.dataset][name] = PublishedFile(
-            staged.rows, staged.bytes, staged.checksum, *batches, self.commit
+            staged.rows, staged.bytes, staged.checksum, *batches, self.commit, rewrites
         )
         path = (self.staging.folder / staged.name).relative_to(self._root)
         self._renames.append(Rename(str(path), f"{staged.dataset}/{name}"))
+
+    def rewrite(self, dataset: Dataset, names: Sequence[str], staged: StagedFile | None, rewrites: int) -> None:
+        """Publish ``staged``, or nothing, in the place of files that follow each other in the dataset.
+
+        The new name was never used before, and sorts where the old ones did.
+        """
+        files = self._contents[dataset.name]
+        place = list(files).index(names[0])
+        first, last = files[names[0]], files[names[-1]]
+        for name in names:
+            self.remove(dataset, name)
+        if staged is None:
+            return
+        after = list(files.items())[place:]
+        stem = f"{PurePath(names[0]).stem.partition('-to-')[0]}-to-{last.last_batch:06d}-{self.commit:06d}"
+        self.publish(staged, stem, (first.first_batch, last.last_batch), rewrites)
+        for name, file in after:
+            # What comes behind goes behind again.
+            del files[name]
+            files[name] = file
+
+    def exchange_folders(self) -> str | None:
+        """Let each dataset that loses files change as a whole, and return None, or why the file system refuses that.
+
+        Without it, or where it is refused, who lists the folder meanwhile can find some of both. Call it once, when
+        all files are named. Raises OSError, and DataConflict when a published file is not what it was.
+        """
+        waiting = {rename.published: self._root / rename.staged for rename in self._renames}
+        losing = _by_dataset(self._removals)
+        exchanges: list[Exchange] = []
+        if refused := exchange.refusal(self.staging.disk, self.staging.folder, map(self._root.joinpath, losing)):
+            return refused
+        for dataset, old in losing.items():
+            new = {name: waiting[f"{dataset}/{name}"] for name in _by_dataset(waiting).get(dataset, [])}
+            folder = self.staging.folder / dataset
+            files = self._contents[dataset]
+            try:
+                exchanges.append(exchange.prepare(self.staging.disk, self._root, folder, files, new, old))
+            except OSError as error:
+                if error.errno not in NO_EXCHANGE:
+                    raise
+                return f"{error.filename}: {error.strerror}"
+        self._exchanges = exchanges
+        return None
 
     def replace(self, tables: Iterable[tuple[Dataset, pa.Table]], batch_id: int) -> None:
         """Write datasets of one file anew, under the names that they have: readers find one file at any moment.
@@ -152,6 +198,19 @@ class Change:
             "contents": self._contents,
         }
         if self._before is None:
-            return CommitRecord(Manifest(**chain, **changes), self._renames, self._removals)
-        manifest = msgspec.structs.replace(self._before, **chain, **changes)
-        return CommitRecord(manifest, self._renames, self._removals)
+            manifest = Manifest(**chain, **changes)
+        else:
+            manifest = msgspec.structs.replace(self._before, **chain, **changes)
+        whole = {each.dataset for each in self._exchanges}
+        renames = [rename for rename in self._renames if rename.published.partition("/")[0] not in whole]
+        removals = [name for name in self._removals if name.partition("/")[0] not in whole]
+        return CommitRecord(manifest, renames, removals, self._exchanges)
+
+
+def _by_dataset(paths: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names of files, which are given as ``dataset/name``, by their dataset."""
+    names: dict[str, list[str]] = {}
+    for path in paths:
+        dataset, _, name = path.partition("/")
+        names.setdefault(dataset, []).append(name)
+    return names

@@ -11,7 +11,7 @@ from runtime.errors import DataConflict, SettingError
 from store.datasets import DATASETS
 from store.files import Disk, read_if_there, reading
 from store.formats import WRITERS
-from store.manifest import MANIFEST_NAME, Manifest, manifest_from_json, read_manifest
+from store.manifest import MANIFEST_NAME, Exchange, Manifest, manifest_from_json, read_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ def finished(root: Path, disk: Disk, ledger: Manifest, record: bytes) -> View:
         raw = msgspec.json.decode(record, type=dict[str, Any])
         decided = manifest_from_json(raw["manifest"])
         renames = {each["published"]: root / each["staged"] for each in raw["renames"]}
-        removals = frozenset(raw["removals"])
+        exchanges = msgspec.convert(raw.get("exchanges", []), list[Exchange])
+        removals = frozenset([*raw["removals"], *(f"{each.dataset}/{name}" for each in exchanges for name in each.old)])
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise DataConflict(
             f"{path} is damaged ({len(record):,} bytes: {error}): it decides a commit that may be published in part"
@@ -89,6 +90,9 @@ def finished(root: Path, disk: Disk, ledger: Manifest, record: bytes) -> View:
         )
     with reading(root):
         staged = {published: path for published, path in renames.items() if disk.look(path) is not None}
+        for each in exchanges:
+            prepared = {f"{each.dataset}/{name}": root / each.prepared / name for name in each.new}
+            staged |= {name: path for name, path in prepared.items() if disk.look(path) is not None}
     note = (
         f"commit {decided.commit} is decided, and some of it not published: that is under way, or was interrupted, and "
         "the next start does the rest"

@@ -153,7 +153,7 @@ def test_every_direct_dependency_is_explained() -> None:
 def test_the_failpoints_are_those_of_the_code(name: str) -> None:
     code = "".join(text for part in ("processor", "store") for text in documents.code_of(part))
     points = set(re.findall(r'failpoint\("([\w-]+)"\)', code))
-    assert len(points) == 6
+    assert len(points) == 8
     assert points <= set(re.findall(r"`([\w-]+)`", documents.read(name)))
 
 

@@ -96,6 +96,7 @@ IN_JSON: dict[str, Any] = {
                 "first_batch": 1,
                 "last_batch": 42,
                 "commit": 43,
+                "rewrites": 0,
             }
         }
     },
