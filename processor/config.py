@@ -32,6 +32,24 @@ VERIFY = Setting(
     switch=True,
 )
 
+COMPACT = Setting(
+    None,
+    False,
+    lambda text: text == "true",
+    "merge small files that follow each other, and end; asks no broker",
+    "--compact",
+    switch=True,
+)
+
+READERS_STOPPED = Setting(
+    None,
+    False,
+    lambda text: text == "true",
+    "for --compact: nobody reads, so do it also where folders cannot be exchanged",
+    "--readers-stopped",
+    switch=True,
+)
+
 # What the JVM takes beside its heap, the driver, and one task with its consumer and its Arrow columns.
 BESIDE_HEAP_MIB = 768
 # What each further task takes that runs at the same time.
@@ -56,9 +74,16 @@ SETTINGS: dict[str, Setting] = {
     "max_messages": catalogue.BATCH_MAX_MESSAGES,
     "accept_gap": ACCEPT_GAP,
     "verify": VERIFY,
+    "compact": COMPACT,
+    "readers_stopped": READERS_STOPPED,
     "log_level": catalogue.LOG_LEVEL,
     "log_format": catalogue.LOG_FORMAT,
+    "compact_files": catalogue.COMPACT_FILES,
 }
+
+# Flags that ask for something else than reading the topic, and what may stand beside each.
+_BESIDE = {"verify": ("output", "broker", "topic"), "compact": ("output", "readers_stopped")}
+_OF_OTHER_TASKS = {"verify", "compact", "readers_stopped"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +99,7 @@ class ProcessorConfig:
     interval_s: float = catalogue.BATCH_INTERVAL.default
     max_messages: int = catalogue.BATCH_MAX_MESSAGES.default
     accept_gap: bool = ACCEPT_GAP.default
+    compact_files: int = catalogue.COMPACT_FILES.default
     log_level: str = catalogue.LOG_LEVEL.default
     log_format: str = catalogue.LOG_FORMAT.default
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
@@ -98,7 +124,8 @@ class ProcessorConfig:
         """Resolve command line, environment and ``.env``. Raises SettingError."""
         catalogue.refuse_typos(env_file)
         login = KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
-        values = resolve({name: SETTINGS[name] for name in SETTINGS if name != "verify"}, flags, environ, env_file)
+        fields = {name: setting for name, setting in SETTINGS.items() if name not in _OF_OTHER_TASKS}
+        values = resolve(fields, flags, environ, env_file)
         asked = source_of(catalogue.OUTPUT_FORMAT, flags, environ, env_file)
         return cls(security=login, format_source=asked, **values)
 
@@ -110,9 +137,6 @@ class ProcessorConfig:
             f"({self.output_format}), Spark {self.master} with {self.memory}, {every}, "
             f"at most {self.max_messages:,} messages a batch"
         )
-
-
-_BESIDE_VERIFY = ("broker", "topic", "output", "verify")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +167,38 @@ class VerifyConfig:
         return cls(**values)
 
 
-def senseless_beside_verify(flags: argparse.Namespace) -> list[str]:
-    """Return the flags that were typed and mean nothing to ``--verify``."""
+@dataclass(frozen=True, slots=True)
+class CompactConfig:
+    """What ``--compact`` needs to know. ``readers_stopped``: nobody reads the datasets meanwhile."""
+
+    output: OutputLocation
+    readers_stopped: bool = READERS_STOPPED.default
+    log_level: str = catalogue.LOG_LEVEL.default
+    log_format: str = catalogue.LOG_FORMAT.default
+
+    @classmethod
+    def from_sources(
+        cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
+    ) -> "CompactConfig":
+        """Resolve command line, environment and ``.env``. Raises SettingError."""
+        catalogue.refuse_typos(env_file)
+        fields = ("output", "readers_stopped", "log_level", "log_format")
+        return cls(**resolve({name: SETTINGS[name] for name in fields}, flags, environ, env_file))
+
+
+def task_of(flags: argparse.Namespace) -> str | None:
+    """Return what is asked for instead of reading the topic, None for nothing: the first that was typed."""
+    return next((task for task in _BESIDE if getattr(flags, task) is not None), None)
+
+
+def senseless(task: str | None, flags: argparse.Namespace) -> list[str]:
+    """Return the flags that were typed and mean nothing to ``task``."""
     typed = {
         name: setting.flag
         for name, setting in SETTINGS.items()
         if setting.flag and getattr(flags, setting.flag.lstrip("-").replace("-", "_")) is not None
     }
-    senseless = [flag for name, flag in typed.items() if name not in _BESIDE_VERIFY]
-    return senseless + (["--topic without --broker"] if "topic" in typed and "broker" not in typed else [])
+    if task is None:
+        return ["--readers-stopped without --compact"] if "readers_stopped" in typed else []
+    without = [flag for name, flag in typed.items() if name not in (task, *_BESIDE[task])]
+    return without + (["--topic without --broker"] if "topic" in typed and "broker" not in typed else [])

@@ -18,6 +18,7 @@ from runtime.process.failpoint import failpoint
 from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
 from store.clients import open_clients
+from store.compact import Refused, compact, describe, plan
 from store.convert import convert
 from store.manifest import Manifest, Record, Source
 from store.output import Output
@@ -92,6 +93,7 @@ class SparkProcessor:
         self._clock = clock
         self._status = StatusFile(output.root, config.interval_s, output.disk, clock.now)
         self._manifest: Manifest | None = None
+        self._told_of_refusal = False
 
     def run(self) -> None:
         """Work until the topic is read to its end, or, with an interval, until asked to stop."""
@@ -107,6 +109,7 @@ class SparkProcessor:
                 finally:
                     # Where the folder is another one now, its status is not ours to write.
                     if self._output.is_own():
+                        self._output.remove_replaced()
                         self._status.set("stopped")
         finally:
             self._tasks.stop()
@@ -115,6 +118,7 @@ class SparkProcessor:
         lost = 0
         while not self._shutdown.asked:
             began = self._clock.seconds()
+            self._output.remove_replaced()
             try:
                 self._catch_up()
                 lost = 0
@@ -145,7 +149,18 @@ class SparkProcessor:
             rest = max(0.0, began + self._config.interval_s - self._clock.seconds())
             self._heartbeat.beat(rest)
             self._status.set("idle")
-            self._shutdown.wait(rest)
+            self._rest(rest)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, and remove folders that were exchanged as soon as their time is over."""
+        until = self._clock.seconds() + seconds
+        while True:
+            left, due = max(0.0, until - self._clock.seconds()), self._output.replaced.next_s()
+            # One that is due and still there could not be removed.
+            self._shutdown.wait(left if due is None else min(left, due or _RETRY_S))
+            if self._shutdown.asked or self._clock.seconds() >= until:
+                return
+            self._output.remove_replaced()
 
     def _catch_up(self) -> None:
         """Publish everything that the topic holds now, in as many batches as the size limit asks for."""
@@ -164,20 +179,45 @@ class SparkProcessor:
             _warn_of_conversion(self._manifest.format, self._config)
             self._status.set("converting")
             now = self._clock.now()
-            self._manifest = convert(self._output, self._manifest, self._config.output_format, now, self._go_on)
+            between = partial(self._go_on, "a conversion")
+            self._manifest = convert(self._output, self._manifest, self._config.output_format, now, between)
         if batch is None:
+            self._compact()
             self._status.set("idle", end_offsets=ends)
             _log.info("nothing new in topic %s", self._config.topic)
         while batch is not None and not self._shutdown.asked:
             self._publish(batch, ends)
+            self._compact()
             batch = self._plan(source, bounds, ends)
 
-    def _go_on(self) -> None:
+    def _compact(self) -> None:
+        """Merge small files when there are too many: as many as one commit may, so that the next batch comes soon."""
+        limit, before = self._config.compact_files, self._manifest
+        merges = plan(before.contents, limit) if before is not None and limit else []
+        if before is None or not merges or self._told_of_refusal or self._shutdown.asked:
+            return
+        began = self._clock.seconds()
+        self._status.set("compacting")
+        between = partial(self._go_on, "a compaction")
+        done = compact(self._output, before, merges, self._clock.now(), between)
+        if isinstance(done, Refused):
+            self._told_of_refusal = True
+            _log.warning(
+                "small files are not merged, because folders cannot be exchanged as a whole: %s; stop the processor "
+                "and all readers now and then, and run it with --compact --readers-stopped",
+                done.reason,
+            )
+            return
+        self._manifest = done
+        self._heartbeat.beat()
+        _log.info("merged %s in %.1f s", describe(merges), self._clock.seconds() - began)
+
+    def _go_on(self, what: str) -> None:
         """Say that there is progress, or give up because somebody asked to stop."""
         self._heartbeat.beat()
         if self._shutdown.asked:
             self._output.discard_staging()
-            raise _StopAsked("a conversion")
+            raise _StopAsked(what)
 
     def _plan(self, source: Source, bounds: Mapping[int, Bounds], ends: Mapping[int, int]) -> Batch | None:
         """Return the next batch; None when nothing is left. The first one may be empty: it creates the datasets."""
@@ -225,6 +265,7 @@ class SparkProcessor:
 
     def _show_progress(self, batch: Batch, messages: int) -> None:
         self._heartbeat.beat()
+        self._output.remove_replaced()
         self._status.set("reading", Progress(batch.batch_id, messages, batch.length))
 
     def _explain(self, failure: Failure, batch: Batch) -> NoReturn:

@@ -14,7 +14,8 @@ from store.output import Output
 
 def run(config: ProcessorConfig, stop: Shutdown) -> None:
     """Process as the config says, until done or asked to stop. Raises PipelineError."""
-    output = Output(config.output)
+    clock = Clock()
+    output = Output(config.output, clock=clock)
     topic = Topic(config.broker, config.security, config.topic, stop)
     tasks = SparkTasks(config, output.state, stop)
-    SparkProcessor(config, output, topic, tasks, stop, Heartbeat.from_environment(os.environ), Clock()).run()
+    SparkProcessor(config, output, topic, tasks, stop, Heartbeat.from_environment(os.environ), clock).run()

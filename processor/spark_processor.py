@@ -17,7 +17,7 @@ from runtime.process.interpreter import prepare
 if __name__ == "__main__":
     prepare("processor/spark_processor.py", "processor")
 
-from processor.config import SETTINGS, ProcessorConfig, VerifyConfig, senseless_beside_verify
+from processor.config import SETTINGS, CompactConfig, ProcessorConfig, VerifyConfig, senseless, task_of
 from runtime.process import entry, logs
 from runtime.process.absent import do_without
 from runtime.process.failpoint import warn_of_failpoint
@@ -44,11 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the processor and return its exit code."""
     parser = build_parser()
     flags = parse_flags(parser, argv)
-    if flags.verify is None:
-        return entry.run(lambda: _process(flags))
-    if senseless := senseless_beside_verify(flags):
-        parser.error(f"--verify only reads; leave out what means nothing beside it: {', '.join(senseless)}")
-    return entry.run(lambda: _verify(flags))
+    task = task_of(flags)
+    if too_many := senseless(task, flags):
+        where = f" beside --{task}" if task else ""
+        parser.error(f"leave out what means nothing{where}: {', '.join(too_many)}")
+    return entry.run(lambda: _TASKS[task](flags))
 
 
 def _process(flags: argparse.Namespace) -> None:
@@ -71,6 +71,20 @@ def _verify(flags: argparse.Namespace) -> None:
     from processor.verification import run
 
     run(config)
+
+
+def _compact(flags: argparse.Namespace) -> None:
+    config = CompactConfig.from_sources(flags, os.environ)
+    logs.configure_logging(config.log_level, config.log_format)
+    catalogue.warn_of_near_misses(os.environ)
+    warn_of_failpoint(os.environ)
+    stop = Shutdown().install()
+    from processor.compaction import run
+
+    run(config, stop)
+
+
+_TASKS = {None: _process, "verify": _verify, "compact": _compact}
 
 
 if __name__ == "__main__":

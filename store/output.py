@@ -205,6 +205,11 @@ class Output:
             self._clean_up(record.removals)
         self.discard_staging()
 
+    def remove_replaced(self) -> None:
+        """Remove folders that were exchanged more than ten minutes ago."""
+        if self.is_own():
+            self.replaced.remove_old()
+
     def exchange_refusal(self) -> str | None:
         """Return why folders of datasets cannot be exchanged as a whole here, None when they can."""
         with writing(self._staging):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.config import ProcessorConfig, VerifyConfig, senseless_beside_verify
+from processor.config import CompactConfig, ProcessorConfig, VerifyConfig, senseless, task_of
 from processor.spark_processor import build_parser, main
 from runtime.errors import SettingError
 from runtime.settings.location import OutputLocation
@@ -213,24 +213,54 @@ def test_verifying_needs_no_heap_and_no_login_where_no_broker_is_asked(
 
 
 @pytest.mark.parametrize(
-    ("argv", "senseless"),
+    ("argv", "task", "wrong"),
     [
-        ([], []),
-        (["--output-path", "/o", "--broker", "b:1", "--topic", "t"], []),
-        (["--topic", "t"], ["--topic without --broker"]),
-        (["--interval", "30", "--memory", "1g"], ["--memory", "--interval"]),
+        ([], None, []),
+        (["--interval", "30", "--broker", "b:1"], None, []),
+        (["--readers-stopped"], None, ["--readers-stopped without --compact"]),
+        (["--verify"], "verify", []),
+        (["--verify", "--output-path", "/o", "--broker", "b:1", "--topic", "t"], "verify", []),
+        (["--verify", "--topic", "t"], "verify", ["--topic without --broker"]),
+        (["--verify", "--interval", "30", "--memory", "1g"], "verify", ["--memory", "--interval"]),
         (
-            ["--master", "local", "--output-format", "json", "--max-messages", "7", "--accept-gap"],
+            ["--verify", "--master", "local", "--output-format", "json", "--max-messages", "7", "--accept-gap"],
+            "verify",
             ["--master", "--output-format", "--max-messages", "--accept-gap"],
         ),
+        (["--verify", "--compact"], "verify", ["--compact"]),
+        (["--verify", "--readers-stopped"], "verify", ["--readers-stopped"]),
+        (["--compact", "--output-path", "/o", "--readers-stopped"], "compact", []),
+        (["--compact", "--broker", "b:1", "--interval", "30"], "compact", ["--broker", "--interval"]),
     ],
 )
-def test_a_flag_that_means_nothing_beside_verify_is_a_usage_error(
-    argv: list[str], senseless: list[str], capsys: pytest.CaptureFixture[str]
+def test_a_flag_that_means_nothing_to_what_is_asked_for_is_a_usage_error(
+    argv: list[str], task: str | None, wrong: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert senseless_beside_verify(build_parser().parse_args(["--verify", *argv])) == senseless
-    if senseless:
+    flags = build_parser().parse_args(argv)
+    assert task_of(flags) == task
+    assert senseless(task, flags) == wrong
+    if wrong:
         with pytest.raises(SystemExit) as ended:
-            main(["--verify", *argv])
+            main(argv)
         assert ended.value.code == 2
-        assert f"leave out what means nothing beside it: {', '.join(senseless)}" in capsys.readouterr().err
+        where = f" beside --{task}" if task else ""
+        assert f"leave out what means nothing{where}: {', '.join(wrong)}" in capsys.readouterr().err
+
+
+def test_compacting_needs_an_output_and_no_more(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine_with(512, monkeypatch)
+    env_file.write_text("OUTPUT_PATH=/o\nLOG_LEVEL=DEBUG\nKAFKA_SECURITY_PROTOCOL=SASL_SSL\n")
+    flags = build_parser().parse_args(["--compact"])
+    config = CompactConfig.from_sources(flags, {"LOG_FORMAT": "json"}, env_file)
+    assert config == CompactConfig(OutputLocation(Path("/o")), False, "DEBUG", "json")
+    env_file.write_text("COMPACT_FILE=3\n")
+    with pytest.raises(SettingError, match="did you mean COMPACT_FILES"):
+        CompactConfig.from_sources(flags, {}, env_file)
+
+
+@pytest.mark.parametrize(("text", "files"), [("0", 0), ("1", 1), ("500", 500)])
+def test_the_number_of_small_files_that_is_too_many_can_be_set(env_file: Path, text: str, files: int) -> None:
+    assert load(env_file).compact_files == 64
+    assert load(env_file, COMPACT_FILES=text).compact_files == files
+    with pytest.raises(SettingError, match=r"COMPACT_FILES .*must be a whole number from 0 up, e\.g\. 64"):
+        load(env_file, COMPACT_FILES="-1")

@@ -191,6 +191,7 @@ class Bench:
         accept_gap: bool = False,
         output_format: str = "parquet",
         format_source: str = "the default",
+        compact_files: int = 64,
     ) -> None:
         location = OutputLocation(self.root)
         config = ProcessorConfig(
@@ -203,8 +204,9 @@ class Bench:
             max_messages=max_messages,
             accept_gap=accept_gap,
             format_source=format_source,
+            compact_files=compact_files,
         )
-        output, heartbeat = Output(location, self.disk), Heartbeat(self.beat)
+        output, heartbeat = Output(location, self.disk, self.time), Heartbeat(self.beat)
         SparkProcessor(config, output, self.topic, self.tasks, self.time, heartbeat, self.time).run()
 
     def manifest(self) -> Manifest:
@@ -1054,3 +1056,100 @@ def test_a_topic_with_an_id_is_not_asked_for_its_last_messages(bench: Bench) -> 
     bench.run()
     assert bench.manifest().partitions[0].last_record is None
     assert bench.topic.asked_for == []
+
+
+def names(bench: Bench) -> list[str]:
+    return sorted(path.name for path in (bench.root / "tickets_with_assignment").iterdir())
+
+
+def swapped_out(bench: Bench) -> list[str]:
+    return sorted(path.name.rsplit("-", 1)[1] for path in bench.root.glob(".pipeline/replaced/*"))
+
+
+def test_when_small_files_are_too_many_they_are_merged_after_the_batch_and_the_pause_is_told(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.topic.holds((0, 10))
+    with caplog.at_level(logging.INFO):
+        bench.run(max_messages=2, compact_files=3)
+    # Batches of two tickets: the first four became one file, and one came after.
+    assert names(bench) == ["batch-000001-0000-to-000004-000005.parquet", "batch-000005-0000.parquet"]
+    assert "merged 4 files of tickets_with_assignment in 0.0 s" in caplog.text
+    assert bench.states().count("compacting") == 1
+    assert bench.manifest().totals.tickets == 10
+    assert swapped_out(bench) == ["tickets_with_assignment"]
+    Published(bench.root).require_agreement()
+
+
+def test_with_a_limit_of_0_nothing_is_merged(bench: Bench) -> None:
+    bench.topic.holds((0, 10))
+    bench.run(max_messages=1, compact_files=0)
+    assert len(names(bench)) == 10
+
+
+def test_what_has_piled_up_is_merged_also_when_nothing_new_comes(bench: Bench) -> None:
+    bench.topic.holds((0, 10))
+    bench.run(max_messages=1, compact_files=0)
+    bench.run(compact_files=3)
+    assert names(bench) == ["batch-000001-0000-to-000010-000011.parquet"]
+    Published(bench.root).require_agreement()
+
+
+def test_a_service_removes_what_was_swapped_out_after_ten_minutes_also_while_it_waits(bench: Bench) -> None:
+    bench.topic.holds((0, 4))
+    seen: list[tuple[float, int]] = []
+
+    def look() -> None:
+        seen.append((bench.time.passed, len(swapped_out(bench))))
+
+    bench.time.while_waiting = [look] * 4
+    bench.time.stop_at = 2000
+    bench.run(interval_s=1000, max_messages=1, compact_files=3)
+    assert seen == [(0, 1), (600, 0), (1000, 0)]
+    assert bench.time.waits == [600, 400, 1000]
+    assert not (bench.root / ".pipeline/replaced").exists()
+
+
+def test_what_a_run_has_left_is_removed_by_the_next_one_once_ten_minutes_are_over(bench: Bench) -> None:
+    bench.topic.holds((0, 4))
+    bench.run(max_messages=1, compact_files=3)
+    bench.time.passed += 599
+    bench.run(compact_files=3)
+    assert swapped_out(bench) == ["tickets_with_assignment"]
+    bench.time.passed += 1
+    bench.run(compact_files=3)
+    assert swapped_out(bench) == []
+
+
+def test_where_folders_cannot_be_exchanged_nothing_is_merged_and_one_warning_says_so(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(one: Path, other: Path) -> None:
+        raise OSError(22, "Invalid argument", str(one))
+
+    monkeypatch.setattr(bench.disk, "exchange", refuse)
+    bench.topic.holds((0, 10))
+    with caplog.at_level(logging.WARNING):
+        bench.run(max_messages=1, compact_files=3)
+    assert len(names(bench)) == 10
+    assert caplog.text.count("small files are not merged, because folders cannot be exchanged as a whole") == 1
+    assert "stop the processor and all readers now and then, and run it with --compact --readers-stopped" in caplog.text
+    Published(bench.root).require_agreement()
+
+
+def test_a_stop_in_the_middle_of_a_merge_leaves_the_files_as_they_were(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop(path: Path) -> None:
+        if path.name.startswith("tickets_with_assignment-merged"):
+            bench.time.ask()
+
+    bench.disk.on_create = stop
+    bench.topic.holds((0, 10))
+    with caplog.at_level(logging.INFO):
+        bench.run(max_messages=2, compact_files=3)
+    assert len(names(bench)) == 4
+    assert "stopped in the middle of a compaction: nothing of it was published" in caplog.text
+    assert not (bench.root / ".pipeline/staging").exists()
+    assert bench.manifest().kind == "batch"
+    Published(bench.root).require_agreement()
