@@ -28,6 +28,10 @@ class Published:
             assert {file.name for file in (output / dataset.name).iterdir()} == set(reader.files(dataset))
             self._database.register(dataset.name, reader.table(dataset))
 
+    def files(self, dataset: str) -> list[str]:
+        """Return the names of the files of ``dataset``."""
+        return sorted(file.name for file in (self.output / dataset).iterdir())
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of ``query``."""
         return self._database.execute(query).fetchall()

@@ -1,60 +1,80 @@
-"""A reader that never rests and writes a line each time: ``python -m tests.support.reader LIBRARY OUTPUT``.
+"""A reader that never rests and writes a line each time: ``python -m tests.support.reader LIBRARY OUTPUT [patient]``.
 
-It reads until SIGTERM. It ends with an error as soon as a dataset cannot be read or a count goes down.
+It reads until SIGTERM. It ends with an error as soon as a dataset cannot be read or a count goes down. A patient one
+writes ``gone`` when a file is not there any more that was listed, and reads again. Each reads as README.md does: pandas
+and pyarrow get a list of files, because they leave out in silence what is gone of a folder that they list themselves.
 """
 
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from runtime.process.shutdown import Shutdown
+
+GONE = "gone"
 
 # The library, given a folder of Parquet files, returns the number of rows in them.
 Count = Callable[[Path], int]
 
 
-def _pandas() -> Count:
+class Library(NamedTuple):
+    """How a library counts, and what it raises for a file that is not there."""
+
+    count: Count
+    gone: tuple[type[BaseException], ...] = (FileNotFoundError,)
+
+
+def _pandas() -> Library:
     import pandas as pd
 
-    return lambda folder: len(pd.read_parquet(folder))
+    return Library(lambda folder: len(pd.read_parquet(sorted(folder.glob("*.parquet")))))
 
 
-def _duckdb() -> Count:
+def _duckdb() -> Library:
     import duckdb
 
     query = "SELECT count(client_id) FROM read_parquet(?)"
-    return lambda folder: int(duckdb.execute(query, [f"{folder}/*.parquet"]).fetchall()[0][0])
+    return Library(
+        lambda folder: int(duckdb.execute(query, [f"{folder}/*.parquet"]).fetchall()[0][0]), (duckdb.IOException,)
+    )
 
 
-def _polars() -> Count:
+def _polars() -> Library:
     import polars as pl
 
-    return lambda folder: len(pl.read_parquet(folder / "*.parquet"))
+    return Library(lambda folder: len(pl.read_parquet(folder / "*.parquet")))
 
 
-def _pyarrow() -> Count:
+def _pyarrow() -> Library:
     import pyarrow.parquet as pq
 
-    return lambda folder: int(pq.read_table(folder).num_rows)
+    return Library(lambda folder: int(pq.read_table(sorted(folder.glob("*.parquet"))).num_rows))
 
 
 LIBRARIES = {"pandas": _pandas, "duckdb": _duckdb, "polars": _polars, "pyarrow": _pyarrow}
 
 
-def main(library: str, output: Path) -> None:
+def main(name: str, output: Path, patient: bool) -> None:
     """Read until asked to stop. Raises whatever the library raises, and AssertionError for a wrong count."""
     # Four of these would otherwise leave a small machine nothing to publish with.
     os.nice(15)
-    count, stop = LIBRARIES[library](), Shutdown().install()
+    library, stop = LIBRARIES[name](), Shutdown().install()
     seen = {"tickets_with_assignment": 0, "high_priority_tickets": 0}
     while not stop.asked:
         for dataset in seen:
-            rows = count(output / dataset)
+            try:
+                rows = library.count(output / dataset)
+            except library.gone:
+                if not patient:
+                    raise
+                print(GONE, flush=True)  # noqa: T201 - how often that was, for the test
+                continue
             assert rows >= seen[dataset], f"{dataset} went from {seen[dataset]} rows to {rows}"
             seen[dataset] = rows
         print(seen["tickets_with_assignment"], flush=True)  # noqa: T201 - how often it has read, for the test
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), "patient" in sys.argv[3:])

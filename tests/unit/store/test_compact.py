@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
 import pytest
 
 from contract.ticket import encode
@@ -17,6 +18,7 @@ from store.compact import Merge, Refused, compact, describe, plan
 from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS
 from store.files import Disk
 from store.manifest import Manifest, PublishedFile, read_manifest
+from store.manifest import encode as encode_manifest
 from store.output import Output
 from tests.support.datasets import Published
 from tests.support.disks import QuickDisk
@@ -101,7 +103,13 @@ def simulate(batches: int, more_than: int) -> tuple[dict[str, PublishedFile], in
             merged = [files.pop(name) for name in names]
             assert [of.first_batch for of in merged[1:]] == [of.last_batch + 1 for of in merged[:-1]]
             of = PublishedFile(
-                sum(m.rows for m in merged), 1000, "", merged[0].first_batch, batch, 0, merged[0].rewrites + 1
+                sum(m.rows for m in merged),
+                1000,
+                "",
+                merged[0].first_batch,
+                merged[-1].last_batch,
+                0,
+                merged[0].rewrites + 1,
             )
             files = dict(sorted({**files, f"merged-{batch}": of}.items(), key=lambda each: each[1].first_batch))
         most = max(most, len(files))
@@ -116,7 +124,26 @@ def test_ten_thousand_batches_end_in_as_few_files_as_a_hundred_could() -> None:
     assert most == 129
     files, most = simulate(10_000, 4)
     assert max(of.rewrites for of in files.values()) == 3
-    assert len(files) == 80
+    # 79 of the last tier, each of 125 batches, and what the other 125 batches have come to.
+    assert len(files) == 79 + 4 + 5
+
+
+def test_the_ledger_of_ten_thousand_batches_is_not_much_larger_than_that_of_a_hundred(output: Output) -> None:
+    manifest = publish(output, 1)
+    name = "batch-000001-0000-to-000064-000065.parquet"
+    (like,) = manifest.contents["tickets_with_assignment"].values()
+
+    def size(batches: int) -> int:
+        files, _ = simulate(batches, 64)
+        assert sum(of.rows for of in files.values()) == 10 * batches
+        contents = manifest.contents | {
+            dataset: {f"{number}-{name}": like for number in range(len(files))} for dataset in TIERS
+        }
+        return len(encode_manifest(msgspec.structs.replace(manifest, contents=contents)))
+
+    # 36 files of each dataset after 100 batches, 80 after 10,000; without merges it would be a hundred times as much.
+    assert [len(simulate(batches, 64)[0]) for batches in (100, 10_000)] == [36, 80]
+    assert size(10_000) / size(100) < 2.2
 
 
 @pytest.fixture
