@@ -2,10 +2,14 @@
 
 The folder that takes its place is made ready in staging, where files that stay are linked into it. What the exchange
 swaps out goes to ``ReplacedFolders``. It can be finished by whoever comes next, at any point.
+
+Some readers (Arrow, Hadoop) list a folder, then look at each name by its path, and leave out in silence what is gone by
+then: an exchange in between would give them a count that is too low. So for LISTING_S the new folder holds placeholders
+under the names that are gone. No reader can read one, so it fails instead of counting wrong.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from runtime.process.failpoint import failpoint
@@ -15,6 +19,10 @@ from store.manifest import Exchange, PublishedFile, new_id
 from store.replaced import ReplacedFolders
 
 _log = logging.getLogger(__name__)
+
+# Readers look at the names that they have listed within milliseconds; this is for a busy machine.
+LISTING_S = 1.0
+PLACEHOLDER = b"merged into another file a moment ago: list the folder again\n"
 
 
 def refusal(disk: Disk, staging: Path, folders: Iterable[Path]) -> str | None:
@@ -63,16 +71,53 @@ def prepare(
         path = staged.get(name, dataset / name)
         require_file(disk, path, file, read=False)
         disk.link(path, prepared / name)
+    _place_placeholders(disk, dataset, prepared, old)
     disk.make_alike(prepared, dataset)
     disk.sync_folder(prepared)
     disk.sync_folder(prepared.parent)
     return Exchange(dataset.name, str(prepared.relative_to(root)), list(staged), old)
 
 
+def _place_placeholders(disk: Disk, dataset: Path, prepared: Path, names: Sequence[str]) -> None:
+    """Give one file, which is forced to the disk once, all these names."""
+    placeholder = prepared.with_name(f"{prepared.name}-placeholder")
+    with disk.create(placeholder) as file:
+        file.write(PLACEHOLDER)
+        # Polars asks for the size first and then opens the file again: a smaller one makes it panic. This takes no
+        # space on the disk.
+        file.truncate(max([len(PLACEHOLDER), *(found.bytes for name in names if (found := disk.look(dataset / name)))]))
+        disk.sync(file)
+    for name in names:
+        disk.link(placeholder, prepared / name)
+
+
+def _is_placeholder(disk: Disk, path: Path) -> bool:
+    found = disk.look(path)
+    if found is None or not found.is_file:
+        return False
+    with disk.open(path) as file:
+        return file.read(len(PLACEHOLDER)) == PLACEHOLDER
+
+
+def remove_placeholders(disk: Disk, root: Path, exchange: Exchange) -> None:
+    """Take the placeholders out of the folder of the dataset. Raises OSError."""
+    folder = root / exchange.dataset
+    for name in exchange.old:
+        if _is_placeholder(disk, folder / name):
+            disk.unlink(folder / name)
+    disk.sync_folder(folder)
+
+
 def is_done(disk: Disk, root: Path, exchange: Exchange) -> bool:
     """Whether the folder of the dataset is the one that was prepared. Raises OSError."""
-    names = _names(disk, root / exchange.dataset)
-    return names.issuperset(exchange.new) and names.isdisjoint(exchange.old)
+    folder = root / exchange.dataset
+    return _names(disk, folder).issuperset(exchange.new) and not _holds_old(disk, folder, exchange)
+
+
+def _holds_old(disk: Disk, folder: Path, exchange: Exchange) -> bool:
+    """Whether a folder holds one of the files that go, and not only a placeholder."""
+    names = _names(disk, folder)
+    return any(name in names and not _is_placeholder(disk, folder / name) for name in exchange.old)
 
 
 def waiting(disk: Disk, root: Path, exchange: Exchange, files: Iterable[str]) -> dict[str, Path]:
@@ -99,10 +144,10 @@ def carry_out(disk: Disk, root: Path, exchange: Exchange, replaced: ReplacedFold
         return
     disk.sync_folder(prepared.parent)
     failpoint("exchanged")
-    swapped_out = _names(disk, prepared)
-    if swapped_out.isdisjoint(exchange.old):
+    if not _holds_old(disk, prepared, exchange):
         # Files were moved instead.
         return
+    swapped_out = _names(disk, prepared)
     # What somebody else has put beside our files is his.
     for name in sorted(swapped_out - _names(disk, folder) - set(exchange.old)):
         disk.replace(prepared / name, folder / name)

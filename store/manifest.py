@@ -175,7 +175,8 @@ class Exchange(msgspec.Struct, frozen=True):
     """A folder, relative to the output, that is prepared to change places with the folder of a dataset.
 
     It holds all files that the dataset has after the commit. ``new`` are those that the dataset's own folder lacks,
-    ``old`` those that only that one has: by them it is told whether the exchange was done. Twice, it would be undone.
+    ``old`` those that only that one has, while this one has placeholders of their names: so it is told whether the
+    exchange was done. Twice, it would be undone.
     """
 
     dataset: str

@@ -72,7 +72,8 @@ class Output:
         self._record_file = self.state / "commit.json"
         self._staging = self.state / "staging"
         self._lock_file = self.state / "lock"
-        self.replaced = ReplacedFolders(self.state / "replaced", self.disk, clock or Clock())
+        self._clock = clock or Clock()
+        self.replaced = ReplacedFolders(self.state / "replaced", self.disk, self._clock)
         self._held: tuple[object, object] | None = None
 
     @contextmanager
@@ -126,7 +127,7 @@ class Output:
             with writing(self.root):
                 if not decided.in_force:
                     self._publish(decided.renames, decided.exchanges, decided.manifest)
-                self._clean_up(decided.removals)
+                self._clean_up(decided.removals, decided.exchanges)
             content = decided.manifest
         manifest = self._checked(content)
         self.discard_staging()
@@ -202,7 +203,7 @@ class Output:
             replace_content(self.disk, self._record_file, encode(record))
             failpoint("committed")
             self._publish(record.renames, record.exchanges, encode(record.manifest))
-            self._clean_up(record.removals)
+            self._clean_up(record.removals, record.exchanges)
         self.discard_staging()
 
     def remove_replaced(self) -> None:
@@ -251,7 +252,7 @@ class Output:
         failpoint("before-manifest")
         replace_content(self.disk, self._manifest_file, manifest)
 
-    def _clean_up(self, removals: list[str]) -> None:
+    def _clean_up(self, removals: list[str], exchanges: list[Exchange]) -> None:
         """Remove what the manifest no longer names, and then the record, which says what to remove.
 
         If a power loss brings the record back, it is removed again: it is that of the ledger beside it.
@@ -260,6 +261,10 @@ class Output:
             remove_if_there(self.disk, self.root / name)
         for folder in sorted({(self.root / name).parent for name in removals}):
             self.disk.sync_folder(folder)
+        if exchanges:
+            self._clock.sleep(exchange.LISTING_S)
+        for each in exchanges:
+            exchange.remove_placeholders(self.disk, self.root, each)
         remove_if_there(self.disk, self._record_file)
 
     def require_unchanged(self, commit_id: str | None) -> None:

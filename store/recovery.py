@@ -67,8 +67,9 @@ def _finish(
 ) -> Decided:
     before, after = _ledger_of_this_version(root, path, manifest), record.manifest
     if before is not None and before.commit_id == after.commit_id:
-        require_folder(disk, root, before, leaving=record.removals)
-        return Decided(encode(before), record.renames, record.removals, in_force=True)
+        placeholders = [f"{each.dataset}/{name}" for each in record.exchanges for name in each.old]
+        require_folder(disk, root, before, leaving=[*record.removals, *placeholders])
+        return Decided(encode(before), record.renames, record.removals, in_force=True, exchanges=record.exchanges)
     if (before.commit_id if before else None) != after.follows:
         raise _stale(path, f"commit {after.commit}", f"commit {before.commit}" if before else "no ledger")
     require_sound(after, path)

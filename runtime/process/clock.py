@@ -11,6 +11,10 @@ class Clock:
         """Return seconds that only ever grow; what they count from means nothing."""
         return time.monotonic()
 
+    def sleep(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        time.sleep(seconds)
+
     def now(self) -> datetime:
         """Return the date and time in UTC, which somebody may set back."""
         return datetime.now(UTC)

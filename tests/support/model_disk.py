@@ -427,6 +427,12 @@ class _RawFile(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
+    def truncate(self, size: int | None = None) -> int:
+        """Grow to ``size``; what is there stays."""
+        assert size is not None
+        self.write(bytes(size - len(self._disk.surface.content(self.inode))))
+        return size
+
     def write(self, content: bytes | memoryview) -> int:  # type: ignore[override]
         return self._disk.write(self.path, self.inode, bytes(content))
 

@@ -1,8 +1,8 @@
 """A reader that never rests and writes a line each time: ``python -m tests.support.reader LIBRARY OUTPUT [patient]``.
 
 It reads until SIGTERM. It ends with an error as soon as a dataset cannot be read or a count goes down. A patient one
-writes ``gone`` when a file is not there any more that was listed, and reads again. Each reads as README.md does: pandas
-and pyarrow get a list of files, because they leave out in silence what is gone of a folder that they list themselves.
+writes ``gone`` when a file that was listed is not there any more, or is a placeholder, and reads again. Each reads as
+README.md does.
 """
 
 import os
@@ -20,16 +20,17 @@ Count = Callable[[Path], int]
 
 
 class Library(NamedTuple):
-    """How a library counts, and what it raises for a file that is not there."""
+    """How a library counts, and what it raises for a file that is not there, or is a placeholder."""
 
     count: Count
-    gone: tuple[type[BaseException], ...] = (FileNotFoundError,)
+    gone: tuple[type[BaseException], ...]
 
 
 def _pandas() -> Library:
     import pandas as pd
+    import pyarrow as pa
 
-    return Library(lambda folder: len(pd.read_parquet(sorted(folder.glob("*.parquet")))))
+    return Library(lambda folder: len(pd.read_parquet(folder)), (FileNotFoundError, pa.ArrowInvalid))
 
 
 def _duckdb() -> Library:
@@ -37,20 +38,23 @@ def _duckdb() -> Library:
 
     query = "SELECT count(client_id) FROM read_parquet(?)"
     return Library(
-        lambda folder: int(duckdb.execute(query, [f"{folder}/*.parquet"]).fetchall()[0][0]), (duckdb.IOException,)
+        lambda folder: int(duckdb.execute(query, [f"{folder}/*.parquet"]).fetchall()[0][0]),
+        (duckdb.Error,),
     )
 
 
 def _polars() -> Library:
     import polars as pl
 
-    return Library(lambda folder: len(pl.read_parquet(folder / "*.parquet")))
+    gone = (FileNotFoundError, pl.exceptions.ComputeError)
+    return Library(lambda folder: len(pl.read_parquet(folder / "*.parquet")), gone)
 
 
 def _pyarrow() -> Library:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return Library(lambda folder: int(pq.read_table(sorted(folder.glob("*.parquet"))).num_rows))
+    return Library(lambda folder: int(pq.read_table(folder).num_rows), (FileNotFoundError, pa.ArrowInvalid))
 
 
 LIBRARIES = {"pandas": _pandas, "duckdb": _duckdb, "polars": _polars, "pyarrow": _pyarrow}

@@ -9,15 +9,22 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow.json
+import pyarrow.parquet as pq
 import pytest
 
+import store.exchange
 from contract.ticket import encode as encode_ticket
 from runtime.errors import DataConflict, OutputUnavailable
+from runtime.process.clock import Clock
 from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT
 from store.datasets import HIGH_PRIORITY, TICKETS, Dataset
@@ -70,13 +77,13 @@ def prepare(output: Output, before: Manifest) -> CommitRecord:
     return change.record(UPDATED_AT)
 
 
-def tell(output: Output) -> Manifest:
+def tell(output: Output, file_format: str = "parquet") -> Manifest:
     """Publish three batches, each of three tickets, one of them urgent, and a message that is none."""
     manifest: Manifest | None = None
     for number in range(3):
         made = [encode_ticket(ticket(3 * number + n, priority=("low", "high", "medium")[n])) for n in range(3)]
         read = [[messages([*made, b"bad"], first_offset=4 * number)]]
-        manifest = publish_batch(output, manifest, "parquet", read)
+        manifest = publish_batch(output, manifest, file_format, read)
     assert manifest is not None
     return manifest
 
@@ -180,8 +187,72 @@ def test_files_that_only_go_are_told_from_those_that_are_gone_already(output: Ou
     for expected in (waiting, {}):
         assert waiting_files(output.disk, output.root, exchange, [KEPT]) == expected
         output._publish([], [exchange], encode(before))
-        assert names_in(output.root / "tickets_with_assignment") == [KEPT]
+        # For readers that have listed the old folder.
+        assert names_in(output.root / "tickets_with_assignment") == THREE
+    output._clean_up([], [exchange])
+    assert names_in(output.root / "tickets_with_assignment") == [KEPT]
     assert swapped_out(output) == {"tickets_with_assignment": THREE}
+
+
+class LateReaders(Clock):
+    """A clock in whose pause something happens."""
+
+    def __init__(self, during: Callable[[], None]) -> None:
+        self.during = during
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.during()
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "json"])
+def test_a_reader_that_looks_at_a_name_after_it_is_gone_fails_instead_of_counting_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_format: str
+) -> None:
+    monkeypatch.setattr(store.exchange, "LISTING_S", 7.0)
+    root = tmp_path / "output"
+    tell(Output(OutputLocation(root), QuickDisk()), file_format)
+    failed = []
+
+    def read() -> None:
+        # What Arrow does: it looks at each name that it has listed before, and reads those that it finds.
+        folder = root / "tickets_with_assignment"
+        for name in [path.with_suffix(f".{file_format}").name for path in map(Path, THREE[:2])]:
+            assert (folder / name).stat().st_size > 0
+            for reads in READERS[file_format]:
+                with pytest.raises(Exception, match=NO_DATA):
+                    reads(folder / name)
+                failed.append(name)
+
+    clock = LateReaders(read)
+    output = Output(OutputLocation(root), QuickDisk(), clock)
+    before = output.recover()
+    assert before is not None
+    output.commit(prepare(output, before))
+    assert clock.slept == [7.0]
+    assert len(failed) == 2 * len(READERS[file_format])
+    assert len(names_in(root / "tickets_with_assignment")) == 2
+    Published(root).require_agreement()
+
+
+NO_DATA = "(?i)magic|specification|malformed|tape|JSON|parse|expected|value"
+READERS: dict[str, list[Callable[[Path], object]]] = {
+    "parquet": [
+        pd.read_parquet,
+        pq.read_table,
+        pl.read_parquet,
+        lambda path: duckdb.read_parquet(str(path)).fetchall(),
+    ],
+    "json": [
+        lambda path: pd.read_json(path, lines=True),
+        pyarrow.json.read_json,
+        pl.read_ndjson,
+        lambda path: duckdb.read_json(
+            str(path), columns={"client_id": "VARCHAR"}, format="newline_delimited"
+        ).fetchall(),
+    ],
+}
 
 
 @pytest.mark.parametrize("point", ["staged", "committed", "exchanged", "between-exchanges", "before-manifest"])
@@ -199,7 +270,7 @@ def test_a_commit_killed_at_any_point_exchanges_each_folder_once(
     die(tmp_path / "record.json")
     assert read_manifest(Disk(), output.root) == before
     for dataset in BOTH:
-        assert names_in(output.root / dataset) in (THREE, [MERGED, KEPT])
+        assert names_in(output.root / dataset) in (THREE, [MERGED, *THREE])
     if point == "staged":
         assert output.recover() == before
         assert not (output.state / "staging").exists()
