@@ -23,7 +23,7 @@ make broker takes PORT=9095 too. A variable of the environment goes before the w
 endif
 
 # What another Python left in the environment would reach ours, and pip.
-unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
+unexport PYTHONHOME PYTHONOPTIMIZE PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
 
 .PHONY: help setup demo broker test test-unit test-compose chaos check audit bench bench-quick schema lock up down
 

@@ -37,6 +37,10 @@ RATE = 300
 # The processor does most of what can go wrong.
 WEIGHTS = {"processor": 5, "producer": 2, "broker": 2}
 LONGEST_PAUSE_S = 5.0
+# How often the processor is killed in the few milliseconds of a commit, which no draw of seconds would hit.
+AIMED = 0.4
+COMMIT_S = 0.03
+COMMIT_WITHIN_S = 20.0
 # How often what is published is judged between a kill and the next start, where a commit may be half done.
 VERIFIED = 0.2
 
@@ -106,9 +110,19 @@ class Chaos:
 
     def _victims(self) -> list[str]:
         drawn = self._draw.choices(list(WEIGHTS), list(WEIGHTS.values()), k=self._draw.choice((1, 1, 1, 2, 3)))
-        return self._shuffled(sorted(set(drawn)))
+        # The one that a moment is chosen for comes first.
+        return sorted(set(drawn), key=lambda victim: victim != "processor")
+
+    def _await_a_commit(self) -> None:
+        """Return at some moment of the next commit; after a while also when there is none."""
+        record, deadline = self.output / ".pipeline" / "commit.json", time.monotonic() + COMMIT_WITHIN_S
+        while not record.exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(self._draw.uniform(0, COMMIT_S))
 
     def _kill(self, victims: Sequence[str]) -> None:
+        if "processor" in victims and self._draw.random() < AIMED:
+            self._await_a_commit()
         for victim in victims:
             self.kills[victim] += 1
             if victim == "broker":
