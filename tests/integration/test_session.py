@@ -319,8 +319,7 @@ def test_the_flags_are_those_of_spark_submit() -> None:
 def test_a_cluster_runs_the_code_that_the_driver_ships(drivers: Drivers, processes: Processes, tmp_path: Path) -> None:
     cluster = Cluster(processes, tmp_path)
     cluster.start_master()
-    for _ in range(2):
-        cluster.start_worker()
+    cluster.start_worker()
     drivers.master = cluster.address
     driver = drivers.run(SPARK_LOCAL_IP="127.0.0.1")
     for code, _, _, _ in json.loads(driver.stdout):
