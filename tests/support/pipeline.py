@@ -47,7 +47,7 @@ def fill(processes: Processes, broker: EmbeddedBroker, topic: str, tickets: int)
 def wait_until_it_reads(output: Path) -> None:
     """Return once a task has taken the first messages of its range, and is far from the last."""
     staging = output / ".pipeline" / "staging"
-    wait_for(lambda: list(staging.glob("*/rejected_messages-*")), 60, "a task that reads")
+    wait_for(lambda: list(staging.glob("*/rejected_messages-*")), 180, "a task that reads")
 
 
 def jvm_of(service: Running) -> int:
