@@ -4,15 +4,18 @@ COMPOSE ?= $(shell command -v docker-compose || echo docker compose)
 LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-# Typed behind make it counts; a PORT in the environment is meant for something else.
+# Typed behind make they count; a PORT in the environment is meant for something else.
 PORT := 9092
+MINUTES := 1
+SEED :=
 
 # A variable that no recipe reads would be ignored in silence. Keys of .env reach the programs through the environment.
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-WITH_ARGS := demo broker test test-unit test-compose bench-quick lock
+WITH_ARGS := demo broker test test-unit test-compose chaos bench-quick lock
 READ := COMPOSE PYTHON JAVA_HOME CLIENT_TICKETS_% COMPOSE_% SSL_CERT_FILE HTTPS_PROXY https_proxy HTTP_PROXY http_proxy \
 	BATCH_% COMPACT_% KAFKA_% LOG_% OUTPUT_% PROCESSOR_% PRODUCER_% REDPANDA_% SPARK_% TOPIC_% \
-	$(if $(filter broker,$(MAKECMDGOALS)),PORT) $(if $(filter $(WITH_ARGS),$(MAKECMDGOALS)),ARGS)
+	$(if $(filter broker,$(MAKECMDGOALS)),PORT) $(if $(filter chaos,$(MAKECMDGOALS)),MINUTES SEED) \
+	$(if $(filter $(WITH_ARGS),$(MAKECMDGOALS)),ARGS)
 UNREAD := $(filter-out $(READ),$(TYPED))
 ifneq ($(UNREAD),)
 $(error make $(MAKECMDGOALS) does not read $(UNREAD). Flags go into ARGS, such as: make demo ARGS="--count 500". \
@@ -20,9 +23,9 @@ make broker takes PORT=9095 too. A variable of the environment goes before the w
 endif
 
 # What another Python left in the environment would reach ours, and pip.
-unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
+unexport PYTHONHOME PYTHONOPTIMIZE PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
 
-.PHONY: help setup demo broker test test-unit test-compose check audit bench bench-quick schema lock up down
+.PHONY: help setup demo broker test test-unit test-compose chaos check audit bench bench-quick schema lock up down
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +48,9 @@ test-unit: setup ## the tests without broker and JVM, in seconds
 test-compose: setup ## docker-compose.yml for real; COMPOSE_REAL_REDPANDA=1 on Redpanda itself, else on a stand-in
 	@tests/compose/install_tools.sh
 	@$(PY) -m pytest -m compose tests/compose $(ARGS)
+
+chaos: setup ## kill -9 of producer, processor and broker at random moments; MINUTES=30 SEED=7 ARGS="--output-format json"
+	@$(PY) -m tests.support.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: setup ## lint, format and types
 	@$(PY) -m ruff check .

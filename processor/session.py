@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from processor.config import tasks_that_fit
 from processor.jvm import JvmNotStarted, SparkJvm
+from processor.master import require_master
 from runtime.errors import SettingError
 from runtime.java.jdk import java_executable
 from runtime.process.memory import memory_limit_mib
@@ -64,11 +65,14 @@ def start_context(config: SparkSettings, jvm: SparkJvm) -> "SparkContext":
 
     The handler of SIGINT is the same afterwards as before: pyspark's own would raise KeyboardInterrupt anywhere.
 
-    Raises SettingError when the JVM does not start, OutputUnavailable when a file cannot be written.
+    Raises SettingError when the JVM does not start or no master can be reached, OutputUnavailable when a file cannot be
+    written, and what py4j raises when the JVM ends meanwhile; another one can be tried then.
     """
     from pyspark import SparkContext
 
     conf = configure(config)
+    if not _is_local(config.master):
+        require_master(config.master)
     try:
         gateway = jvm.connect(conf)
     except JvmNotStarted as error:
@@ -77,8 +81,13 @@ def start_context(config: SparkSettings, jvm: SparkJvm) -> "SparkContext":
             "see that the machine has the memory, or lower SPARK_MEMORY, or set JAVA_HOME to another Java"
         ) from error
     began = time.monotonic()
-    with _same_handler(signal.SIGINT):
-        context = SparkContext(gateway=gateway, conf=conf)
+    logging.getLogger().addFilter(_not_of_py4j)
+    try:
+        with _same_handler(signal.SIGINT):
+            context = SparkContext(gateway=gateway, conf=conf)
+    except Exception:
+        _forget(gateway)
+        raise
     _expect_the_end(context)
     if not _is_local(config.master):
         # Workers fetch it from there as long as the run lasts. In the output somebody else could exchange it.
@@ -119,16 +128,12 @@ def stop_context(context: "SparkContext", jvm: SparkJvm) -> None:
     A cluster is told, so that it gives the cores to others. A JVM that runs the tasks itself is killed: all that it
     holds is temporary, and an orderly stop is 1.4 s of waiting for its network threads.
     """
-    from py4j.clientserver import SHUTDOWN_FINALIZER_WORKER
     from pyspark import SparkContext
 
     if jvm.is_alive() and not _is_local(str(context.master)):
         context.stop()
     gateway: Any = SparkContext._gateway
-    SparkContext._gateway = SparkContext._jvm = None
-    # A thread of py4j tells the JVM which objects Python needs no more; it would go on to tell one that is gone.
-    gateway._gateway_client.is_connected = False
-    gateway._gateway_client.finalizer_deque.appendleft(SHUTDOWN_FINALIZER_WORKER)
+    _forget(gateway)
     jvm.close()
     gateway.close()
     # Without these two, stop() ends what is left in this process, asks the JVM for nothing and does not wait.
@@ -140,10 +145,20 @@ def stop_context(context: "SparkContext", jvm: SparkJvm) -> None:
         threading.Thread(target=server.shutdown, name="stop-accumulators", daemon=True).start()
 
 
+def _forget(gateway: Any) -> None:
+    """Let pyspark take another gateway the next time."""
+    from py4j.clientserver import SHUTDOWN_FINALIZER_WORKER
+    from pyspark import SparkContext
+
+    SparkContext._gateway = SparkContext._jvm = None
+    # A thread of py4j tells the JVM which objects Python needs no more; it would go on to tell one that is gone.
+    gateway._gateway_client.is_connected = False
+    gateway._gateway_client.finalizer_deque.appendleft(SHUTDOWN_FINALIZER_WORKER)
+
+
 def _expect_the_end(context: Any) -> None:
-    """Keep two threads of pyspark from printing a traceback each when the JVM ends: whoever uses it gets an error."""
+    """Keep a thread of pyspark from printing a traceback when the JVM ends: whoever uses it gets an error."""
     context._accumulatorServer.handle_error = lambda request, client_address: None
-    logging.getLogger().addFilter(_not_of_py4j)
 
 
 def _not_of_py4j(record: logging.LogRecord) -> bool:

@@ -14,6 +14,7 @@ from processor.plan import OffsetRange, share_out
 from processor.receipt import Receipt, decode_receipt
 from processor.session import launch_jvm, start_context, stop_context
 from processor.task import Gathered, StagingTask, Work
+from runtime.errors import PipelineError
 from runtime.process.shutdown import Shutdown
 from store.staging import Staging
 
@@ -68,12 +69,16 @@ class SparkTasks:
         except Exception as error:
             if job.failures.value:
                 return list(map(decode_receipt, job.failures.value))
-            if (code := self._code_of_a_dying_jvm()) is not None:
-                raise TasksLost(f"Spark's JVM ended in the middle of a batch (code {code})") from error
+            self._raise_if_lost("in the middle of a batch", error)
             if isinstance(error, Py4JError):
                 # It asks the JVM for its text, and when it is logged there is none.
                 raise RuntimeError(f"the job failed: {error}") from None
             raise
+
+    def _raise_if_lost(self, when: str, error: Exception) -> None:
+        """Raise TasksLost when the end of the JVM is behind ``error``."""
+        if (code := self._code_of_a_dying_jvm()) is not None:
+            raise TasksLost(f"Spark's JVM ended {when} (code {code})") from error
 
     def _code_of_a_dying_jvm(self) -> int | None:
         """Return the exit code of the JVM when it has ended, or is about to: its connections break before that."""
@@ -87,7 +92,13 @@ class SparkTasks:
         self.launch()
         if self._context is None:
             assert self._jvm is not None
-            self._context = start_context(self._config, self._jvm)
+            try:
+                self._context = start_context(self._config, self._jvm)
+            except PipelineError:
+                raise
+            except Exception as error:
+                self._raise_if_lost("while it started", error)
+                raise
         return self._context
 
     def stop(self) -> None:

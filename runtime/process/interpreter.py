@@ -6,6 +6,7 @@ Python 3.8 and later can read this module and the entry points that ask it; they
 # Older versions of Python could not evaluate the types.
 from __future__ import annotations
 
+import io
 import re
 import signal
 import sys
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def prepare(program: str, *parts: str) -> None:
-    """End the process with exit code 2 when this Python is too old, or lacks a package that one of ``parts`` needs.
+    """End the process with exit code 2 when this Python is too old, lacks a package that ``parts`` need, or has -O.
 
     From here on Ctrl-C ends the process without a traceback, until it has a handler of its own.
 
@@ -27,10 +28,20 @@ def prepare(program: str, *parts: str) -> None:
     # One that is ignored, as in the background of a shell script, stays so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A path or a name may hold what the encoding of a terminal lacks.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     found = problem(sys.version_info[:2], [ROOT / part / "requirements.txt" for part in parts])
     if found:
         sys.stderr.write(
             f"ERROR {sys.executable} {found}; run `make setup` once in {ROOT}, then `.venv/bin/python {program}`\n"
+        )
+        sys.exit(2)
+    if sys.flags.optimize:
+        # One of its assertions reads a byte of each answer.
+        sys.stderr.write(
+            "ERROR Python leaves out assertions (option -O, or PYTHONOPTIMIZE in the environment), and without them "
+            "kafka-python understands no broker; unset PYTHONOPTIMIZE\n"
         )
         sys.exit(2)
 

@@ -3,12 +3,14 @@
 What is refused before the broker is asked runs without one: the outputs are made without Spark, as a batch makes them.
 """
 
+import errno
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,12 +30,14 @@ from tests.support.datasets import Published
 from tests.support.listeners import server
 from tests.support.pipeline import processor, produce, read_manifest
 from tests.support.processes import Processes, Running
+from tests.support.shim import shim
 from tests.support.staging import messages, prepare_batch, publish_batch, ticket
 
 pytestmark = pytest.mark.integration
 
 PROCESSOR = "processor/spark_processor.py"
 MIB = 1 << 20
+USER = 45678
 # The one mount beside the root that every Linux has.
 OTHER_FILE_SYSTEM = Path("/dev/shm")
 
@@ -74,8 +78,8 @@ def fill(disk: Path, leave: int) -> Path:
 
 
 def run(processes: Processes, no_broker: str, output: Path, expect: int) -> Running:
-    flags = ("--broker", no_broker, "--output-path", output, "--memory", "1g")
-    running = processes.run(PROCESSOR, *flags, deadline_s=60, expect=expect)
+    running = processes.start_command(command(no_broker, output))
+    assert running.wait(60) == expect, running.output
     assert "Traceback" not in running.stderr
     return running
 
@@ -89,6 +93,40 @@ def published_output(root: Path) -> tuple[Output, Manifest]:
     """Make an output of one batch of three tickets."""
     output = Output(OutputLocation(root))
     return output, publish_batch(output, None, "parquet", three_tickets(0))
+
+
+def prepared_output(root: Path) -> None:
+    """Make an output of one batch of three tickets, and a decided one of three more that is not published yet."""
+    output, first = published_output(root)
+    record = prepare_batch(output, first, "parquet", three_tickets(3))
+    (root / ".pipeline" / "commit.json").write_bytes(encode(record))
+
+
+def require_completed(
+    processes: Processes, no_broker: str, root: Path, environment: Mapping[str, str] | None = None
+) -> None:
+    """Fail unless the next run publishes what was decided."""
+    completed = processes.start_command(command(no_broker, root), env=environment)
+    assert completed.wait(60) == 3, completed.output
+    assert "finishing batch 2" in completed.stderr
+    published = Published(root)
+    published.require_agreement()
+    assert published.count("tickets_with_assignment") == 6
+
+
+def another_user() -> list[str]:
+    """Return what makes a user of the one who runs a command whom permissions stop; root may read, as before."""
+    if os.getuid() != 0:
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("this machine lacks setpriv")
+    rights = "+dac_read_search"
+    become = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups")
+    return [*become, f"--inh-caps={rights}", f"--ambient-caps={rights}"]
+
+
+def command(no_broker: str, output: Path) -> list[str]:
+    return [sys.executable, PROCESSOR, "--broker", no_broker, "--output-path", str(output), "--memory", "1g"]
 
 
 def everything(output: Path) -> dict[str, bytes]:
@@ -107,6 +145,79 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_broker_is_asked(
     file.touch()
     refused = run(processes, no_broker, tmp_path / "data" / "output", expect=5)
     assert f"cannot write {file}: File exists; see that it is a folder" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["data", "data/output", "data/output/.pipeline"])
+def test_an_output_that_this_user_may_not_write_is_refused_before_the_broker_is_asked(
+    name: str, no_broker: str, processes: Processes, tmp_path: Path
+) -> None:
+    output = tmp_path / "data" / "output"
+    (tmp_path / name).mkdir(parents=True)
+    (tmp_path / name).chmod(0o555)
+    refused = processes.start_command([*another_user(), *command(no_broker, output)])
+    assert refused.wait(60) == 5, refused.output
+    assert f"cannot write {tmp_path / name}" in refused.stderr
+    assert "Permission denied; give this user the right to write there" in refused.stderr
+
+
+def test_a_dataset_that_this_user_may_not_write_is_published_once_the_right_is_given(
+    no_broker: str, processes: Processes, tmp_path: Path
+) -> None:
+    root = tmp_path / "output"
+    prepared_output(root)
+    if os.getuid() == 0:
+        for path in (root, *root.rglob("*")):
+            os.chown(path, USER, USER)
+    (root / "metrics").chmod(0o555)
+    refused = processes.start_command([*another_user(), *command(no_broker, root)])
+    assert refused.wait(60) == 5, refused.output
+    assert f"cannot write {root}/metrics/metrics.parquet" in refused.stderr
+    assert "Permission denied; give this user the right to write there" in refused.stderr
+    (root / "metrics").chmod(0o755)
+    require_completed(processes, no_broker, root)
+
+
+def test_an_output_on_a_file_system_that_is_read_only_is_refused_before_the_broker_is_asked(
+    no_broker: str, processes: Processes, small_disk: Path
+) -> None:
+    root = small_disk / "output"
+    published_output(root)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    refused = run(processes, no_broker, root, expect=5)
+    assert "Read-only file system; the file system is read-only; choose another --output-path" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        ("SHIM_FLOCK", errno.ENOLCK, "its file system knows no locks (flock)"),
+        ("SHIM_FLOCK", errno.EOPNOTSUPP, "its file system knows no locks (flock)"),
+        ("SHIM_FSYNC_FOLDER", errno.EIO, "Input/output error; the disk reports an error; see the log of the system"),
+        ("SHIM_RENAME", errno.EXDEV, "it lies on another file system; mount or link the output folder as a whole"),
+    ],
+)
+def test_a_file_system_that_does_not_know_a_call_is_told_with_its_cause_and_the_next_run_is_exact(
+    call: str, error: int, said: str, no_broker: str, processes: Processes, tmp_path: Path
+) -> None:
+    root = tmp_path / "output"
+    prepared_output(root)
+    # Renames fail in one dataset only, as if it lay elsewhere and nothing told so.
+    under = root / "metrics" if call == "SHIM_RENAME" else root
+    unusual = shim(tmp_path) | {call: str(error), "SHIM_UNDER": str(under)}
+    refused = processes.start_command(command(no_broker, root), env=unusual)
+    assert refused.wait(60) == 5, refused.output
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+    require_completed(processes, no_broker, root)
+
+
+def test_a_file_system_that_refuses_to_force_a_folder_to_the_disk_holds_an_output(
+    no_broker: str, processes: Processes, tmp_path: Path
+) -> None:
+    root = tmp_path / "output"
+    prepared_output(root)
+    unusual = shim(tmp_path) | {"SHIM_FSYNC_FOLDER": str(errno.EINVAL), "SHIM_UNDER": str(root)}
+    require_completed(processes, no_broker, root, unusual)
 
 
 def cut(manifest: Path) -> None:
@@ -166,9 +277,7 @@ def test_a_disk_that_is_full_while_a_commit_is_published_keeps_what_was_there_an
     no_broker: str, processes: Processes, small_disk: Path
 ) -> None:
     root = small_disk / "output"
-    output, first = published_output(root)
-    record = prepare_batch(output, first, "parquet", three_tickets(3))
-    (root / ".pipeline" / "commit.json").write_bytes(encode(record))
+    prepared_output(root)
     # Renames over older files free space, so the disk is filled after them: only the manifest is missing.
     flags = ("--broker", no_broker, "--output-path", root, "--memory", "1g")
     processes.run(PROCESSOR, *flags, env={VARIABLE: "before-manifest"}, expect=-signal.SIGKILL)
@@ -180,11 +289,7 @@ def test_a_disk_that_is_full_while_a_commit_is_published_keeps_what_was_there_an
     tickets = root / "tickets_with_assignment"
     assert pq.read_table([tickets / name for name in manifest["files"][tickets.name]]).num_rows == 3
     filler.unlink()
-    completed = run(processes, no_broker, root, expect=3)
-    assert "finishing batch 2" in completed.stderr
-    published = Published(root)
-    published.require_agreement()
-    assert published.count("tickets_with_assignment") == 6
+    require_completed(processes, no_broker, root)
 
 
 def test_a_disk_that_is_full_while_tasks_write_leaves_the_output_as_it_was_and_the_next_run_is_exact(

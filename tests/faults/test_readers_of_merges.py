@@ -37,7 +37,7 @@ def counts(reader: Running) -> list[int]:
 def test_no_reader_ever_counts_wrong_while_small_files_are_merged(processes: Processes, tmp_path: Path) -> None:
     output = Output(OutputLocation(tmp_path / "output"), QuickDisk())
     manifest = publish_batch(output, None, "parquet", [[messages(batch(0))]])
-    readers = {name: processes.start("-m", "tests.support.reader", name, output.root, "patient") for name in LIBRARIES}
+    readers = {name: processes.start("-m", "tests.support.reader", name, output.root) for name in LIBRARIES}
     batches = merges = 0
     until = time.monotonic() + DEADLINE_S
     while merges < MERGES or min(len(counts(reader)) for reader in readers.values()) < READS:

@@ -16,7 +16,15 @@ from contract.ticket import encode
 from embedded.broker import EmbeddedBroker
 from tests.support import golden, topics
 from tests.support.datasets import Published
-from tests.support.pipeline import processor, produce, tickets_published
+from tests.support.pipeline import (
+    fill,
+    jvm_of,
+    processor,
+    produce,
+    require_exact,
+    tickets_published,
+    wait_until_it_reads,
+)
 from tests.support.processes import Processes, Running, is_alive, wait_for
 from tests.support.staging import ticket
 
@@ -45,20 +53,6 @@ def status(output: Path) -> dict[str, Any]:
     return found
 
 
-def fill(processes: Processes, broker: EmbeddedBroker, topic: str) -> None:
-    """Fill a topic so that a task that reads it tells the test: the first message of each partition is rejected."""
-    topics.create(broker.address, topic, partitions=2)
-    for partition in range(2):
-        topics.send(broker.address, topic, [b"bad"], partition=partition)
-    produce(processes, broker, topic, TICKETS)
-
-
-def wait_until_it_reads(output: Path) -> None:
-    """Return once a task has taken the first messages of its range, and is far from the last."""
-    staging = output / ".pipeline" / "staging"
-    wait_for(lambda: list(staging.glob("*/rejected_messages-*")), 60, "a task that reads")
-
-
 def kill_in_the_middle_of_a_read(broker: EmbeddedBroker, output: Path) -> None:
     wait_until_it_reads(output)
     # What it has not sent by now it never will.
@@ -70,23 +64,6 @@ def wait_until_it_says_that_the_broker_is_gone(service: Running) -> None:
     """Return once it is said by whoever notices first: the watch over the tasks, or the look before the commit."""
     told = ("nothing listens on this port", "stopped answering")
     wait_for(lambda: any(text in service.stderr for text in told), 45, f"one of {told}")
-
-
-def require_exact(output: Path, tickets: int) -> None:
-    published = Published(output)
-    published.require_agreement()
-    assert published.count("tickets_with_assignment") == tickets
-
-
-def jvm_of(service: Running) -> int:
-    """Return the process id of the JVM that a processor has started."""
-
-    def look() -> int:
-        children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
-        found = [int(pid) for pid in children if b"PythonGatewayServer" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        return found[0] if found else 0
-
-    return wait_for(look, 60, "a JVM")
 
 
 def test_record_timestamps_that_are_no_times_stop_nothing_in_either_format(
@@ -174,7 +151,7 @@ def test_a_compacted_topic_is_read_to_its_end(
 def test_a_topic_that_is_replaced_while_it_is_read_is_not_published(
     broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
 ) -> None:
-    fill(processes, broker, topic)
+    fill(processes, broker, topic, TICKETS)
     running = processes.start(*processor(broker, topic, output))
     wait_until_it_reads(output)
     running.send(signal.SIGSTOP)
@@ -185,6 +162,27 @@ def test_a_topic_that_is_replaced_while_it_is_read_is_not_published(
     assert running.wait(90) == 4
     assert "choose another --output-path for the new" in running.stderr
     assert tickets_published(output) == 0
+
+
+def test_a_topic_that_is_replaced_between_two_batches_of_a_backlog_ends_it(
+    broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
+) -> None:
+    topics.create(broker.address, topic)
+    produce(processes, broker, topic, 200_000)
+    running = processes.start(*processor(broker, topic, output, "--max-messages", "20000"))
+    wait_for(lambda: tickets_published(output) > 0, 60, "the first batch")
+    running.send(signal.SIGSTOP)
+    topics.delete(broker.address, topic)
+    topics.create(broker.address, topic)
+    produce(processes, broker, topic, 200_500)
+    running.send(signal.SIGCONT)
+    assert running.wait(90) == 4
+    assert "the output was written from" in running.stderr
+    # A commit that was under way when it was stopped is of the old topic.
+    published = tickets_published(output)
+    assert published < 200_000
+    assert published % 20_000 == 0
+    require_exact(output, published)
 
 
 def test_messages_deleted_during_the_first_batch_end_it(
@@ -209,7 +207,7 @@ def test_messages_deleted_during_the_first_batch_end_it(
 def test_a_broker_that_dies_in_the_middle_of_a_read_is_reported_at_once_and_outlived_by_a_service(
     fragile: EmbeddedBroker, topic: str, processes: Processes, output: Path
 ) -> None:
-    fill(processes, fragile, topic)
+    fill(processes, fragile, topic, TICKETS)
     service = processes.start(*processor(fragile, topic, output, "--interval", "2"))
     kill_in_the_middle_of_a_read(fragile, output)
     wait_until_it_says_that_the_broker_is_gone(service)
@@ -225,7 +223,7 @@ def test_a_broker_that_dies_in_the_middle_of_a_read_is_reported_at_once_and_outl
 def test_sigterm_while_the_broker_is_gone_ends_a_service_in_time(
     to_the_group: bool, fragile: EmbeddedBroker, topic: str, processes: Processes, output: Path
 ) -> None:
-    fill(processes, fragile, topic)
+    fill(processes, fragile, topic, TICKETS)
     service = processes.start_in_a_group(*processor(fragile, topic, output, "--interval", "2"))
     kill_in_the_middle_of_a_read(fragile, output)
     wait_until_it_says_that_the_broker_is_gone(service)
@@ -241,11 +239,39 @@ def test_sigterm_while_the_broker_is_gone_ends_a_service_in_time(
     require_exact(output, TICKETS)
 
 
-def test_a_jvm_killed_under_a_service_is_told_in_words_and_a_new_one_started(
-    broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
+def test_sigterm_while_the_broker_is_frozen_ends_a_processor_that_starts_and_one_that_looks_for_messages(
+    fragile: EmbeddedBroker, topic: str, processes: Processes, output: Path
 ) -> None:
-    fill(processes, broker, topic)
-    service = processes.start(*processor(broker, topic, output, "--interval", "1"))
+    topics.create(fragile.address, topic)
+    looks = processes.start(*processor(fragile, topic, output / "1", "--interval", "0.1"))
+    wait_for((output / "1" / "_manifest.json").exists, 60, "a first batch")
+    os.kill(fragile.pid, signal.SIGSTOP)
+    try:
+        starts = processes.start(*processor(fragile, topic, output / "2"))
+        starts.wait_for_stderr("INFO")
+        for service in (looks, starts):
+            service.send(signal.SIGTERM)
+        for service in (looks, starts):
+            assert service.wait(20) == 0, service.output
+            assert "Traceback" not in service.stderr
+    finally:
+        os.kill(fragile.pid, signal.SIGCONT)
+
+
+def test_a_jvm_killed_under_a_service_is_told_in_words_and_a_new_one_started(
+    broker: EmbeddedBroker, topic: str, processes: Processes, output: Path, tmp_path: Path
+) -> None:
+    fill(processes, broker, topic, TICKETS)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    service = processes.start(*processor(broker, topic, output, "--interval", "1"), env={"TMPDIR": str(temporary)})
+    wait_for(lambda: list(temporary.glob("client-tickets-spark-*/connection")), 60, "a JVM that answers")
+    starting = jvm_of(service)
+    os.kill(starting, signal.SIGSTOP)
+    wait_for(lambda: status(output)["state"] == "reading", 60, "a processor that wants a context of it")
+    os.kill(starting, signal.SIGKILL)
+    service.wait_for_stderr("Spark's JVM ended while it started (code -9); starting a new one", deadline_s=10)
+
     wait_until_it_reads(output)
     first = jvm_of(service)
     os.kill(first, signal.SIGKILL)
@@ -266,7 +292,7 @@ def test_a_jvm_killed_under_a_service_is_told_in_words_and_a_new_one_started(
 def test_the_jvm_ends_with_a_processor_that_gets_kill_9(
     broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
 ) -> None:
-    fill(processes, broker, topic)
+    fill(processes, broker, topic, TICKETS)
     running = processes.start(*processor(broker, topic, output))
     wait_until_it_reads(output)
     jvm = jvm_of(running)

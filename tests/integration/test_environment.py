@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 NAMES = "50%25 [x] {a} * ? : état"
 
-# What cron, a proxy, another Java, another Spark and spark-submit leave in the environment.
+# What cron, Kubernetes, a proxy, another Java, another Spark or Python and spark-submit leave in the environment.
 FOREIGN = {
     "LC_ALL": "C",
     "LANG": "C",
@@ -34,10 +34,25 @@ FOREIGN = {
     "SPARK_HOME": "/nowhere",
     "SPARK_CONF_DIR": "/nowhere",
     "SPARK_REMOTE": "sc://nowhere",
+    "SPARK_LOCAL_IP": "192.0.2.7",
+    "SPARK_LOCAL_DIRS": "/nowhere",
+    "SPARK_MASTER_HOST": "nowhere.invalid",
+    "SPARK_WORKER_MEMORY": "1x",
+    "SPARK_DAEMON_MEMORY": "1x",
+    "SPARK_SUBMIT_OPTS": "-Xmx1x",
+    "HADOOP_CONF_DIR": "/nowhere",
+    "HADOOP_HOME": "/nowhere",
+    "HADOOP_USER_NAME": "somebody",
     "PYSPARK_SUBMIT_ARGS": "--packages of:no:1 pyspark-shell",
     "PYSPARK_GATEWAY_PORT": "1",
     "PYSPARK_GATEWAY_SECRET": "of another JVM",
     "PYSPARK_PYTHON": "/nowhere",
+    "PYTHONSTARTUP": "/nowhere",
+    "PYTHONIOENCODING": "ascii",
+    "KAFKA_SERVICE_HOST": "10.0.0.1",
+    "KAFKA_PORT": "tcp://10.0.0.1:9092",
+    "KAFKA_OPTS": "-Xmx1x",
+    "BATCH_TASK_INDEX": "0",
     "HTTP_PROXY": "http://127.0.0.1:9",
     "HTTPS_PROXY": "http://127.0.0.1:9",
     "ALL_PROXY": "socks5://127.0.0.1:9",

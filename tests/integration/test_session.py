@@ -9,8 +9,6 @@ import socket
 import struct
 import subprocess
 import sys
-import urllib.request
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +17,8 @@ import pytest
 from processor.jvm import SPARK_FLAGS, class_path, pyspark_folder
 from runtime.java.jdk import java_executable
 from runtime.settings.setting import ROOT
-from tests.support.processes import Processes, Running, is_alive, wait_for
+from tests.support.cluster import Cluster
+from tests.support.processes import Processes, Running, is_alive, processes_of, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -95,18 +94,6 @@ class Drivers:
 @pytest.fixture
 def drivers(processes: Processes, tmp_path: Path, cache: Path) -> Drivers:
     return Drivers(processes, tmp_path, cache)
-
-
-def processes_of(session: int) -> set[int]:
-    """Return the ids of all that runs in a session, which its head began and everything below it inherits."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            # It may end while we look.
-            with suppress(OSError):
-                if os.getsid(int(entry.name)) == session:
-                    found.add(int(entry.name))
-    return found
 
 
 def test_a_job_runs_our_code_with_the_memory_that_was_asked_for_and_leaves_nothing(drivers: Drivers) -> None:
@@ -329,42 +316,11 @@ def test_the_flags_are_those_of_spark_submit() -> None:
     assert jars.split(os.pathsep)[1:] == [str(class_path(pyspark)[0]), f"{pyspark}/jars/*"]
 
 
-@pytest.fixture
-def cluster(processes: Processes, tmp_path: Path) -> tuple[str, str]:
-    """A master and a worker of Spark's own kind on this machine: address for drivers, address of the web page."""
-    pyspark = pyspark_folder()
-    launch = [str(java_executable()), *SPARK_FLAGS, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-    launch += ["-cp", f"{pyspark}/jars/*"]
-    # The last is what spark-class sets; a worker builds the command lines of its executors with it.
-    environment = {"SPARK_HOME": str(pyspark), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_SCALA_VERSION": "2.13"}
-    deploy = "org.apache.spark.deploy"
-    master = processes.start_command(
-        [*launch, f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", "0", "--webui-port", "0"],
-        env=environment,
-        cwd=tmp_path,
-    )
-    told = re.compile(r"Starting Spark master at (spark://\S+)[\s\S]*MasterWebUI to \S+, and started at (\S+)")
-    address, page = wait_for(lambda: told.findall(master.stderr), 60, "a master")[0]
-    processes.start_command(
-        [
-            *(*launch, f"{deploy}.worker.Worker", "--host", "127.0.0.1", "--webui-port", "0", "--cores", "2"),
-            *("--memory", "1g", "--work-dir", str(tmp_path / "work"), address),
-        ],
-        env=environment,
-        cwd=tmp_path,
-    )
-    wait_for(lambda: master_says(page)["aliveworkers"] == 1, 60, "a worker")
-    return address, page
-
-
-def master_says(address: str) -> dict[str, object]:
-    with urllib.request.urlopen(f"{address}/json/", timeout=30) as answer:
-        told: dict[str, object] = json.load(answer)
-    return told
-
-
-def test_a_cluster_runs_the_code_that_the_driver_ships(drivers: Drivers, cluster: tuple[str, str]) -> None:
-    drivers.master, page = cluster
+def test_a_cluster_runs_the_code_that_the_driver_ships(drivers: Drivers, processes: Processes, tmp_path: Path) -> None:
+    cluster = Cluster(processes, tmp_path)
+    cluster.start_master()
+    cluster.start_worker()
+    drivers.master = cluster.address
     driver = drivers.run(SPARK_LOCAL_IP="127.0.0.1")
     for code, _, _, _ in json.loads(driver.stdout):
         assert "/code.zip/store/datasets.py" in code
@@ -372,7 +328,7 @@ def test_a_cluster_runs_the_code_that_the_driver_ships(drivers: Drivers, cluster
     # The code lay where nobody else can exchange it while workers fetch it.
     assert [file.name for file in drivers.state.iterdir()] == ["spark.log"]
     # It was told that the driver is done.
-    wait_for(lambda: master_says(page)["activeapps"] == [], 10)
+    wait_for(lambda: cluster.says()["activeapps"] == [], 10)
 
 
 def test_nothing_is_made_where_it_cannot_be_written_and_setup_goes_on(processes: Processes, tmp_path: Path) -> None:

@@ -131,3 +131,13 @@ def test_a_python_without_the_packages_says_what_to_run(processes: Processes, ar
     assert f"ERROR {sys.executable} {lacks}" in running.stderr
     assert running.stderr.endswith(f"; run `make setup` once in {ROOT}, then `.venv/bin/python {program}`\n")
     assert running.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[PRODUCER], [PROCESSOR], ["-m", "embedded.broker"], ["-m", "embedded.demo"]])
+def test_a_python_that_leaves_out_assertions_is_refused_with_the_variable(
+    processes: Processes, arguments: list[str]
+) -> None:
+    running = processes.run(*arguments, env={"PYTHONOPTIMIZE": "1"}, expect=2)
+    assert running.stderr.startswith("ERROR Python leaves out assertions (option -O, or PYTHONOPTIMIZE")
+    assert running.stderr.endswith("; unset PYTHONOPTIMIZE\n")
+    assert running.stderr.count("\n") == 1

@@ -7,7 +7,9 @@ from typing import Any
 from embedded.broker import EmbeddedBroker
 from runtime.settings.location import OutputLocation
 from store.reader import open_output
-from tests.support.processes import Processes
+from tests.support import topics
+from tests.support.datasets import Published
+from tests.support.processes import Processes, Running, wait_for
 
 
 def produce(processes: Processes, broker: EmbeddedBroker, topic: str, count: int, *more: str) -> None:
@@ -31,3 +33,36 @@ def tickets_published(output: Path) -> int:
     """Return the total of the ledger; 0 before there is one."""
     reader = open_output(OutputLocation(output))
     return reader.manifest.totals.tickets if reader else 0
+
+
+def fill(processes: Processes, broker: EmbeddedBroker, topic: str, tickets: int) -> None:
+    """Fill a topic so that a task that reads it tells the test: the first message of each partition is rejected."""
+    if topic not in topics.names(broker.address):
+        topics.create(broker.address, topic, partitions=2)
+    for partition in range(2):
+        topics.send(broker.address, topic, [b"bad"], partition=partition)
+    produce(processes, broker, topic, tickets)
+
+
+def wait_until_it_reads(output: Path) -> None:
+    """Return once a task has taken the first messages of its range, and is far from the last."""
+    staging = output / ".pipeline" / "staging"
+    wait_for(lambda: list(staging.glob("*/rejected_messages-*")), 180, "a task that reads")
+
+
+def jvm_of(service: Running) -> int:
+    """Return the process id of the JVM that a processor has started."""
+
+    def look() -> int:
+        children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
+        found = [int(pid) for pid in children if b"PythonGatewayServer" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return found[0] if found else 0
+
+    return wait_for(look, 60, "a JVM")
+
+
+def require_exact(output: Path, tickets: int) -> None:
+    """Fail unless all datasets agree and hold so many tickets."""
+    published = Published(output)
+    published.require_agreement()
+    assert published.count("tickets_with_assignment") == tickets

@@ -74,6 +74,18 @@ def descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
+def processes_of(session: int) -> set[int]:
+    """Return the ids of all that runs in a session, which its head began and everything below it inherits."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            # It may end while we look.
+            with suppress(OSError):
+                if os.getsid(int(entry.name)) == session:
+                    found.add(int(entry.name))
+    return found
+
+
 class Running:
     """One process that a test started; what it writes is kept in files and read with ``stdout`` and ``stderr``."""
 

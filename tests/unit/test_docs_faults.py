@@ -38,7 +38,7 @@ def test_every_test_that_is_named_exists() -> None:
 
 def test_what_is_not_proved_names_no_test_and_says_what_is_missing() -> None:
     entries = re.split(r"^- ", documents.section(FAULTS, "Not proved yet"), flags=re.MULTILINE)[1:]
-    assert len(entries) > 5
+    assert len(entries) > 2
     assert [entry for entry in entries if "::" in entry or "Missing:" not in " ".join(entry.split())] == []
 
 
@@ -60,6 +60,7 @@ def test_every_message_in_the_table_is_one_that_the_code_writes() -> None:
     written = list(documents.strings_of_the_code())
     assert len(messages) > 25
     assert {text for text in messages if not any(text in string for string in written)} == {
-        # A command, not a message.
-        "docker-compose up -d"
+        # Commands, not messages.
+        "docker-compose up -d",
+        "make chaos MINUTES=30",
     }

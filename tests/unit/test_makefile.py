@@ -22,6 +22,8 @@ def make(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         (["broker", "ARGS=--data-dir /tmp/b"], "--port 9092 --data-dir data/broker --data-dir /tmp/b"),
         (["demo", "ARGS=--rate 20"], "-m embedded.demo --rate 20"),
         (["demo", "OUTPUT_FORMAT=json", "SPARK_MEMORY=1g"], "-m embedded.demo"),
+        (["chaos", "ARGS=--interval 1"], "-m tests.support.chaos --minutes 1  --interval 1"),
+        (["chaos", "MINUTES=30", "SEED=7"], "-m tests.support.chaos --minutes 30 --seed 7"),
         (["test", "ARGS=-k pacing"], '-m pytest -m "not compose" -k pacing'),
         (["setup", "PYTHON=python3.13", "CLIENT_TICKETS_CACHE=/tmp/x"], "bash scripts/setup"),
     ],
