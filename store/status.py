@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 STATUS_NAME = "_status.json"
 
-State = Literal["waiting for broker", "reading", "publishing", "converting", "idle", "stopped"]
+State = Literal["waiting for broker", "reading", "publishing", "converting", "indexing", "idle", "stopped"]
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -55,6 +55,13 @@ BATCH_INTERVAL = Setting(
 BATCH_MAX_MESSAGES = Setting(
     "BATCH_MAX_MESSAGES", 5_000_000, parsers.integer(1, "5000000"), "most messages in one batch", "--max-messages"
 )
+DEDUPE = Setting(
+    "DEDUPE",
+    "off",
+    parsers.choice("off", "all", fold=str.lower),
+    "all rejects tickets whose ticket_id was there before, off publishes them",
+    "--dedupe",
+)
 LOG_LEVEL = Setting("LOG_LEVEL", "INFO", parsers.choice(*logs.LEVELS, fold=str.upper), "least severe level logged")
 LOG_FORMAT = Setting("LOG_FORMAT", "text", parsers.choice(*logs.FORMATS, fold=str.lower), "text or json")
 KAFKA_SECURITY_PROTOCOL = Setting(
