@@ -34,5 +34,6 @@ def _numbers(column: pa.StringArray) -> Ids:
     characters = bytes_of(column)[1].reshape(-1, _WIDTH)[:, _DIGITS]
     # The digits 0 to 9 are 0x30 to 0x39 in ASCII, A to F 0x41 to 0x46, a to f 0x61 to 0x66.
     digits = (characters & 0x0F) + 9 * (characters >> 6)
-    halves = (digits[:, ::2] << 4 | digits[:, 1::2]).view(">u8").astype(np.uint64)
-    return Ids(halves[:, 0].copy(), halves[:, 1].copy())
+    octets = np.ascontiguousarray(digits[:, ::2] << 4 | digits[:, 1::2])
+    halves = octets.view(">u8").T.astype(np.uint64, order="C")
+    return Ids(halves[0], halves[1])

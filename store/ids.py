@@ -22,7 +22,7 @@ from contract.uuids import Ids, ids_of
 from runtime.errors import DataConflict
 from store.check import is_file_name
 from store.datasets import TICKETS
-from store.files import ChecksummedFile, Disk, checksum, make_folders, read_if_there, reading, writing
+from store.files import ChecksummedFile, Disk, Entry, checksum, make_folders, read_if_there, reading, writing
 from store.manifest import WAY_OUT, Manifest, new_id
 from store.output import Output
 from store.sorted_ids import contains, order_of, pieces
@@ -87,8 +87,9 @@ class IdSet:
     def __init__(self, folder: Path, disk: Disk) -> None:
         self._folder = folder
         self._disk = disk
-        self._commit_id: str | None = None
         self._runs: dict[Run, Ids] = {}
+        # What was at the places of a run when its checksums were right.
+        self._places: dict[Run, list[Entry | None]] = {}
 
     def open(self, output: Output, manifest: Manifest | None, between: Callable[[], None] = lambda: None) -> None:
         """Stand at the commit of ``manifest``; make the set again where that is not possible otherwise.
@@ -99,14 +100,13 @@ class IdSet:
         commit_id, tickets = (manifest.commit_id, manifest.totals.tickets) if manifest else ("", 0)
         with writing(self._folder):
             make_folders(self._disk, self._folder)
-            if self._commit_id != commit_id:
-                runs = self._find(commit_id, tickets)
-                if runs is None:
-                    self._commit_id, self._runs = None, {}
-                    runs = self._fill(output, manifest, between) if manifest and tickets else []
-                    self._write_index(commit_id, runs)
-                self._commit_id, self._runs = commit_id, {run: self._map(run) for run in runs}
-            self._forget_others()
+            runs = self._find(commit_id, tickets)
+            if runs is None:
+                self._runs = {}
+                runs = self._fill(output, manifest, between) if manifest and tickets else []
+                self._write_index(commit_id, runs)
+            self._runs = {run: self._map(run) for run in runs}
+            self._forget_others(commit_id)
 
     def _find(self, commit_id: str, tickets: int) -> list[Run] | None:
         """Return the runs of a commit; None where they are not there, not as they were, or of another output."""
@@ -118,18 +118,25 @@ class IdSet:
                 return None
             if sum(run.ids for run in runs) != tickets:
                 return None
-            return runs if all(run in self._runs or self._is_sound(run) for run in runs) else None
+            return runs if all(map(self._is_sound, runs)) else None
 
     def _is_sound(self, run: Run) -> bool:
+        """Say whether the files of a run are what was written; those that were, and are still there, are not read."""
         if not is_file_name(run.name):
             return False
-        for path, expected in zip(self._paths(run.name), (run.high, run.low), strict=True):
-            found = self._disk.look(path)
-            if found is None or not found.is_file or found.bytes != run.ids * _BYTES:
-                return False
-            if checksum(self._disk, path) != expected:
-                return False
-        return True
+        paths = self._paths(run.name)
+        places = [self._disk.look(path) for path in paths]
+        if self._places.get(run) == places:
+            return True
+        # To look into a map of a file that was cut since would end the process.
+        self._runs.pop(run, None)
+        self._places.pop(run, None)
+        sound = all(place and place.is_file and place.bytes == run.ids * _BYTES for place in places) and all(
+            checksum(self._disk, path) == expected for path, expected in zip(paths, (run.high, run.low), strict=True)
+        )
+        if sound:
+            self._places[run] = places
+        return sound
 
     def _map(self, run: Run) -> Ids:
         if run in self._runs:
@@ -179,10 +186,10 @@ class IdSet:
         with self._disk.create(self._index(commit_id)) as file:
             file.write(msgspec.json.format(msgspec.json.encode(_Index(runs)), indent=2) + b"\n")
 
-    def _forget_others(self) -> None:
+    def _forget_others(self, commit_id: str) -> None:
         """Remove the files of other commits than the one at which the set stands."""
-        assert self._commit_id is not None
-        kept = {self._index(self._commit_id).name, *(p.name for run in self._runs for p in self._paths(run.name))}
+        kept = {self._index(commit_id).name, *(path.name for run in self._runs for path in self._paths(run.name))}
+        self._places = {run: places for run, places in self._places.items() if run in self._runs}
         for name in self._disk.names(self._folder):
             if name not in kept:
                 self._disk.unlink(self._folder / name)
