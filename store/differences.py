@@ -334,6 +334,35 @@ def of_clients(found: FoundClients, manifest: Manifest, published: Hashes) -> tu
     return [Difference("clients.sqlite", what)], []
 
 
+@dataclass(frozen=True, slots=True)
+class FoundIds:
+    """How many ids a set has, and a number that stands for them (``recount.fingerprint``)."""
+
+    ids: int
+    fingerprint: int
+
+
+def of_ids(found: FoundIds, published: FoundIds) -> Iterator[Difference]:
+    """Yield that the set of known ids is not that of the published tickets."""
+    if found != published:
+        numbers = "as many" if found.ids == published.ids else f"{found.ids:,}"
+        yield Difference(
+            "ids",
+            f"the set of known ticket ids has {numbers} ids for {published.ids:,} tickets, and not the same; stop the "
+            "processor and delete the folder: the next batch makes it again",
+        )
+
+
+def of_repeats(manifest: Manifest, repeated: int, example: str) -> Iterator[Difference]:
+    """Yield that tickets repeat the id of another one, where no batch was published without looking for that."""
+    if repeated and manifest.deduped_from == 1:
+        yield Difference(
+            TICKETS.name,
+            f"{repeated:,} tickets repeat the id of another one, such as {example}, but the ledger says that every "
+            "batch was published without such tickets",
+        )
+
+
 def _unequal(said: Mapping[str, int], found: Mapping[str, int]) -> Iterator[tuple[str, int, int]]:
     for name in sorted({*said, *found}):
         if said.get(name, 0) != found.get(name, 0):

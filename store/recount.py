@@ -36,6 +36,8 @@ _PRIORITIES = len(_PRIORITY_NAMES)
 
 # Repeats are looked for in so many parts, one after the other, so that only one of them is copied and sorted.
 _PARTS = 16
+# So many numbers are worked on while they are in the cache.
+_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,20 @@ def repeats(ids: Sequence[Hashes], most: int) -> tuple[int, list[tuple[str, int]
             pairs = zip(distinct[first].tolist(), counts[first].tolist(), strict=True)
             examples = sorted([*examples, *((uuid_text(pair), count) for pair, count in pairs)])[:most]
     return total, examples
+
+
+def fingerprint(high: Hashes, low: Hashes) -> int:
+    """Return a number that stands for pairs of 64-bit numbers in any order; the same in this process only.
+
+    Those of several arrays add up, without end.
+    """
+    one, two = (np.uint64(hash(half) & (2**64 - 1) | 1) for half in ("high", "low"))
+    total = 0
+    for start in range(0, len(high), _AT_ONCE):
+        mixed = (high[start : start + _AT_ONCE] * one) ^ (low[start : start + _AT_ONCE] * two)
+        mixed = (mixed ^ mixed >> np.uint64(29)) * one
+        total += int((mixed ^ mixed >> np.uint64(32)).sum(dtype=np.uint64))
+    return total
 
 
 def _count_pairs(pairs: Hashes) -> tuple[Hashes, Integers]:
