@@ -3,7 +3,8 @@
 ``python -m benchmarks.processor`` prints tables on standard error and JSON on standard output. All contestants take
 turns, so that whatever else the machine does meets all of them; only ratios mean something elsewhere. Each run is a
 whole process, from its start to its end, and what it wrote is checked. ``--quick`` measures less, in three
-minutes, and ends with exit code 1 when a ratio is far below what it was.
+minutes, and ends with exit code 1 when a ratio is far below what it was. ``--dedupe`` measures what it costs to look
+for tickets that come again, where none does.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -37,6 +38,7 @@ from benchmarks.contestants import (
     seed_style,
     start_of_a_bare_context,
     start_of_spark,
+    without_duplicates,
 )
 from benchmarks.figures import Figures, Goal, surroundings, table_of
 from benchmarks.topics import Filler, Tickets
@@ -87,6 +89,23 @@ class Benchmark:
                 self._say(ours, new, grown[-1])
                 empty += self.contest(new, {ours: 1})[ours]
         return grown, empty
+
+    def growth(
+        self, before: int, new: int, repeats: int, contestants: Sequence[Contestant]
+    ) -> dict[Contestant, list[Cost]]:
+        """Return what ``new`` more tickets cost each of the contestants on an output with ``before`` of its own."""
+        costs: dict[Contestant, list[Cost]] = {contestant: [] for contestant in contestants}
+        with self.filler.topic(before) as (topic, held), ExitStack() as stack:
+            courses = {contestant: stack.enter_context(self.course(topic, held)) for contestant in contestants}
+            for contestant, course in courses.items():
+                self._say(contestant, before, contestant(course))
+            for _ in range(repeats):
+                more = self.filler.send(topic, new)
+                held = Tickets(held.count + more.count, held.urgent + more.urgent)
+                for contestant, course in courses.items():
+                    costs[contestant].append(contestant(Course(course.broker, topic, held, course.folder)))
+                    self._say(contestant, new, costs[contestant][-1])
+        return costs
 
     def delays(self) -> list[float]:
         """Return the seconds between created_at and the moment when a reader can see the ticket, of many tickets."""
@@ -225,6 +244,19 @@ def measure_quickly(benchmark: Benchmark, repeats: int) -> tuple[dict[str, Any],
     return runs, goals
 
 
+def measure_dedupe(benchmark: Benchmark, repeats: int) -> tuple[dict[str, Any], list[Goal]]:
+    """Return what it costs to look for duplicates: in 2,000,000 tickets, and in 10,000 on 10,000,000."""
+    two = benchmark.contest(2_000_000, {ours: repeats, without_duplicates: repeats})
+    more = benchmark.growth(10_000_000, 10_000, repeats, (ours, without_duplicates))
+    goals = [
+        Goal(
+            f"{what} with `--dedupe all`, times without", wanted, _times_faster(costs[ours], costs[without_duplicates])
+        )
+        for what, wanted, costs in (("2 M", 1.3, two), ("10,000 more on 10 M", 1.5, more))
+    ]
+    return {"2,000,000": _summary(two), "10,000 more on 10,000,000": _summary(more)}, goals
+
+
 def _name(contestant: Contestant) -> str:
     return contestant.__name__.replace("_", " ")
 
@@ -255,7 +287,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.processor", description="Measure the processor.")
     parser.add_argument("--quick", action="store_true", help="only the ratios that CI guards, in 3 minutes")
-    parser.add_argument("--repeats", type=int, help="turns of each (5; with --quick 3)")
+    parser.add_argument("--dedupe", action="store_true", help="only what --dedupe costs, in 6 minutes")
+    parser.add_argument("--repeats", type=int, help="turns of each (5; with --quick or --dedupe 3)")
     flags = parser.parse_args(argv)
     console = Console(stderr=True)
     jars.main(["bench"])
@@ -264,6 +297,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         benchmark = Benchmark(broker.address, Path(folder), console)
         if flags.quick:
             contests, goals = measure_quickly(benchmark, flags.repeats or 3)
+        elif flags.dedupe:
+            contests, goals = measure_dedupe(benchmark, flags.repeats or 3)
         else:
             measured = measure_everything(benchmark, flags.repeats or 5)
             contests, goals = measured.runs(), measured.goals()

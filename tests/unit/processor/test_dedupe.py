@@ -1,5 +1,6 @@
 """``--dedupe``: what becomes of tickets that come again, from the topic to the ledger, without Spark."""
 
+import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,7 +104,13 @@ class Pipeline:
         self.tasks = Tasks(self.topic)
         self._format = file_format
 
-    def run(self, dedupe: str = "all", max_messages: int = 1000) -> Manifest:
+    def run(
+        self,
+        dedupe: str = "all",
+        max_messages: int = 1000,
+        stop: Shutdown | None = None,
+        disk: Disk | None = None,
+    ) -> Manifest:
         """Start a processor and let it read all that there is."""
         location = OutputLocation(self.root)
         config = ProcessorConfig(
@@ -115,8 +122,8 @@ class Pipeline:
             max_messages=max_messages,
             dedupe=dedupe,
         )
-        output, heartbeat = Output(location, QuickDisk()), Heartbeat(self.root.parent / "heartbeat")
-        SparkProcessor(config, output, self.topic, self.tasks, Shutdown(), heartbeat, Clock()).run()
+        output, heartbeat = Output(location, disk or QuickDisk()), Heartbeat(self.root.parent / "heartbeat")
+        SparkProcessor(config, output, self.topic, self.tasks, stop or Shutdown(), heartbeat, Clock()).run()
         found = read_manifest(Disk(), self.root)
         assert found is not None
         return found
@@ -271,6 +278,32 @@ def test_turned_on_later_it_knows_what_was_published_before_and_off_again_it_for
     assert pipeline.published() == ids(0, 0, 1, 2, 2, 3, 4)
     pipeline.topic.partitions[0] += values(5)
     assert pipeline.run().deduped_from == 4
+
+
+class StopsWhileIndexing(QuickDisk):
+    """Asks to stop when the status says that the set of ids is made."""
+
+    def __init__(self, stop: Shutdown) -> None:
+        self._stop = stop
+
+    def replace(self, old: Path, new: Path) -> None:
+        super().replace(old, new)
+        if new.name == "_status.json" and json.loads(new.read_bytes())["state"] == "indexing":
+            self._stop.ask()
+
+
+def test_a_stop_while_the_set_is_made_publishes_nothing_and_the_next_run_makes_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    pipeline = Pipeline(tmp_path, values(0, 1))
+    pipeline.run(dedupe="off")
+    pipeline.topic.partitions[0] += values(1)
+    stop = Shutdown()
+    pipeline.run(stop=stop, disk=StopsWhileIndexing(stop))
+    assert "stopped in the middle of making the set of known ticket ids: nothing of it was published" in caplog.text
+    assert len(pipeline.tasks.ran) == 1
+    assert pipeline.run().partitions == {0: Partition(0, 3, tickets=2, duplicates=1)}
 
 
 def test_a_run_without_anything_new_leaves_the_set_as_it_is(tmp_path: Path) -> None:
