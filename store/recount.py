@@ -191,18 +191,19 @@ def repeats(ids: Sequence[Hashes], most: int) -> tuple[int, list[tuple[str, int]
     return total, examples
 
 
-def fingerprint(high: Hashes, low: Hashes) -> int:
-    """Return a number that stands for pairs of 64-bit numbers in any order; the same in this process only.
+def fingerprint(high: Hashes, low: Hashes, others: int = 0) -> int:
+    """Return a number that stands for pairs of 64-bit numbers, in any order; the same in this process only.
 
-    Those of several arrays add up, without end.
+    ``others`` stands for pairs that are there as well.
     """
     one, two = (np.uint64(hash(half) & (2**64 - 1) | 1) for half in ("high", "low"))
-    total = 0
+    total = others
     for start in range(0, len(high), _AT_ONCE):
         mixed = (high[start : start + _AT_ONCE] * one) ^ (low[start : start + _AT_ONCE] * two)
         mixed = (mixed ^ mixed >> np.uint64(29)) * one
         total += int((mixed ^ mixed >> np.uint64(32)).sum(dtype=np.uint64))
-    return total
+    # The sum of an array has lost what is above 64 bits, so no other sum may keep it.
+    return total % 2**64
 
 
 def _count_pairs(pairs: Hashes) -> tuple[Hashes, Integers]:

@@ -162,7 +162,8 @@ def read_ids(folder: Path, commit_id: str) -> FoundIds | None:
             paths = [folder / f"{run['name']}.{half}" for half in ("high", "low")]
             with paths[0].open("rb") as high, paths[1].open("rb") as low:
                 while any(pieces := [file.read(_PIECE_BYTES) for file in (high, low)]):
-                    total += recount.fingerprint(*(np.frombuffer(piece, "<u8") for piece in pieces))
+                    one, two = (np.frombuffer(piece, "<u8") for piece in pieces)
+                    total = recount.fingerprint(one, two, total)
                     for digest, piece in zip(digests, pieces, strict=True):
                         digest.update(piece)
             if [f"sha256:{digest.hexdigest()}" for digest in digests] != [run["high"], run["low"]]:
