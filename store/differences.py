@@ -109,11 +109,15 @@ def of_ledger(manifest: Manifest) -> Iterator[Difference]:
                     f"{dataset}/{name} holds batches {file.first_batch} to {file.last_batch} of commit {file.commit}, "
                     f"but the output ends with batch {manifest.batch_id} and commit {manifest.commit}"
                 )
-    if manifest.deduped_from is not None and not 1 <= manifest.deduped_from <= manifest.batch_id:
+    if not 1 <= (manifest.deduped_from or 1) <= manifest.batch_id:
         yield _of_ledger(
             f"says that no batch since batch {manifest.deduped_from} has duplicates, but the output ends with batch "
             f"{manifest.batch_id}"
         )
+    yield from _of_partitions(manifest)
+
+
+def _of_partitions(manifest: Manifest) -> Iterator[Difference]:
     for number, partition in sorted(manifest.partitions.items()):
         passed = partition.next_offset - partition.first_offset
         if passed != partition.accounted or passed < 0:

@@ -31,8 +31,8 @@ _log = logging.getLogger(__name__)
 
 # So many ids are sorted at a time.
 PIECE = 1 << 18
-# So many ids of published tickets make a run when the set is made again.
-_FILL = 1 << 22
+# So many ids of published tickets make a run when the set is made again. Each takes some 60 bytes meanwhile.
+_FILL = 1 << 20
 # So many runs of about one size are merged into one. Larger ones than this stay, so a merge writes at most 268 MB.
 _MERGED = 4
 _LARGE = 1 << 22

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from contract.ticket import encode
+from processor.batch import find_duplicates
 from processor.config import ProcessorConfig
 from processor.consume import Piece
-from processor.duplicates import Duplicates
+from processor.duplicates import NO_DUPLICATES, Duplicates
 from processor.outcome import TasksLost
 from processor.plan import Bounds, OffsetRange
 from processor.processor import SparkProcessor
@@ -24,13 +25,14 @@ from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
 from runtime.settings.location import OutputLocation
 from store.files import Disk
+from store.ids import IdSet
 from store.manifest import Manifest, Partition, Record, Source, read_manifest
 from store.output import Output
 from store.staging import Staging
 from store.verify import verify
 from tests.support.datasets import Published
 from tests.support.disks import QuickDisk
-from tests.support.staging import SOURCE, messages, stage, ticket
+from tests.support.staging import SOURCE, messages, stage, staging, ticket
 
 FORMATS = ("parquet", "json")
 EARLIER = "duplicate: the ticket_id was published earlier"
@@ -359,6 +361,16 @@ def test_a_topic_that_holds_other_messages_at_the_second_reading_stops_it_and_no
     with pytest.raises(DataConflict, match="partition 0 was read once more without its duplicates"):
         pipeline.run()
     assert read_manifest(Disk(), pipeline.root) is None
+
+
+def test_ids_that_were_cut_on_their_way_to_the_driver_are_refused(tmp_path: Path) -> None:
+    folder = staging(tmp_path)
+    receipt = stage(folder, [messages(values(0, 1))], NO_DUPLICATES)
+    assert receipt.ids is not None
+    path = tmp_path / receipt.ids
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataConflict, match="the batch does not add up: 2 tickets were read, but 1 ids"):
+        find_duplicates(folder, [receipt], IdSet(tmp_path, folder.disk))
 
 
 def test_ids_whose_commit_failed_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

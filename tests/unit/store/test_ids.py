@@ -224,6 +224,16 @@ def test_whoever_looks_on_while_it_is_made_can_give_up(
     assert known_numbers(opened(output, two_batches[1]), range(9)) == [1, 2, 3, 4, 5]
 
 
+def test_a_set_that_is_made_of_many_tickets_is_sorted_in_parts(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.ids._FILL", 2)
+    manifest: Manifest | None = None
+    for numbers in ((9, 1), (5,), (7, 3, 0), (8,), (2, 4, 6)):
+        manifest = publish(output, manifest, *numbers)
+    assert known_numbers(opened(output, manifest), range(20)) == list(range(10))
+    # Of two, four and four ids; a file of the output goes as a whole into one of them.
+    assert len(list(ids_folder(output).glob("*.high"))) == 3
+
+
 def test_repeated_ids_that_were_published_before_anybody_looked_are_known_once_more(output: Output) -> None:
     manifest = publish(output, None, 1, 2, 2, 1, 2)
     known = opened(output, manifest)
