@@ -239,6 +239,8 @@ def test_the_batches_of_one_run_know_of_each_other(tmp_path: Path) -> None:
     assert manifest.batch_id == 3
     assert pipeline.published() == ids(0, 1, 2, 3, 4)
     assert manifest.partitions == {0: Partition(0, 8, tickets=5, duplicates=3)}
+    # Two files for each batch that had tickets, and the one that names them: nothing waits for the next run to go.
+    assert len(list((pipeline.root / ".pipeline" / "ids").iterdir())) == 7
 
 
 def test_off_publishes_every_message_and_keeps_no_ids(tmp_path: Path) -> None:
