@@ -37,6 +37,8 @@ _FILL = 1 << 20
 _MERGED = 4
 _LARGE = 1 << 22
 _BYTES = 8
+# Whatever else lies in the folder is not ours to remove.
+_SUFFIXES = (".json", *(f".{half}" for half in Ids._fields))
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -191,7 +193,7 @@ class IdSet:
         kept = {self._index(commit_id).name, *(path.name for run in self._runs for path in self._paths(run.name))}
         self._places = {run: places for run, places in self._places.items() if run in self._runs}
         for name in self._disk.names(self._folder):
-            if name not in kept:
+            if name not in kept and name.endswith(_SUFFIXES):
                 self._disk.unlink(self._folder / name)
 
     def _index(self, commit_id: str) -> Path:

@@ -101,13 +101,14 @@ def test_a_commit_that_was_not_made_is_undone(
     output: Output, two_batches: tuple[Manifest, Manifest], caplog: pytest.LogCaptureFixture
 ) -> None:
     known = opened(output, two_batches[1])
+    (ids_folder(output) / "README.txt").write_text("not ours")
     known.prepare("a commit that fails", known.write([ids([6, 7])]))
     for again in (known, opened(output, two_batches[1])):
         again.open(output, two_batches[1])
         assert known_numbers(again, range(9)) == [1, 2, 3, 4, 5]
     assert not is_filled(caplog)
-    # Two runs and what names them are left.
-    assert len(list(ids_folder(output).iterdir())) == 5
+    # Two runs, what names them, and what somebody else put there are left.
+    assert len(list(ids_folder(output).iterdir())) == 6
 
 
 def test_a_set_that_goes_on_in_one_process_stands_at_the_commit_that_was_made(output: Output) -> None:
