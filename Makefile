@@ -57,8 +57,7 @@ audit: setup ## known vulnerabilities of all that is locked; needs the network, 
 bench: setup ## producer and processor beside what people would write, half an hour: docs/performance.md
 	@$(PY) -m benchmarks.processor >benchmarks/results/processor.new
 	@$(PY) -m benchmarks.producer --idle --rates 1 10 1000 >benchmarks/results/producer.new
-	@$(PY) -m benchmarks.processor --dedupe >benchmarks/results/dedupe.new
-	@for name in processor producer dedupe; do mv benchmarks/results/$$name.new benchmarks/results/$$name.json; done
+	@for name in processor producer; do mv benchmarks/results/$$name.new benchmarks/results/$$name.json; done
 	@$(PY) -m benchmarks.report
 
 bench-quick: setup ## fails when the processor is far slower than it was, beside the same peers; 3 minutes

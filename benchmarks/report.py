@@ -17,7 +17,7 @@ BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 _CHARTED = "2,000,000"
 
 
-def render(processor: Mapping[str, Any], producer: Mapping[str, Any], dedupe: Mapping[str, Any]) -> str:
+def render(processor: Mapping[str, Any], producer: Mapping[str, Any]) -> str:
     """Return the part of the document that holds figures, as Markdown."""
     parts = [
         _surroundings(processor),
@@ -28,10 +28,6 @@ def render(processor: Mapping[str, Any], producer: Mapping[str, Any], dedupe: Ma
         _processor_runs(processor["runs"]),
         "### Tickets a second of the producer",
         _producer_runs(producer["runs"]),
-        "### Looking for tickets that come again",
-        _surroundings(dedupe),
-        _goals(dedupe["goals"]),
-        _processor_runs(dedupe["runs"]),
     ]
     return "\n\n".join(parts)
 
@@ -126,7 +122,7 @@ def read(name: str, folder: Path = RESULTS) -> dict[str, Any]:
 def main() -> int:
     """Write the document."""
     before, _, after = parts_of(DOCUMENT.read_text(encoding="utf-8"))
-    figures = render(read("processor"), read("producer"), read("dedupe"))
+    figures = render(read("processor"), read("producer"))
     DOCUMENT.write_text(f"{before}{BEGIN}\n\n{figures}\n\n{END}{after}", encoding="utf-8")
     print(f"{DOCUMENT} holds the figures now")
     return 0
