@@ -203,7 +203,11 @@ def measure_everything(benchmark: Benchmark, repeats: int) -> Measured:
     """Return what everything cost; what takes long is repeated two times less."""
     few = max(1, repeats - 2)
     two: dict[Contestant, int] = {
-        ours: repeats, one_process: repeats, one_pass: few, seed_style: few, drain: repeats,
+        ours: repeats,
+        one_process: repeats,
+        one_pass: few,
+        seed_style: few,
+        drain: repeats,
         without_duplicates: few,
     }
     ten: dict[Contestant, int] = {
