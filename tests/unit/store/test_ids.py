@@ -182,6 +182,17 @@ def test_a_set_that_is_lost_or_damaged_is_made_again_from_the_published_tickets(
     assert known_numbers(known, range(9)) == [1, 2, 3, 4, 5]
 
 
+def test_a_run_that_is_cut_under_a_process_that_has_it_open_is_made_again(
+    output: Output, two_batches: tuple[Manifest, Manifest], caplog: pytest.LogCaptureFixture
+) -> None:
+    known = opened(output, two_batches[1])
+    for path in ids_folder(output).glob("*.low"):
+        path.write_bytes(b"")
+    known.open(output, two_batches[1])
+    assert known_numbers(known, range(9)) == [1, 2, 3, 4, 5]
+    assert is_filled(caplog)
+
+
 def test_a_set_of_another_moment_is_not_believed(output: Output, caplog: pytest.LogCaptureFixture) -> None:
     first = publish_with_ids(output, None, 1, 2, 3)
     older = output.root.parent / "older"
