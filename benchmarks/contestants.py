@@ -47,6 +47,11 @@ def in_little_memory(course: Course) -> Cost:
     return ours(course, "--memory", "1g")
 
 
+def without_duplicates(course: Course) -> Cost:
+    """Run this pipeline's processor so that it looks for tickets that come again; there are none."""
+    return ours(course, "--dedupe", "all")
+
+
 def one_process(course: Course, *flags: str) -> Cost:
     """Run confluent-kafka and pyarrow in one process."""
     cost, _ = measure(_peer("one_process", course.broker, course.topic, str(course.folder), *flags))

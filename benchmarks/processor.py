@@ -3,7 +3,8 @@
 ``python -m benchmarks.processor`` prints tables on standard error and JSON on standard output. All contestants take
 turns, so that whatever else the machine does meets all of them; only ratios mean something elsewhere. Each run is a
 whole process, from its start to its end, and what it wrote is checked. ``--quick`` measures less, in three
-minutes, and ends with exit code 1 when a ratio is far below what it was.
+minutes, and ends with exit code 1 when a ratio is far below what it was. ``--dedupe`` measures what it costs to look
+for tickets that come again, where none does.
 """
 
 import argparse
@@ -13,8 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -37,6 +38,7 @@ from benchmarks.contestants import (
     seed_style,
     start_of_a_bare_context,
     start_of_spark,
+    without_duplicates,
 )
 from benchmarks.figures import Figures, Goal, surroundings, table_of
 from benchmarks.topics import Filler, Tickets
@@ -75,16 +77,25 @@ class Benchmark:
                         self._say(contestant, count, costs[contestant][-1])
         return costs
 
-    def history(self, before: int, new: int, repeats: int) -> tuple[list[Cost], list[Cost]]:
-        """Return what ``new`` tickets cost on an output that holds ``before`` already, and on an empty one."""
-        grown, empty = [], []
-        with self.filler.topic(before) as (topic, held), self.course(topic, held) as course:
-            ours(course)
+    def history(
+        self, before: int, new: int, repeats: int, contestants: Sequence[Contestant]
+    ) -> tuple[dict[Contestant, list[Cost]], list[Cost]]:
+        """Return what ``new`` tickets cost each of the contestants on an output of its own that holds ``before``.
+
+        And what they cost us on an empty one.
+        """
+        grown: dict[Contestant, list[Cost]] = {contestant: [] for contestant in contestants}
+        empty: list[Cost] = []
+        with self.filler.topic(before) as (topic, held), ExitStack() as stack:
+            courses = {contestant: stack.enter_context(self.course(topic, held)) for contestant in contestants}
+            for contestant, course in courses.items():
+                self._say(contestant, before, contestant(course))
             for _ in range(repeats):
                 more = self.filler.send(topic, new)
                 held = Tickets(held.count + more.count, held.urgent + more.urgent)
-                grown.append(ours(Course(course.broker, topic, held, course.folder)))
-                self._say(ours, new, grown[-1])
+                for contestant, course in courses.items():
+                    grown[contestant].append(contestant(replace(course, tickets=held)))
+                    self._say(contestant, new, grown[contestant][-1])
                 empty += self.contest(new, {ours: 1})[ours]
         return grown, empty
 
@@ -150,7 +161,7 @@ class Measured:
     two: Costs
     small: Costs
     ten: Costs
-    grown: Sequence[Cost]
+    grown: Costs
     empty: Sequence[Cost]
     delays: Sequence[float]
     starts: Sequence[float]
@@ -162,7 +173,7 @@ class Measured:
             "2,000,000": self.two,
             "2,000": self.small,
             "10,000,000": self.ten,
-            "10,000 more on 10,000,000": {ours: self.grown},
+            "10,000 more on 10,000,000": self.grown,
             "10,000": {ours: self.empty},
         }
         return {count: _summary(costs) for count, costs in contests.items()}
@@ -180,17 +191,25 @@ class Measured:
             Goal("10 M, times as fast as one process that validates", 1.5, validating, True),
             Goal("10 M, of the rate of only reading the topic", 1, _times_faster(ten[ours], ten[drain]), True),
             Goal("10 M, µs of CPU a ticket", 3.5, Figures.of([cost.cpu_s / 10 for cost in ten[ours]])),
-            Goal("10,000 more on 10 M, times on nothing", 1.2, _times_faster(self.empty, self.grown)),
+            Goal("10,000 more on 10 M, times on nothing", 1.2, _times_faster(self.empty, self.grown[ours])),
             Goal("10 M with a heap of 1g, GB of memory", 2, Figures.of(gigabytes)),
             Goal(f"interval of 1 s at {_RATE} tickets/s, s until visible (p95)", 2, p95),
             Goal("start of Spark, times a bare SparkContext", 0.6, Figures.of_ratios(self.starts, self.bare_starts)),
+            *_goals_of_dedupe(two, self.grown),
         ]
 
 
 def measure_everything(benchmark: Benchmark, repeats: int) -> Measured:
     """Return what everything cost; what takes long is repeated two times less."""
     few = max(1, repeats - 2)
-    two: dict[Contestant, int] = {ours: repeats, one_process: repeats, one_pass: few, seed_style: few, drain: repeats}
+    two: dict[Contestant, int] = {
+        ours: repeats,
+        one_process: repeats,
+        one_pass: few,
+        seed_style: few,
+        drain: repeats,
+        without_duplicates: few,
+    }
     ten: dict[Contestant, int] = {
         ours: few,
         drain: few,
@@ -202,7 +221,7 @@ def measure_everything(benchmark: Benchmark, repeats: int) -> Measured:
         benchmark.contest(2_000_000, two),
         benchmark.contest(2_000, {ours: repeats, bare_session: repeats}),
         benchmark.contest(10_000_000, ten),
-        *benchmark.history(10_000_000, 10_000, few),
+        *benchmark.history(10_000_000, 10_000, few, (ours, without_duplicates)),
         benchmark.delays(),
         *benchmark.starts(repeats),
     )
@@ -223,6 +242,22 @@ def measure_quickly(benchmark: Benchmark, repeats: int) -> tuple[dict[str, Any],
         runs[f"{count:,}"] = _summary(costs)
         goals.append(Goal(f"{count:,}, times as fast as {_name(peer)}", measured * _TOLERANCE, ratio, True))
     return runs, goals
+
+
+def measure_dedupe(benchmark: Benchmark, repeats: int) -> tuple[dict[str, Any], list[Goal]]:
+    """Return what it costs to look for duplicates: in 2,000,000 tickets, and in 10,000 on 10,000,000."""
+    two = benchmark.contest(2_000_000, {ours: repeats, without_duplicates: repeats})
+    grown, _ = benchmark.history(10_000_000, 10_000, repeats, (ours, without_duplicates))
+    return {"2,000,000": _summary(two), "10,000 more on 10,000,000": _summary(grown)}, _goals_of_dedupe(two, grown)
+
+
+def _goals_of_dedupe(two: Costs, grown: Costs) -> list[Goal]:
+    return [
+        Goal(
+            f"{what} with `--dedupe all`, times without", wanted, _times_faster(costs[ours], costs[without_duplicates])
+        )
+        for what, wanted, costs in (("2 M", 1.3, two), ("10,000 more on 10 M", 1.5, grown))
+    ]
 
 
 def _name(contestant: Contestant) -> str:
@@ -255,7 +290,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.processor", description="Measure the processor.")
     parser.add_argument("--quick", action="store_true", help="only the ratios that CI guards, in 3 minutes")
-    parser.add_argument("--repeats", type=int, help="turns of each (5; with --quick 3)")
+    parser.add_argument("--dedupe", action="store_true", help="only what --dedupe costs, in 6 minutes")
+    parser.add_argument("--repeats", type=int, help="turns of each (5; with --quick or --dedupe 3)")
     flags = parser.parse_args(argv)
     console = Console(stderr=True)
     jars.main(["bench"])
@@ -264,6 +300,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         benchmark = Benchmark(broker.address, Path(folder), console)
         if flags.quick:
             contests, goals = measure_quickly(benchmark, flags.repeats or 3)
+        elif flags.dedupe:
+            contests, goals = measure_dedupe(benchmark, flags.repeats or 3)
         else:
             measured = measure_everything(benchmark, flags.repeats or 5)
             contests, goals = measured.runs(), measured.goals()

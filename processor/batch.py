@@ -7,15 +7,17 @@ from datetime import datetime
 import msgspec
 import pyarrow as pa
 
+from processor.duplicates import Duplicates, Sifting
 from processor.plan import OffsetRange
-from processor.receipt import PartitionRead, Receipt, last_records, read_by_partition, require_complete
+from processor.receipt import PartitionRead, Receipt, incomplete, last_records, read_by_partition, require_complete
 from store.clients import ClientSet
 from store.counts import Totals, merge_hours, summaries
 from store.datasets import BY_HOUR, DATASETS
-from store.files import writing
+from store.files import reading, writing
+from store.ids import IdSet, Run
 from store.manifest import CommitRecord, Gap, Manifest, Partition, Source
 from store.output import Output
-from store.staging import Change, read_clients
+from store.staging import Change, Staging, read_clients, read_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +47,17 @@ def assemble(
     receipts: Sequence[Receipt],
     clients: ClientSet,
     now: datetime,
+    deduped: bool = False,
 ) -> CommitRecord:
     """Return the record that publishes ``batch``, whose files wait in the staging folder of ``change``.
 
+    ``deduped`` says that none of its tickets was there before.
     Raises DataConflict when the receipts do not account for every message, OutputUnavailable when a file cannot be
     written.
     """
     require_complete(batch.ranges, receipts)
     hours = [count for receipt in receipts for count in receipt.hours]
-    rejected = sum(read.rejected for read in read_by_partition(receipts).values())
+    rejected = sum(read.rejected + read.duplicates for read in read_by_partition(receipts).values())
     known_hours = _published_hours(output, before)
     with writing(clients.path):
         new_clients = clients.add(lambda: _staged_clients(change, receipts), change.commit, change.commit_id)
@@ -68,8 +72,25 @@ def assemble(
         source=batch.source,
         partitions=account(before.partitions if before else {}, batch, receipts),
         totals=totals,
+        deduped_from=((before and before.deduped_from) or batch.batch_id) if deduped else None,
         gaps=[*(before.gaps if before else ()), *batch.gaps],
     )
+
+
+def find_duplicates(staging: Staging, receipts: Sequence[Receipt], ids: IdSet) -> tuple[Run, Duplicates]:
+    """Return the tickets that were there before ``receipts``, or twice in them, and a run of the ids of all others.
+
+    Raises DataConflict when the receipts do not fit the ids that their tasks staged, OutputUnavailable when a file
+    cannot be read or written.
+    """
+    with reading(staging.folder):
+        staged = [read_ids(staging, receipt.ids) for receipt in receipts if receipt.ids]
+    tickets = sum(read.tickets for read in read_by_partition(receipts).values())
+    if (found := sum(len(of_task.offset) for of_task in staged)) != tickets:
+        raise incomplete(f"{tickets:,} tickets were read, but {found:,} ids")
+    sifting = Sifting(staged, ids.contains)
+    run = ids.write(sifting.winners())
+    return run, sifting.duplicates()
 
 
 def account(before: Mapping[int, Partition], batch: Batch, receipts: Sequence[Receipt]) -> dict[int, Partition]:
@@ -86,8 +107,9 @@ def account(before: Mapping[int, Partition], batch: Batch, receipts: Sequence[Re
         partitions[offsets.partition] = msgspec.structs.replace(
             known,
             next_offset=offsets.end,
-            tickets=known.tickets + read.messages - read.rejected,
+            tickets=known.tickets + read.tickets,
             rejected=known.rejected + read.rejected,
+            duplicates=known.duplicates + read.duplicates,
             empty=known.empty + offsets.length - read.messages,
             last_record=records.get(offsets.partition, known.last_record) if batch.source.topic_id is None else None,
         )

@@ -72,6 +72,7 @@ SETTINGS: dict[str, Setting] = {
     "output": catalogue.OUTPUT_PATH,
     "interval_s": catalogue.BATCH_INTERVAL,
     "max_messages": catalogue.BATCH_MAX_MESSAGES,
+    "dedupe": catalogue.DEDUPE,
     "accept_gap": ACCEPT_GAP,
     "verify": VERIFY,
     "compact": COMPACT,
@@ -98,6 +99,7 @@ class ProcessorConfig:
     output_format: str = catalogue.OUTPUT_FORMAT.default
     interval_s: float = catalogue.BATCH_INTERVAL.default
     max_messages: int = catalogue.BATCH_MAX_MESSAGES.default
+    dedupe: str = catalogue.DEDUPE.default
     accept_gap: bool = ACCEPT_GAP.default
     compact_files: int = catalogue.COMPACT_FILES.default
     log_level: str = catalogue.LOG_LEVEL.default
@@ -135,7 +137,7 @@ class ProcessorConfig:
         return (
             f"broker {self.broker} ({self.security.protocol}), topic {self.topic}, output {self.output} "
             f"({self.output_format}), Spark {self.master} with {self.memory}, {every}, "
-            f"at most {self.max_messages:,} messages a batch"
+            f"at most {self.max_messages:,} messages a batch, dedupe {self.dedupe}"
         )
 
 

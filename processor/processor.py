@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager, closing
 from functools import partial
 from typing import NoReturn, Protocol
 
-from processor.batch import Batch, assemble
+from processor.batch import Batch, assemble, find_duplicates
 from processor.config import ProcessorConfig
+from processor.duplicates import NO_DUPLICATES, Duplicates, part, ranges_of, require_same_reading
 from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange, plan_batch, require_same_records, starts, still_there
 from processor.receipt import Receipt, last_records, read_by_partition
@@ -20,6 +21,7 @@ from runtime.process.shutdown import Shutdown
 from store.clients import open_clients
 from store.compact import Refused, compact, describe, plan
 from store.convert import convert
+from store.ids import IdSet, Run, forget_ids, ids_folder
 from store.manifest import Manifest, Record, Source
 from store.output import Output
 from store.staging import Staging
@@ -58,8 +60,16 @@ class TaskRunner(Protocol):
     def launch(self) -> None:
         """Begin to start what running takes, and return at once."""
 
-    def run(self, ranges: Sequence[OffsetRange], staging: Staging, progress: Callable[[int], None]) -> list[Receipt]:
+    def run(
+        self,
+        ranges: Sequence[OffsetRange],
+        staging: Staging,
+        progress: Callable[[int], None],
+        duplicates: Duplicates | None = None,
+    ) -> list[Receipt]:
         """Read ``ranges``, write files into ``staging``, and return what the tasks report.
+
+        ``duplicates`` are those known so far, which are rejected; with None nobody looks for any.
 
         Raises TasksLost when what runs them has died.
         """
@@ -92,6 +102,7 @@ class SparkProcessor:
         self._heartbeat = heartbeat
         self._clock = clock
         self._status = StatusFile(output.root, config.interval_s, output.disk, clock.now)
+        self._ids = IdSet(ids_folder(output), output.disk) if config.dedupe == "all" else None
         self._manifest: Manifest | None = None
         self._told_of_refusal = False
 
@@ -233,25 +244,65 @@ class SparkProcessor:
         output, before = self._output, self._manifest
         for gap in batch.gaps:
             _log.warning("partition %d: offsets %d to %d were deleted unread", gap.partition, gap.start, gap.end - 1)
+        if self._ids is not None:
+            self._ids.open(output, before, self._while_indexing)
+        else:
+            forget_ids(output)
         change = output.begin(before, "batch", self._config.output_format)
         failpoint("before-staging")
         began = self._clock.seconds()
         self._status.set("reading", Progress(batch.batch_id, 0, batch.length), dict(ends))
-        receipts = self._read(batch, change.staging) if batch.ranges else []
+        receipts, run = self._read_all(batch, change.staging)
         self._status.set("publishing", Progress(batch.batch_id, batch.length, batch.length))
         self._confirm(batch, receipts)
         with closing(open_clients(output, before)) as clients:
-            record = assemble(output, change, before, batch, receipts, clients, self._clock.now())
+            now, deduped = self._clock.now(), self._ids is not None
+            record = assemble(output, change, before, batch, receipts, clients, now, deduped)
+        if self._ids is not None:
+            self._ids.prepare(change.commit_id, run)
         output.commit(record)
         self._manifest = record.manifest
+        if self._ids is not None:
+            self._ids.open(output, record.manifest)
         self._heartbeat.beat()
         _report(output, batch, receipts, self._clock.seconds() - began)
 
-    def _read(self, batch: Batch, staging: Staging) -> list[Receipt]:
-        """Return the receipts of the tasks that read ``batch``."""
+    def _while_indexing(self) -> None:
+        self._status.set("indexing")
+        self._go_on("making the set of known ticket ids")
+
+    def _read_all(self, batch: Batch, staging: Staging) -> tuple[list[Receipt], Run | None]:
+        """Return receipts for all of ``batch`` and, where duplicates are looked for, the ids of its tickets.
+
+        Tasks that found duplicates are known only when all have ended. What they read is read once more.
+        """
+        if not batch.ranges:
+            return [], None
+        if self._ids is None:
+            return self._read(batch, batch.ranges, staging), None
+        receipts = self._read(batch, batch.ranges, staging, NO_DUPLICATES)
+        run, duplicates = find_duplicates(staging, receipts, self._ids)
+        kept, dropped = part(receipts, duplicates)
+        if not dropped:
+            return receipts, run
+        ranges = ranges_of(dropped)
+        _log.info(
+            "batch %d: %s duplicates among %s messages; %s of these are read once more, without the duplicates",
+            *(batch.batch_id, f"{len(duplicates.offset):,}", f"{batch.length:,}", f"{sum(r.length for r in ranges):,}"),
+        )
+        again = self._read(batch, ranges, staging, duplicates)
+        require_same_reading(dropped, again, duplicates)
+        return kept + again, run
+
+    def _read(
+        self, batch: Batch, ranges: Sequence[OffsetRange], staging: Staging, duplicates: Duplicates | None = None
+    ) -> list[Receipt]:
+        """Return the receipts of the tasks that read ``ranges``, which are all of ``batch`` or some of it again."""
+        done = batch.length - sum(r.length for r in ranges)
         try:
             with self._topic.watched():
-                receipts = self._tasks.run(batch.ranges, staging, partial(self._show_progress, batch))
+                progress = partial(self._show_progress, batch, done)
+                receipts = self._tasks.run(ranges, staging, progress, duplicates)
         except Exception:
             self._output.discard_staging()
             if self._shutdown.asked:
@@ -263,10 +314,10 @@ class SparkProcessor:
                 self._explain(receipt.failure, batch)
         return receipts
 
-    def _show_progress(self, batch: Batch, messages: int) -> None:
+    def _show_progress(self, batch: Batch, done: int, messages: int) -> None:
         self._heartbeat.beat()
         self._output.remove_replaced()
-        self._status.set("reading", Progress(batch.batch_id, messages, batch.length))
+        self._status.set("reading", Progress(batch.batch_id, done + messages, batch.length))
 
     def _explain(self, failure: Failure, batch: Batch) -> NoReturn:
         """Raise what a user can mend behind a task that could not do its share."""
@@ -339,12 +390,14 @@ def _warn_of_conversion(found: str, config: ProcessorConfig) -> None:
 def _report(output: Output, batch: Batch, receipts: Sequence[Receipt], seconds: float) -> None:
     reads = read_by_partition(receipts).values()
     messages, rejected = sum(read.messages for read in reads), sum(read.rejected for read in reads)
+    duplicates = sum(read.duplicates for read in reads)
     _log.info(
-        "batch %d: %s messages read, %s tickets, %s rejected, published in %.1f s in %s",
+        "batch %d: %s messages read, %s tickets, %s rejected%s, published in %.1f s in %s",
         batch.batch_id,
         f"{messages:,}",
-        f"{messages - rejected:,}",
+        f"{sum(read.tickets for read in reads):,}",
         f"{rejected:,}",
+        f", {duplicates:,} duplicates" if duplicates else "",
         seconds,
         output.root,
     )

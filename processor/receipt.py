@@ -20,13 +20,16 @@ class Receipt(msgspec.Struct):
     """The work of one task. ``failure`` says why its ranges could not be read or written; then nothing else counts.
 
     ``reads`` are its ranges, each read to its end; ``rejected`` says how many messages of a partition were no tickets,
-    ``reasons`` why, for the log only.
+    ``reasons`` why, for the log only; ``duplicates`` how many were tickets that had been there before. ``clients`` and
+    ``ids`` name staged files with those of the tickets, ``ids`` only where duplicates are looked for.
     """
 
     files: list[StagedFile] = []
     clients: str | None = None
+    ids: str | None = None
     reads: list[RangeRead] = []
     rejected: dict[int, int] = {}
+    duplicates: dict[int, int] = {}
     reasons: dict[str, Rejections] = {}
     hours: list[HourCount] = []
     failure: Failure | None = None
@@ -37,21 +40,32 @@ decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
 
 
 class PartitionRead(msgspec.Struct, frozen=True):
-    """How many messages of a partition a batch has read, and how many of them were no tickets."""
+    """How many messages of a partition a batch has read, and how many of them were no tickets, or duplicates."""
 
     messages: int = 0
     rejected: int = 0
+    duplicates: int = 0
+
+    @property
+    def tickets(self) -> int:
+        """How many of them are published as tickets."""
+        return self.messages - self.rejected - self.duplicates
 
 
 def read_by_partition(receipts: Iterable[Receipt]) -> dict[int, PartitionRead]:
     """Return what the receipts say of each partition."""
     messages: Counter[int] = Counter()
     rejected: Counter[int] = Counter()
+    duplicates: Counter[int] = Counter()
     for receipt in receipts:
         for read in receipt.reads:
             messages[read.partition] += read.messages
         rejected.update(receipt.rejected)
-    return {partition: PartitionRead(messages[partition], rejected[partition]) for partition in messages | rejected}
+        duplicates.update(receipt.duplicates)
+    return {
+        partition: PartitionRead(messages[partition], rejected[partition], duplicates[partition])
+        for partition in messages | rejected | duplicates
+    }
 
 
 def last_records(receipts: Iterable[Receipt]) -> dict[int, Record]:
@@ -64,8 +78,8 @@ def require_complete(ranges: Iterable[OffsetRange], receipts: Sequence[Receipt])
     """Raise DataConflict unless the receipts account for the ranges.
 
     The reads must cover each range from its start to its end, once, and each must have seen an offset at or beyond its
-    own end. Every message became a ticket or a rejected message that is in a staged file and in the counts. Offsets
-    without a message (compacted, aborted, markers of transactions) are no loss.
+    own end. Every message became a ticket or a rejected message that is in a staged file and in the counts; a duplicate
+    is a rejected message there. Offsets without a message (compacted, aborted, markers of transactions) are no loss.
     """
     reads: dict[int, list[RangeRead]] = defaultdict(list)
     for receipt in receipts:
@@ -73,7 +87,7 @@ def require_complete(ranges: Iterable[OffsetRange], receipts: Sequence[Receipt])
             reads[read.partition].append(read)
     planned = {r.partition: r for r in ranges}
     if unplanned := sorted(reads.keys() - planned.keys()):
-        raise _incomplete(f"partition {unplanned[0]} was read, but not planned")
+        raise incomplete(f"partition {unplanned[0]} was read, but not planned")
     for partition, offsets in planned.items():
         _require_covered(offsets, sorted(reads[partition], key=lambda read: read.start))
 
@@ -83,33 +97,34 @@ def require_complete(ranges: Iterable[OffsetRange], receipts: Sequence[Receipt])
             rows[file.dataset] += file.rows
     hours = [count for receipt in receipts for count in receipt.hours]
     found_urgent = sum(count.count for count in hours if count.priority in URGENT)
-    messages = sum(read.messages for of_partition in reads.values() for read in of_partition)
-    rejected = sum(count for receipt in receipts for count in receipt.rejected.values())
+    found_in = read_by_partition(receipts).values()
+    tickets, rejected = sum(of.tickets for of in found_in), sum(of.rejected + of.duplicates for of in found_in)
     for what, expected, found in (
-        (f"rows of {TICKETS.name}", messages - rejected, rows[TICKETS.name]),
+        (f"rows of {TICKETS.name}", tickets, rows[TICKETS.name]),
         (f"rows of {REJECTED.name}", rejected, rows[REJECTED.name]),
         (f"rows of {HIGH_PRIORITY.name}", found_urgent, rows[HIGH_PRIORITY.name]),
-        ("tickets counted by hour", messages - rejected, sum(count.count for count in hours)),
+        ("tickets counted by hour", tickets, sum(count.count for count in hours)),
     ):
         if expected != found:
-            raise _incomplete(f"there should be {expected:,} {what}, but there are {found:,}")
+            raise incomplete(f"there should be {expected:,} {what}, but there are {found:,}")
 
 
 def _require_covered(offsets: OffsetRange, reads: Sequence[RangeRead]) -> None:
     at = offsets.start
     for read in reads:
         if read.start != at:
-            raise _incomplete(f"partition {offsets.partition} was to be read on at offset {at}, found {read}")
+            raise incomplete(f"partition {offsets.partition} was to be read on at offset {at}, found {read}")
         if read.reached < read.end:
-            raise _incomplete(f"{read} was not read to its end")
+            raise incomplete(f"{read} was not read to its end")
         if read.messages > read.end - read.start:
-            raise _incomplete(f"{read} holds more messages than offsets")
+            raise incomplete(f"{read} holds more messages than offsets")
         at = read.end
     if at != offsets.end:
-        raise _incomplete(f"partition {offsets.partition} was read up to offset {at} instead of {offsets.end}")
+        raise incomplete(f"partition {offsets.partition} was read up to offset {at} instead of {offsets.end}")
 
 
-def _incomplete(found: str) -> DataConflict:
+def incomplete(found: str) -> DataConflict:
+    """Return the error for receipts that do not say what became of each message."""
     return DataConflict(
         f"the batch does not add up: {found}; nothing was published; start again, and the same messages are read anew"
     )

@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from confluent_kafka import Message
 
-from contract.columns import DecodedMessages, decode_columns
+from contract.columns import decode_columns
 from contract.ticket import RequestType
+from contract.uuids import ids_of
 from processor.consume import Piece, consume, utc_microseconds
+from processor.duplicates import Duplicates
 from processor.outcome import ConsumeFailed, Failure, FailureKind, RangeRead
 from processor.plan import OffsetRange
 from processor.receipt import Receipt, encode_receipt
@@ -24,7 +28,8 @@ from runtime.process.failpoint import failpoint
 from store.counts import HourCount
 from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS, Dataset
 from store.files import cannot_write
-from store.staging import StagedWriter, Staging, write_clients
+from store.sorted_ids import order_of
+from store.staging import StagedWriter, Staging, TicketIds, write_clients, write_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +45,15 @@ class StagingTask:
     topic: str
     consume: Callable[..., Generator[Piece, None, None]] = consume
 
-    def __call__(self, ranges: Sequence[OffsetRange]) -> Receipt:
+    def __call__(self, ranges: Sequence[OffsetRange], duplicates: Duplicates | None = None) -> Receipt:
         """Return the receipt for ``ranges``.
 
-        What trying again would not help, such as a full disk or messages that are gone, is reported in the receipt, not
-        raised.
+        ``duplicates`` are those in the ranges, as far as they are known; they are rejected. With None nobody looks for
+        any, otherwise the ids of the tickets are staged. What trying again would not help, such as a full disk or
+        messages that are gone, is reported in the receipt, not raised.
         """
         # Spark may run a task twice, also at the same time; each attempt has names of its own.
-        stage = _Stage(self.staging, uuid.uuid4().hex)
+        stage = _Stage(self.staging, uuid.uuid4().hex, duplicates)
         # Nothing here makes cycles, and to look for them among so many messages takes a twentieth of the time.
         collects = gc.isenabled()
         gc.disable()
@@ -89,11 +95,12 @@ class Work:
     read: Any
     failures: Any
 
-    def __call__(self, ranges: Sequence[OffsetRange]) -> bytes:
-        """Return the encoded receipt."""
+    def __call__(self, share: tuple[Sequence[OffsetRange], Duplicates | None]) -> bytes:
+        """Return the encoded receipt; ``share`` is what the task is called with."""
         from pyspark import TaskContext
 
-        receipt = self.task(ranges)
+        ranges, _ = share
+        receipt = self.task(*share)
         context = TaskContext.get()
         if context is not None and context.attemptNumber() == 0:
             failpoint("task-staged")
@@ -111,31 +118,62 @@ class _Stage:
 
     staging: Staging
     attempt: str
+    duplicates: Duplicates | None = None
     writers: dict[str, StagedWriter] = field(default_factory=dict)
     clients: set[str] = field(default_factory=set)
+    ids: list[TicketIds] = field(default_factory=list)
     hours: dict[tuple[datetime, RequestType, str, str], int] = field(default_factory=lambda: defaultdict(int))
     reads: list[RangeRead] = field(default_factory=list)
     rejected: Counter[int] = field(default_factory=Counter)
+    duplicate: Counter[int] = field(default_factory=Counter)
     reasons: dict[str, Rejections] = field(default_factory=dict)
 
     def take(self, piece: Piece) -> None:
         """Decode the messages of one piece, count them and write them: while they are still in the cache."""
         decoded = decode_columns(piece.values)
+        tickets, rejected = decoded.tickets, dict(zip(decoded.rejected, decoded.reasons, strict=True))
         self.reads += piece.read
-        if decoded.rejected:
-            table = _rejected_table(piece, decoded)
-            partitions, offsets = table["partition"].to_pylist(), table["offset"].to_pylist()
-            self.rejected.update(partitions)
-            count_rejections(self.reasons, zip(decoded.reasons, partitions, offsets, strict=True))
-            self._write(REJECTED, table)
-        if not decoded.tickets.num_rows:
-            return
-        assigned = Transformations.assign_team(decoded.tickets)
+        if rejected:
+            places = [_place(piece.messages[row]) for row in rejected]
+            self.rejected.update(partition for partition, _ in places)
+            of_messages = zip(rejected.values(), places, strict=True)
+            count_rejections(self.reasons, ((reason, *place) for reason, place in of_messages))
+        if self.duplicates is not None and tickets.num_rows:
+            tickets, duplicates = self._set_aside(piece, tickets, decoded.rejected, self.duplicates)
+            rejected |= duplicates
+        if rejected:
+            self._write(REJECTED, _rejected_table(piece, dict(sorted(rejected.items()))))
+        if tickets.num_rows:
+            self._publish(tickets)
+
+    def _publish(self, tickets: pa.Table) -> None:
+        assigned = Transformations.assign_team(tickets)
         self.clients.update(pc.unique(assigned["client_id"]).to_pylist())
         for row in Transformations.count_by_hour(assigned):
             self.hours[row.hour, row.request_type, row.priority, row.team] += row.count
         self._write(TICKETS, assigned)
         self._write(HIGH_PRIORITY, Transformations.high_priority(assigned))
+
+    def _set_aside(
+        self, piece: Piece, tickets: pa.Table, rejected: list[int], duplicates: Duplicates
+    ) -> tuple[pa.Table, dict[int, str]]:
+        """Return the tickets that are no duplicates, and why the others are; remember the ids of the former."""
+        rows = np.delete(np.arange(len(piece.values)), rejected)
+        partitions, offsets = (
+            np.fromiter(map(read, piece.messages), np.int64, len(piece.messages))[rows]
+            for read in (Message.partition, Message.offset)
+        )
+        known = duplicates.places(partitions, offsets)
+        if len(lost := np.flatnonzero(known >= 0)):
+            kept = np.flatnonzero(known < 0)
+            self.duplicate.update(partitions[lost].tolist())
+            reasons = map(duplicates.reason, known[lost].tolist())
+            found = dict(zip(rows[lost].tolist(), reasons, strict=True))
+            tickets, partitions, offsets = tickets.take(kept), partitions[kept], offsets[kept]
+        else:
+            found = {}
+        self.ids.append(TicketIds(*ids_of(tickets["ticket_id"]), partitions, offsets))
+        return tickets, found
 
     def _write(self, dataset: Dataset, table: pa.Table) -> None:
         if not table.num_rows:
@@ -159,22 +197,41 @@ class _Stage:
         return Receipt(
             files=files,
             clients=clients,
+            ids=self._write_ids(),
             reads=self.reads,
             rejected=dict(self.rejected),
+            duplicates=dict(self.duplicate),
             reasons=self.reasons,
             hours=[HourCount(*key, count) for key, count in self.hours.items()],
         )
 
+    def _write_ids(self) -> str | None:
+        """Write the ids of all tickets in rising order, where there are some, and return the name of the file."""
+        if not self.clients or self.duplicates is None:
+            return None
+        ids = TicketIds(*(np.concatenate(columns) for columns in zip(*self.ids, strict=True)))
+        name = f"ids-{self.attempt}"
+        write_ids(self.staging, name, ids.at(order_of(ids.ids)))
+        return name
 
-def _rejected_table(piece: Piece, decoded: DecodedMessages) -> pa.Table:
-    messages = [piece.messages[row] for row in decoded.rejected]
+
+def _rejected_table(piece: Piece, reasons: Mapping[int, str]) -> pa.Table:
+    """Return the rows for the messages in the places that ``reasons`` names."""
+    messages = [piece.messages[row] for row in reasons]
     columns = (
         [message.partition() for message in messages],
         [message.offset() for message in messages],
         [utc_microseconds(message) for message in messages],
-        decoded.reasons,
+        list(reasons.values()),
         [message.key() for message in messages],
-        [piece.values[row] for row in decoded.rejected],
+        [piece.values[row] for row in reasons],
     )
     arrays = [pa.array(column, kind) for column, kind in zip(columns, REJECTED.schema.types, strict=True)]
     return pa.Table.from_arrays(arrays, schema=REJECTED.schema)
+
+
+def _place(message: Message) -> tuple[int, int]:
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None, "every message of a consumer has a partition"
+    assert offset is not None, "every message of a consumer has an offset"
+    return partition, offset

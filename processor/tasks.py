@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from processor.config import ProcessorConfig
+from processor.duplicates import Duplicates
 from processor.outcome import TasksLost
 from processor.plan import OffsetRange, share_out
 from processor.receipt import Receipt, decode_receipt
@@ -49,9 +50,16 @@ class SparkTasks:
         if self._jvm is None:
             self._jvm = launch_jvm(self._config, self._state)
 
-    def run(self, ranges: Sequence[OffsetRange], staging: Staging, progress: Callable[[int], None]) -> list[Receipt]:
+    def run(
+        self,
+        ranges: Sequence[OffsetRange],
+        staging: Staging,
+        progress: Callable[[int], None],
+        duplicates: Duplicates | None = None,
+    ) -> list[Receipt]:
         """Let Spark read ``ranges`` and write files into ``staging``; return the receipts of its tasks.
 
+        ``duplicates`` are those known so far, which are rejected; with None nobody looks for any.
         ``progress`` is told, each time a task is done, how many offsets have been read. When a task reports a failure,
         the others are cancelled, and only the failed ones are returned. Raises TasksLost, and what Spark raises when a
         task failed too often, or when somebody asked to stop.
@@ -59,13 +67,16 @@ class SparkTasks:
         from py4j.protocol import Py4JError
 
         context = self._running()
-        tasks = share_out(ranges, context.defaultParallelism)
+        shares = [
+            (share, None if duplicates is None else duplicates.within(share))
+            for share in share_out(ranges, context.defaultParallelism)
+        ]
         security = self._config.security.for_librdkafka()
         task = StagingTask(staging, self._config.broker, security, self._config.topic)
         job = _Job(context, task)
         try:
             with job.watched(self._shutdown, progress):
-                return job.run(tasks)
+                return job.run(shares)
         except Exception as error:
             if job.failures.value:
                 return list(map(decode_receipt, job.failures.value))
@@ -120,10 +131,10 @@ class _Job:
         # Spark asks for its own class in its types, and takes whatever has these two methods.
         self.failures: Any = context.accumulator([], cast("Any", Gathered()))
 
-    def run(self, tasks: list[list[OffsetRange]]) -> list[Receipt]:
-        """Run the job to its end and return its receipts."""
+    def run(self, shares: list[tuple[list[OffsetRange], Duplicates | None]]) -> list[Receipt]:
+        """Run the job to its end and return its receipts; each task is called with one of ``shares``."""
         work = Work(self._task, self.read, self.failures)
-        rows = self._context.parallelize(tasks, len(tasks)).map(work).collect()
+        rows = self._context.parallelize(shares, len(shares)).map(work).collect()
         return list(map(decode_receipt, rows))
 
     @contextmanager

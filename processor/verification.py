@@ -75,7 +75,8 @@ def _lines(report: Report, unread: Sequence[Unread] | None, silent: str | None) 
     yield f"{report.tickets:,} tickets of {report.unique_clients:,} clients, {report.rejected:,} rejected messages"
     if report.repeated:
         yield ""
-        yield f"{report.repeated:,} tickets repeat the id of another one (no difference: each is a message), such as"
+        why = "" if report.deduped_from == 1 else " (no difference: each is a message)"
+        yield f"{report.repeated:,} tickets repeat the id of another one{why}, such as"
         yield from (f"  {each.ticket_id}  {each.tickets:,} tickets" for each in report.repeats)
     if report.differences:
         yield ""

@@ -84,6 +84,8 @@ def _require_batches(manifest: Manifest, wrong: _Conflict) -> None:
                 )
             if file.commit > manifest.commit:
                 raise wrong(f"its commit is {manifest.commit}, but {dataset}/{name} is of commit {file.commit}")
+    if manifest.deduped_from is not None and not 1 <= manifest.deduped_from <= manifest.batch_id:
+        raise wrong(f"its last batch is {manifest.batch_id}, but `deduped_from` is {manifest.deduped_from}")
     (metrics,) = manifest.contents[METRICS.name].values()
     if metrics.last_batch != manifest.batch_id:
         raise wrong(f"its last batch is {manifest.batch_id}, but {METRICS.name} is of batch {metrics.last_batch}")

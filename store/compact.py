@@ -7,16 +7,15 @@ stay in their order: only neighbours are merged.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from datetime import datetime
 from typing import NamedTuple
 
-from store.clients import open_clients
 from store.datasets import BY_NAME, DATASETS
 from store.files import writing
 from store.formats import ROW_GROUP_ROWS
 from store.manifest import Manifest, PublishedFile
 from store.output import Output
+from store.states import carry_states
 
 _log = logging.getLogger(__name__)
 
@@ -123,9 +122,7 @@ def compact(
         output.discard_staging()
         return Refused(reason)
     record = change.record(now)
-    with closing(open_clients(output, manifest)) as clients, writing(clients.path):
-        # The same clients; but the set must stand at the commit that comes, or it would be filled again.
-        clients.add(list, change.commit, change.commit_id)
+    carry_states(output, manifest, change)
     output.commit(record)
     return record.manifest
 

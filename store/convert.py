@@ -2,15 +2,14 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import closing
 from datetime import datetime
 from pathlib import PurePath
 
-from store.clients import open_clients
 from store.datasets import DATASETS
 from store.files import writing
 from store.manifest import Manifest
 from store.output import Output
+from store.states import carry_states
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +40,6 @@ def convert(
             change.publish(staged, stem, (file.first_batch, file.last_batch))
             between()
     record = change.record(now)
-    with closing(open_clients(output, manifest)) as clients, writing(clients.path):
-        # The same clients; but the set must stand at the commit that comes, or it would be filled again.
-        clients.add(list, change.commit, change.commit_id)
+    carry_states(output, manifest, change)
     output.commit(record)
     return record.manifest

@@ -109,6 +109,15 @@ def of_ledger(manifest: Manifest) -> Iterator[Difference]:
                     f"{dataset}/{name} holds batches {file.first_batch} to {file.last_batch} of commit {file.commit}, "
                     f"but the output ends with batch {manifest.batch_id} and commit {manifest.commit}"
                 )
+    if not 1 <= (manifest.deduped_from or 1) <= manifest.batch_id:
+        yield _of_ledger(
+            f"says that no batch since batch {manifest.deduped_from} has duplicates, but the output ends with batch "
+            f"{manifest.batch_id}"
+        )
+    yield from _of_partitions(manifest)
+
+
+def _of_partitions(manifest: Manifest) -> Iterator[Difference]:
     for number, partition in sorted(manifest.partitions.items()):
         passed = partition.next_offset - partition.first_offset
         if passed != partition.accounted or passed < 0:
@@ -332,6 +341,35 @@ def of_clients(found: FoundClients, manifest: Manifest, published: Hashes) -> tu
         "it without a ticket; stop the processor and delete it: the next start fills it again"
     )
     return [Difference("clients.sqlite", what)], []
+
+
+@dataclass(frozen=True, slots=True)
+class FoundIds:
+    """How many ids a set has, and a number that stands for them (``recount.fingerprint``)."""
+
+    ids: int
+    fingerprint: int
+
+
+def of_ids(found: FoundIds, published: FoundIds) -> Iterator[Difference]:
+    """Yield that the set of known ids is not that of the published tickets."""
+    if found != published:
+        numbers = "as many" if found.ids == published.ids else f"{found.ids:,}"
+        yield Difference(
+            "ids",
+            f"the set of known ticket ids has {numbers} ids for {published.ids:,} tickets, and not the same; stop the "
+            "processor and delete the folder: the next batch makes it again",
+        )
+
+
+def of_repeats(manifest: Manifest, repeated: int, example: str) -> Iterator[Difference]:
+    """Yield that tickets repeat the id of another one, where no batch was published without looking for that."""
+    if repeated and manifest.deduped_from == 1:
+        yield Difference(
+            TICKETS.name,
+            f"{repeated:,} tickets repeat the id of another one, such as {example}, but the ledger says that every "
+            "batch was published without such tickets",
+        )
 
 
 def _unequal(said: Mapping[str, int], found: Mapping[str, int]) -> Iterator[tuple[str, int, int]]:

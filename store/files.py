@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import io
+import mmap
 import os
 import shutil
 import sqlite3
@@ -28,6 +29,9 @@ _PIECE_BYTES = 1 << 20
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
+# What Python 3.12 calls a buffer.
+Buffer = bytes | mmap.mmap
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -45,6 +49,12 @@ class Disk:
     def open(self, path: Path) -> BinaryIO:
         """Open a file to read it."""
         return path.open("rb")
+
+    def map(self, path: Path) -> Buffer:
+        """Return the content of a file, of which only what is looked at is read."""
+        with path.open("rb") as file:
+            # The system maps no file without content.
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
     def create(self, path: Path) -> BinaryIO:
         """Create a file, or empty it, to write it."""

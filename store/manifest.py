@@ -130,7 +130,9 @@ class Manifest(msgspec.Struct, frozen=True):
     """The state of an output after one commit.
 
     ``commit`` counts commits of every kind, ``batch_id`` those that read messages. ``contents`` holds the files of
-    each dataset; on the disk their names stand in ``files`` as well, where readers find them.
+    each dataset; on the disk their names stand in ``files`` as well, where readers find them. Since the batch
+    ``deduped_from`` each batch was published without tickets that had been there before: 1 says that no two have the
+    same id, None that the last batch did not look for them.
     """
 
     output_id: str
@@ -147,6 +149,7 @@ class Manifest(msgspec.Struct, frozen=True):
     contents: dict[str, dict[str, PublishedFile]]
     gaps: list[Gap] = []
     upgrade: Upgrade | None = None
+    deduped_from: int | None = None
     unknown: Unknown = {}
 
     @property

@@ -36,6 +36,8 @@ _PRIORITIES = len(_PRIORITY_NAMES)
 
 # Repeats are looked for in so many parts, one after the other, so that only one of them is copied and sorted.
 _PARTS = 16
+# So many numbers are worked on while they are in the cache.
+_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +189,21 @@ def repeats(ids: Sequence[Hashes], most: int) -> tuple[int, list[tuple[str, int]
             pairs = zip(distinct[first].tolist(), counts[first].tolist(), strict=True)
             examples = sorted([*examples, *((uuid_text(pair), count) for pair, count in pairs)])[:most]
     return total, examples
+
+
+def fingerprint(high: Hashes, low: Hashes, others: int = 0) -> int:
+    """Return a number that stands for pairs of 64-bit numbers, in any order; the same in this process only.
+
+    ``others`` stands for pairs that are there as well.
+    """
+    one, two = (np.uint64(hash(half) & (2**64 - 1) | 1) for half in ("high", "low"))
+    total = others
+    for start in range(0, len(high), _AT_ONCE):
+        mixed = (high[start : start + _AT_ONCE] * one) ^ (low[start : start + _AT_ONCE] * two)
+        mixed = (mixed ^ mixed >> np.uint64(29)) * one
+        total += int((mixed ^ mixed >> np.uint64(32)).sum(dtype=np.uint64))
+    # The sum of an array has lost what is above 64 bits, so no other sum may keep it.
+    return total % 2**64
 
 
 def _count_pairs(pairs: Hashes) -> tuple[Hashes, Integers]:

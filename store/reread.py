@@ -1,6 +1,7 @@
 """Read the files of an output once more: what differs from what was published, and what is kept of their rows."""
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from store import differences, recount
 from store.datasets import HIGH_PRIORITY, METRICS, REJECTED, TICKETS, Dataset
-from store.differences import FoundClients, FoundFile
+from store.differences import FoundClients, FoundFile, FoundIds
 from store.files import Disk, reading
 from store.formats import Damaged, read_tables
 from store.manifest import PublishedFile
@@ -146,6 +147,30 @@ def read_clients(path: Path, commit: int) -> FoundClients | None:
     except (sqlite3.Error, OSError, UnicodeError, TypeError):
         return None
     return FoundClients(commit_id, follows, np.concatenate(hashes))
+
+
+def read_ids(folder: Path, commit_id: str) -> FoundIds | None:
+    """Return what stands for the set of ids after a commit; None where it cannot be read, or is not as it was written.
+
+    A processor removes files that a later commit no longer needs, and never changes one.
+    """
+    total = 0
+    try:
+        runs = json.loads((folder / f"{commit_id}.json").read_bytes())["runs"]
+        for run in runs:
+            digests = (hashlib.sha256(), hashlib.sha256())
+            paths = [folder / f"{run['name']}.{half}" for half in ("high", "low")]
+            with paths[0].open("rb") as high, paths[1].open("rb") as low:
+                while any(pieces := [file.read(_PIECE_BYTES) for file in (high, low)]):
+                    one, two = (np.frombuffer(piece, "<u8") for piece in pieces)
+                    total = recount.fingerprint(one, two, total)
+                    for digest, piece in zip(digests, pieces, strict=True):
+                        digest.update(piece)
+            if [f"sha256:{digest.hexdigest()}" for digest in digests] != [run["high"], run["low"]]:
+                return None
+        return FoundIds(sum(int(run["ids"]) for run in runs), total)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _standing(path: Path) -> tuple[str, str]:

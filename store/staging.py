@@ -4,11 +4,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
+from contract.arrays import Integers
+from contract.uuids import Halves, Ids
 from store import exchange
 from store.datasets import DATASETS, Dataset
 from store.files import NO_EXCHANGE, ChecksummedFile, Disk
@@ -93,6 +96,45 @@ def read_clients(staging: Staging, name: str) -> list[str]:
 
 _encode_clients = msgspec.msgpack.Encoder().encode
 _decode_clients = msgspec.msgpack.Decoder(list[str]).decode
+
+
+class TicketIds(NamedTuple):
+    """The ids of tickets, and where in the topic each is; columns of equal length."""
+
+    high: Halves
+    low: Halves
+    partition: Integers
+    offset: Integers
+
+    @property
+    def ids(self) -> Ids:
+        """The ids alone."""
+        return Ids(self.high, self.low)
+
+    def at(self, rows: slice | Integers) -> "TicketIds":
+        """Return some of them."""
+        return TicketIds(self.high[rows], self.low[rows], self.partition[rows], self.offset[rows])
+
+
+_ID_COLUMNS = ("<u8", "<u8", "<i8", "<i8")
+_ID_BYTES = 32
+
+
+def write_ids(staging: Staging, name: str, ids: TicketIds) -> None:
+    """Write ids to a file for the driver, which nobody publishes: one column after the other. Raises OSError."""
+    with staging.disk.create(staging.folder / name) as file:
+        for column, kind in zip(ids, _ID_COLUMNS, strict=True):
+            file.write(np.ascontiguousarray(column, kind).data.cast("B"))
+
+
+def read_ids(staging: Staging, name: str) -> TicketIds:
+    """Return the ids that ``write_ids`` wrote; what nobody looks at is not read. Raises OSError."""
+    content = staging.disk.map(staging.folder / name)
+    count, start, columns = len(content) // _ID_BYTES, 0, []
+    for kind in _ID_COLUMNS:
+        columns.append(np.frombuffer(content, kind, count, start))
+        start += columns[-1].nbytes
+    return TicketIds(*columns)
 
 
 class Change:

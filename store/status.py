@@ -16,7 +16,9 @@ _log = logging.getLogger(__name__)
 
 STATUS_NAME = "_status.json"
 
-State = Literal["waiting for broker", "reading", "publishing", "converting", "compacting", "idle", "stopped"]
+State = Literal[
+    "waiting for broker", "reading", "publishing", "converting", "compacting", "indexing", "idle", "stopped"
+]
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -37,12 +37,12 @@ from store.datasets import (
     TICKETS,
     Dataset,
 )
-from store.differences import Difference, Rows
+from store.differences import Difference, FoundIds, Rows
 from store.files import Disk, reading
 from store.formats import WRITERS
 from store.manifest import Manifest, PublishedFile, Source
 from store.recount import Hashes, Tally
-from store.reread import Contents, Examined, RejectedRows, examine, read_clients
+from store.reread import Contents, Examined, RejectedRows, examine, read_clients, read_ids
 from store.view import View, finished, read_state
 
 # A ledger that changes more often while it is read is not waited for.
@@ -72,7 +72,10 @@ class Repeat(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What was found in an output as of one commit. ``repeated`` is how many tickets repeat the id of another one."""
+    """What was found in an output as of one commit. ``repeated`` is how many tickets repeat the id of another one.
+
+    That is a difference only where ``deduped_from`` is 1.
+    """
 
     output: str
     commit: int
@@ -88,6 +91,7 @@ class Report(msgspec.Struct, frozen=True):
     rejected: int
     differences: list[Difference]
     notes: list[str]
+    deduped_from: int | None = None
     repeated: int = 0
     repeats: list[Repeat] = []
 
@@ -117,14 +121,24 @@ class _Verification:
 
     def run(self) -> Report:
         """Look until the ledger stays the same, and then for repeated ids, which takes longest."""
-        report = self._settle()
+        report, manifest = self._settle()
         repeated, examples = recount.repeats(self._ids, _REPEATS_TOLD)
-        return msgspec.structs.replace(report, repeated=repeated, repeats=[Repeat(*each) for each in examples])
+        differing = [
+            *report.differences,
+            *differences.of_repeats(manifest, repeated, examples[0][0] if examples else ""),
+        ]
+        return msgspec.structs.replace(
+            report,
+            datasets=[_summed_up(dataset, manifest, differing) for dataset in DATASETS],
+            repeated=repeated,
+            repeats=[Repeat(*each) for each in examples],
+            differences=differing,
+        )
 
-    def _settle(self) -> Report:
+    def _settle(self) -> tuple[Report, Manifest]:
         """Look until the ledger stays the same from the beginning of a look to its end."""
         patience = _PATIENCE_S
-        sound: Report | None = None
+        sound: tuple[Report, Manifest] | None = None
         for _ in range(_MOST_LOOKS):
             record, ledger = read_state(self._disk, self._root)
             interrupted = record if patience <= 0 else None
@@ -138,13 +152,13 @@ class _Verification:
             report = self._look(view)
             if read_state(self._disk, self._root) != (record, ledger):
                 # Nothing differed from the ledger that it began with, or from what came after: go on with that.
-                sound = None if report.differences else report
+                sound = None if report.differences else (report, view.manifest)
                 continue
             if record is None or patience <= 0:
-                return report
+                return report, view.manifest
             decided = finished(self._root, self._disk, ledger, record)
             if not report.differences:
-                return msgspec.structs.replace(report, notes=[decided.note, *report.notes])
+                return msgspec.structs.replace(report, notes=[decided.note, *report.notes]), view.manifest
             # A commit is under way: files of it may be there that the ledger does not name yet.
             while patience > 0 and read_state(self._disk, self._root) == (record, ledger):
                 self._sleep(_PAUSE_S)
@@ -163,6 +177,7 @@ class _Verification:
         strange, notes = self._strangers(view)
         of_teams, routed = differences.of_teams(sums.rows)
         of_clients, known = self._clients(manifest, sums.clients)
+        of_ids, indexed = self._id_set(manifest, sums.ids)
         # The cause before what follows from it.
         differing = [
             *differences.of_ledger(manifest),
@@ -175,6 +190,7 @@ class _Verification:
             *differences.of_urgent(_hashes(found, TICKETS), _hashes(found, HIGH_PRIORITY)),
             *_of_one_file(found, manifest, sums),
             *of_clients,
+            *of_ids,
         ]
         self._ids = sums.ids
         return Report(
@@ -186,12 +202,13 @@ class _Verification:
             format=manifest.format,
             source=manifest.source,
             next_offsets=manifest.next_offsets,
-            datasets=[_summed_up(dataset, manifest, differing) for dataset in DATASETS],
+            deduped_from=manifest.deduped_from,
+            datasets=[],
             tickets=sums.rows.tickets,
             unique_clients=sums.rows.clients,
             rejected=sums.rows.rejected,
             differences=differing,
-            notes=[note for note in (view.note, *notes, *routed, *known) if note],
+            notes=[note for note in (view.note, *notes, *routed, *known, *indexed) if note],
         )
 
     def _examine_all(self, view: View) -> _Found:
@@ -254,6 +271,18 @@ class _Verification:
         if found is None:
             return [], ["clients.sqlite was in use or cannot be read; a processor fills it anew where it has to"]
         return differences.of_clients(found, manifest, published)
+
+    def _id_set(self, manifest: Manifest, ids: Sequence[Hashes]) -> tuple[list[Difference], list[str]]:
+        if manifest.deduped_from is None:
+            return [], []
+        found = read_ids(self._state / "ids", manifest.commit_id)
+        if found is None:
+            return [], ["the set of known ticket ids is not there, or damaged: the next batch makes it again"]
+        total = 0
+        for of_file in ids:
+            total = recount.fingerprint(of_file[:, 0], of_file[:, 1], total)
+        published = FoundIds(sum(map(len, ids)), total)
+        return list(differences.of_ids(found, published)), []
 
 
 @dataclass(frozen=True, slots=True)

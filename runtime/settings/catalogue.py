@@ -58,6 +58,13 @@ BATCH_MAX_MESSAGES = Setting(
 COMPACT_FILES = Setting(
     "COMPACT_FILES", 64, parsers.integer(0, "64"), "merge small files of a dataset when there are more, 0 for never"
 )
+DEDUPE = Setting(
+    "DEDUPE",
+    "off",
+    parsers.choice("off", "all", fold=str.lower),
+    "all rejects tickets whose ticket_id was there before, off publishes them",
+    "--dedupe",
+)
 LOG_LEVEL = Setting("LOG_LEVEL", "INFO", parsers.choice(*logs.LEVELS, fold=str.upper), "least severe level logged")
 LOG_FORMAT = Setting("LOG_FORMAT", "text", parsers.choice(*logs.FORMATS, fold=str.lower), "text or json")
 KAFKA_SECURITY_PROTOCOL = Setting(

@@ -32,7 +32,7 @@ SUMMED = {
 class Library(NamedTuple):
     """How a library counts, and what it raises for a file that is not there, or is a placeholder."""
 
-    count: Count
+    rows: Count
     gone: tuple[type[BaseException], ...]
 
 
@@ -98,7 +98,7 @@ def main(name: str, output: Path) -> None:
     while not stop.asked:
         for dataset, column in (COUNTED | SUMMED).items():
             try:
-                found = library.count(output / dataset, column, dataset in SUMMED)
+                found = library.rows(output / dataset, column, dataset in SUMMED)
             except library.gone:
                 if dataset in SUMMED:
                     raise

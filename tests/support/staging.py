@@ -12,6 +12,7 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 from contract.ticket import Ticket
 from processor.batch import Batch, assemble
 from processor.consume import Piece
+from processor.duplicates import Duplicates
 from processor.outcome import RangeRead
 from processor.plan import OffsetRange
 from processor.receipt import Receipt
@@ -59,13 +60,13 @@ def staging(folder: Path, file_format: str = "parquet") -> Staging:
     return Staging(folder, file_format, QuickDisk())
 
 
-def stage(folder: Staging, pieces: Iterable[Piece]) -> Receipt:
+def stage(folder: Staging, pieces: Iterable[Piece], duplicates: Duplicates | None = None) -> Receipt:
     """Run one task to which a topic hands ``pieces``, and return its receipt."""
 
     def consume(*arguments: object) -> Generator[Piece, None, None]:
         yield from pieces
 
-    return StagingTask(folder, "localhost:9092", {}, "client_tickets", consume)([])
+    return StagingTask(folder, "localhost:9092", {}, "client_tickets", consume)([], duplicates)
 
 
 def prepare_batch(

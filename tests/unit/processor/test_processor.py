@@ -16,6 +16,7 @@ import pytest
 
 from contract.ticket import encode
 from processor.config import ProcessorConfig
+from processor.duplicates import Duplicates
 from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange
 from processor.processor import SparkProcessor
@@ -151,7 +152,13 @@ class Tasks:
     def launch(self) -> None:
         self.launched += 1
 
-    def run(self, ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+    def run(
+        self,
+        ranges: Sequence[OffsetRange],
+        staging: Staging,
+        progress: Progress,
+        duplicates: Duplicates | None = None,
+    ) -> list[Receipt]:
         self.ran.append(list(ranges))
         return self.work(ranges, staging, progress)
 

@@ -10,12 +10,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, Message
 
 from contract.ticket import encode
 from processor.consume import Piece
+from processor.duplicates import Duplicates
 from processor.outcome import ConsumeFailed, Failure, FailureKind, RangeRead
 from processor.plan import OffsetRange
 from processor.receipt import PartitionRead, Receipt, read_by_partition, require_complete
@@ -25,7 +27,7 @@ from runtime.settings.setting import ROOT
 from store.counts import HourCount
 from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS, Dataset
 from store.formats import read_tables
-from store.staging import read_clients
+from store.staging import read_clients, read_ids
 from tests.support import golden
 from tests.support.staging import RECEIVED_AT, messages, stage, staging, ticket
 
@@ -87,6 +89,32 @@ def test_a_ticket_is_stored_to_the_letter_with_its_team(tmp_path: Path, file_for
     assert rows(tmp_path, receipt, file_format, TICKETS)[1] == expected
     assert rows(tmp_path, receipt, file_format, HIGH_PRIORITY) == [expected]
     assert rows(tmp_path, receipt, file_format, REJECTED) == []
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_known_duplicates_are_rejected_among_what_is_no_ticket_and_the_ids_of_the_others_are_staged(
+    tmp_path: Path, file_format: str
+) -> None:
+    known = Duplicates(np.array([2, 2]), np.array([4, 7]), np.array([-1, 0]), np.array([-1, 90]))
+    values = [*map(encode, map(ticket, (2, 1))), b"bad", *map(encode, map(ticket, (0, 5, 3)))]
+    folder = staging(tmp_path, file_format)
+    receipt = stage(folder, [messages(values[:4], 2, 3), messages(values[4:], 2, 7)], known)
+
+    require_complete([OffsetRange(2, 3, 9)], [receipt])
+    assert read_by_partition([receipt]) == {2: PartitionRead(6, rejected=1, duplicates=2)}
+    assert sum(found.count for found in receipt.reasons.values()) == 1
+    # In the order of the topic.
+    found = rows(tmp_path, receipt, file_format, REJECTED)
+    assert [(row["offset"], row["payload"]) for row in found] == [(4, values[1]), (5, b"bad"), (7, values[4])]
+    assert [row["reason"] for row in found][::2] == [
+        "duplicate: the ticket_id was published earlier",
+        "duplicate: the ticket_id is that of an earlier message, found at partition 0, offset 90",
+    ]
+    assert receipt.ids is not None
+    staged = read_ids(folder, receipt.ids)
+    assert (staged.high.tolist(), staged.partition.tolist()) == ([0x3E476C382A7F4D89] * 3, [2, 2, 2])
+    assert [low & 0xFFFF for low in staged.low.tolist()] == [0, 2, 3]
+    assert staged.offset.tolist() == [6, 3, 8]
 
 
 def test_the_receipt_counts_hours_and_names_each_client_once(tmp_path: Path) -> None:

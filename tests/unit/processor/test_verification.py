@@ -112,6 +112,7 @@ def test_machines_get_one_line_of_json(report: Report) -> None:
         "tickets": 3,
         "unique_clients": 1,
         "rejected": 1,
+        "deduped_from": None,
         "repeated": 1,
         "repeats": [{"ticket_id": "i", "tickets": 2}],
         "differences": [{"where": "metrics", "what": "wrong"}],

@@ -146,6 +146,10 @@ def test_a_ledger_that_is_right_differs_in_nothing() -> None:
             ledger(contents={**LEDGER.contents, "metrics": {"m.parquet": msgspec.structs.replace(FILE, last_batch=3)}}),
             "metrics/m.parquet holds batches 1 to 3 of commit 2, but the output ends with batch 2 and commit 2",
         ),
+        (
+            ledger(deduped_from=3),
+            "says that no batch since batch 3 has duplicates, but the output ends with batch 2",
+        ),
     ],
 )
 def test_a_ledger_that_contradicts_itself(changed: Manifest, what: str) -> None:

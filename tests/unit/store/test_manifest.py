@@ -42,6 +42,7 @@ MANIFEST = Manifest(
     contents={"metrics": {"metrics.parquet": PublishedFile(1, 1234, "sha256:ab", 1, 42, 43)}},
     gaps=[Gap(partition=0, start=2, end=4, batch_id=7)],
     upgrade=Upgrade(1, 0, 0),
+    deduped_from=7,
 )
 
 IN_JSON: dict[str, Any] = {
@@ -103,6 +104,7 @@ IN_JSON: dict[str, Any] = {
     "gaps": [{"partition": 0, "start": 2, "end": 4, "batch_id": 7}],
     "upgrade": {"version": 1, "tickets": 0, "rejected": 0},
     "files": {"metrics": ["metrics.parquet"]},
+    "deduped_from": 7,
 }
 
 

@@ -158,3 +158,17 @@ def test_what_is_unmatched_is_found_in_any_order_and_as_often_as_it_is_too_much(
     assert unmatched(hashes(5, 6, 5, 5), hashes(5, 9)).tolist() == [1, 2, 3]
     assert unmatched(hashes(), hashes(5)).tolist() == []
     assert unmatched(hashes(2**64 - 1, 0), hashes()).tolist() == [0, 1]
+
+
+def test_a_fingerprint_stands_for_pairs_however_they_are_parted_and_ordered() -> None:
+    high, low = np.random.default_rng(1).integers(0, 2**64 - 1, (2, 200_000), np.uint64)
+    order = np.random.default_rng(2).permutation(200_000)
+    whole = recount.fingerprint(high, low)
+    parts = [slice(0, 7), slice(7, 70_000), slice(70_000, 70_000), slice(70_000, 200_000)]
+    total = 0
+    for part in parts:
+        total = recount.fingerprint(high[order][part], low[order][part], total)
+    assert total == whole
+    low[150_000] += np.uint64(1)
+    assert recount.fingerprint(high, low) != whole
+    assert recount.fingerprint(low, high) != recount.fingerprint(high, low)

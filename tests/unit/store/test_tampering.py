@@ -261,6 +261,10 @@ def lower_the_rejected(ledger: dict[str, Any]) -> None:
     ledger["totals"]["rejected"] -= 1
 
 
+def dedupe_from_a_batch_to_come(ledger: dict[str, Any]) -> None:
+    ledger["deduped_from"] = 4
+
+
 def forget_a_file(ledger: dict[str, Any]) -> None:
     del ledger["contents"]["rejected_messages"]["batch-000001-0000.parquet"]
     del ledger["files"]["rejected_messages"][0]
@@ -286,6 +290,7 @@ def name_a_file_elsewhere(ledger: dict[str, Any]) -> None:
         (lower_the_commit, "its commit is 2, but tickets_with_assignment/batch-000003-0000.parquet is of commit 3"),
         (lower_the_total, "11 tickets by type are expected, but there are 12"),
         (lower_the_rejected, "2 rejected messages are expected, but there are 3"),
+        (dedupe_from_a_batch_to_come, "its last batch is 3, but `deduped_from` is 4"),
         (forget_a_file, "3 rows of rejected_messages are expected, but there are 2"),
         (forget_a_dataset, "it names the datasets high_priority_tickets, rejected_messages"),
         (name_a_file_elsewhere, "metrics has a file '../metrics.parquet'"),

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from contract.ticket import encode as encode_ticket
+from contract.uuids import Ids
 from runtime.errors import DataConflict, OutputUnavailable, SettingError
 from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT
@@ -24,6 +26,7 @@ from store import reread
 from store.convert import convert
 from store.datasets import BY_HOUR, BY_NAME, BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS, REJECTED
 from store.files import Disk
+from store.ids import IdSet, ids_folder
 from store.manifest import CommitRecord, Manifest, encode, read_manifest
 from store.output import Output
 from store.staging import Staging
@@ -327,6 +330,78 @@ def test_an_id_that_two_messages_have_is_told_and_is_no_difference(tmp_path: Pat
     assert report.differences == []
     assert report.repeated == 2
     assert [each.tickets for each in report.repeats] == [2, 2]
+
+
+@pytest.mark.parametrize(("deduped_from", "found"), [(None, 0), (2, 0), (1, 1)])
+def test_an_id_that_two_messages_have_is_a_difference_where_every_batch_looked_for_that(
+    tmp_path: Path, deduped_from: int | None, found: int
+) -> None:
+    verified = Verified(tmp_path / "output")
+    first = publish_batch(verified.output, None, "parquet", batch(1))
+    capital = ticket(10, ticket_id="3E476C38-2A7F-4D89-A08F-00000000000A")
+    again = messages([encode_ticket(capital)], first_offset=5)
+    publish_batch(verified.output, first, "parquet", [[again]])
+    verified.edit(lambda content: content.update(deduped_from=deduped_from))
+    report = verified.verify()
+    assert (report.deduped_from, report.repeated) == (deduped_from, 1)
+    what = (
+        "1 tickets repeat the id of another one, such as 3e476c38-2a7f-4d89-a08f-00000000000a, but the ledger says "
+        "that every batch was published without such tickets"
+    )
+    assert [(each.where, each.what) for each in report.differences] == [("tickets_with_assignment", what)] * found
+    assert [each.differences for each in report.datasets] == [found, 0, 0, 0, 0, 0, 0, 0]
+
+
+def with_ids(verified: Verified, *numbers: int) -> Path:
+    """Give the output a set of these ids, as of its commit, and return where it lies."""
+    known = IdSet(ids_folder(verified.output), Disk())
+    known.open(verified.output, verified.manifest)
+    low = np.array([0xA08F << 48 | number for number in numbers], np.uint64)
+    index = ids_folder(verified.output) / f"{verified.manifest.commit_id}.json"
+    run = known.write([Ids(np.full(len(low), 0x3E476C382A7F4D89, np.uint64), low)])
+    index.write_bytes(msgspec.json.encode({"runs": [run]}))
+    verified.edit(lambda content: content.update(deduped_from=1))
+    return ids_folder(verified.output)
+
+
+ALL_NUMBERS = (10, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 33)
+
+
+def test_a_set_of_ids_that_is_that_of_the_tickets(verified: Verified) -> None:
+    with_ids(verified, *ALL_NUMBERS)
+    report = verified.verify()
+    assert (report.differences, report.notes, report.deduped_from) == ([], [], 1)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "found"),
+    [((*ALL_NUMBERS[:-1], 34), "as many ids for 12"), (ALL_NUMBERS[1:], "11 ids for 12")],
+    ids=["another", "one less"],
+)
+def test_a_set_of_ids_that_is_not_that_of_the_tickets(verified: Verified, numbers: tuple[int, ...], found: str) -> None:
+    with_ids(verified, *numbers)
+    ((where, what),) = verified.differences()
+    assert where == "ids"
+    assert what == (
+        f"the set of known ticket ids has {found} tickets, and not the same; stop the processor and delete the folder: "
+        "the next batch makes it again"
+    )
+
+
+def test_a_set_of_ids_that_can_be_made_again_is_a_note(parquet: Verified) -> None:
+    folder = with_ids(parquet, *ALL_NUMBERS)
+    note = ["the set of known ticket ids is not there, or damaged: the next batch makes it again"]
+    for damage in (
+        lambda: max(folder.glob("*.low"), key=lambda path: path.stat().st_mtime_ns).write_bytes(b"\0" * 96),
+        lambda: next(folder.glob("*.json")).write_bytes(b"{"),
+        lambda: shutil.rmtree(folder),
+    ):
+        damage()
+        report = parquet.verify()
+        assert (report.differences, report.notes) == ([], note)
+    # Where nobody looks for duplicates, none is wanted.
+    parquet.edit(lambda content: content.update(deduped_from=None))
+    assert parquet.verify().notes == []
 
 
 def test_an_id_that_is_not_a_uuid(verified: Verified) -> None:

@@ -1,0 +1,152 @@
+"""Which tickets of a batch were there before. Decisions on arrays: no I/O.
+
+Of the messages that carry one ticket id, an earlier batch wins; within a batch the lower partition does, and within a
+partition the lower offset. The others are duplicates.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from contract.arrays import Integers, Mask
+from contract.uuids import Ids
+from processor.plan import OffsetRange
+from processor.receipt import PartitionRead, Receipt, incomplete, read_by_partition
+from store.sorted_ids import order_of, pieces
+from store.staging import TicketIds
+
+# So many tickets are looked at together. Each takes some 150 bytes meanwhile.
+PIECE = 1 << 18
+
+PUBLISHED_EARLIER = "duplicate: the ticket_id was published earlier"
+_NOT_IN_THIS_BATCH = -1
+
+
+class Duplicates(NamedTuple):
+    """Duplicates, and for each the message that won: -1 and -1 where that is of an earlier batch."""
+
+    partition: Integers
+    offset: Integers
+    first_partition: Integers
+    first_offset: Integers
+
+    def within(self, ranges: Iterable[OffsetRange]) -> "Duplicates":
+        """Return those that lie in ``ranges``, all by partition and offset."""
+        rows = [_NO_INTEGERS]
+        for r in sorted(ranges, key=lambda r: (r.partition, r.start)):
+            first, end = np.searchsorted(self.partition, [r.partition, r.partition + 1])
+            rows.append(np.arange(*(first + np.searchsorted(self.offset[first:end], [r.start, r.end]))))
+        return self.at(np.concatenate(rows))
+
+    def at(self, rows: Integers) -> "Duplicates":
+        """Return those in ``rows``."""
+        return Duplicates(*(column[rows] for column in self))
+
+    def places(self, partition: Integers, offset: Integers) -> Integers:
+        """Return the row of each message in this, which is by partition and offset; -1 where it is none of these."""
+        found = np.full(len(offset), -1)
+        for number in np.unique(partition).tolist():
+            begin, end = np.searchsorted(self.partition, [number, number + 1])
+            if begin < end:
+                rows = np.flatnonzero(partition == number)
+                near = begin + np.searchsorted(self.offset[begin:end], offset[rows])
+                near = np.minimum(near, end - 1)
+                found[rows] = np.where(self.offset[near] == offset[rows], near, -1)
+        return found
+
+    def by_partition(self) -> dict[int, int]:
+        """Return how many there are in each partition that has some."""
+        numbers, counts = np.unique(self.partition, return_counts=True)
+        return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+
+    def reason(self, row: int) -> str:
+        """Return what ``rejected_messages`` says of one."""
+        if self.first_partition[row] == _NOT_IN_THIS_BATCH:
+            return PUBLISHED_EARLIER
+        return (
+            "duplicate: the ticket_id is that of an earlier message, found at partition "
+            f"{self.first_partition[row]}, offset {self.first_offset[row]}"
+        )
+
+
+_NO_INTEGERS = np.empty(0, np.int64)
+NO_DUPLICATES = Duplicates(_NO_INTEGERS, _NO_INTEGERS, _NO_INTEGERS, _NO_INTEGERS)
+
+
+def judge(tickets: TicketIds, is_published: Mask) -> tuple[Mask, Duplicates]:
+    """Return which of ``tickets`` win, and the others.
+
+    They rise by id, partition and offset; ``is_published`` says which ids an earlier batch has published.
+    """
+    begins = np.ones(len(tickets.high), bool)
+    begins[1:] = (tickets.high[1:] != tickets.high[:-1]) | (tickets.low[1:] != tickets.low[:-1])
+    wins = begins & ~is_published
+    rows = np.flatnonzero(~wins)
+    first = np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))[rows]
+    earlier = is_published[rows]
+    duplicates = Duplicates(
+        tickets.partition[rows],
+        tickets.offset[rows],
+        np.where(earlier, _NOT_IN_THIS_BATCH, tickets.partition[first]),
+        np.where(earlier, _NOT_IN_THIS_BATCH, tickets.offset[first]),
+    )
+    return wins, duplicates
+
+
+class Sifting:
+    """Goes through the tickets of a batch, those of each task in the order of their ids.
+
+    Memory: that of a piece, beside 24 bytes a duplicate.
+    """
+
+    def __init__(self, of_tasks: Sequence[TicketIds], are_published: Callable[[Ids], Mask], piece: int = PIECE) -> None:
+        self._of_tasks = of_tasks
+        self._are_published = are_published
+        self._piece = piece
+        self._found = [NO_DUPLICATES]
+
+    def winners(self) -> Iterator[Ids]:
+        """Yield the ids of all tickets that win, rising."""
+        for slices in pieces([of.ids for of in self._of_tasks], self._piece):
+            parts = [of.at(part) for of, part in zip(self._of_tasks, slices, strict=True)]
+            tickets = TicketIds(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+            tickets = tickets.at(order_of(tickets.ids, tickets.partition, tickets.offset))
+            wins, duplicates = judge(tickets, self._are_published(tickets.ids))
+            self._found.append(duplicates)
+            yield Ids(tickets.high[wins], tickets.low[wins])
+
+    def duplicates(self) -> Duplicates:
+        """Return all that lost, by partition and offset, once every winner was taken."""
+        found = Duplicates(*(np.concatenate(columns) for columns in zip(*self._found, strict=True)))
+        return found.at(np.lexsort((found.offset, found.partition)))
+
+
+def part(receipts: Iterable[Receipt], duplicates: Duplicates) -> tuple[list[Receipt], list[Receipt]]:
+    """Return the receipts of tasks that read none of ``duplicates``, and the others, whose work is done again."""
+    kept, dropped = list[Receipt](), list[Receipt]()
+    for receipt in receipts:
+        (dropped if len(duplicates.within(ranges_of([receipt])).offset) else kept).append(receipt)
+    return kept, dropped
+
+
+def ranges_of(receipts: Iterable[Receipt]) -> list[OffsetRange]:
+    """Return what was read."""
+    return [OffsetRange(read.partition, read.start, read.end) for receipt in receipts for read in receipt.reads]
+
+
+def require_same_reading(before: Sequence[Receipt], after: Sequence[Receipt], duplicates: Duplicates) -> None:
+    """Raise DataConflict unless the second reading found the messages of the first, and ``duplicates`` among them.
+
+    A topic may be compacted in between. Then a message that won could be gone, and with it the ticket.
+    """
+    first, second = read_by_partition(before), read_by_partition(after)
+    lost = duplicates.within(ranges_of(before)).by_partition()
+    for number in sorted(first | second):
+        was, now = first.get(number, PartitionRead()), second.get(number, PartitionRead())
+        expected = msgspec.structs.replace(was, duplicates=lost.get(number, 0))
+        if now != expected:
+            raise incomplete(
+                f"partition {number} was read once more without its duplicates, and holds {now} instead of {expected}"
+            )
