@@ -13,6 +13,7 @@ from processor.receipt import PartitionRead, Receipt, incomplete, last_records, 
 from store.clients import ClientSet
 from store.counts import Totals, merge_hours, summaries
 from store.datasets import BY_HOUR, DATASETS
+from store.erasure import still_to_come
 from store.files import reading, writing
 from store.ids import IdSet, Run
 from store.manifest import CommitRecord, Gap, Manifest, Partition, Source
@@ -66,11 +67,13 @@ def assemble(
         _append(change, batch.batch_id, receipts)
         tables = summaries(totals, merge_hours(known_hours, hours), batch.batch_id, now)
         change.replace(tables.items(), batch.batch_id)
+    partitions = account(before.partitions if before else {}, batch, receipts)
     return change.record(
         now,
         batch_id=batch.batch_id,
         source=batch.source,
-        partitions=account(before.partitions if before else {}, batch, receipts),
+        partitions=partitions,
+        erasures=still_to_come(before.erasures, partitions) if before else [],
         totals=totals,
         deduped_from=((before and before.deduped_from) or batch.batch_id) if deduped else None,
         gaps=[*(before.gaps if before else ()), *batch.gaps],
@@ -110,6 +113,7 @@ def account(before: Mapping[int, Partition], batch: Batch, receipts: Sequence[Re
             tickets=known.tickets + read.tickets,
             rejected=known.rejected + read.rejected,
             duplicates=known.duplicates + read.duplicates,
+            forgotten=known.forgotten + read.forgotten,
             empty=known.empty + offsets.length - read.messages,
             last_record=records.get(offsets.partition, known.last_record) if batch.source.topic_id is None else None,
         )

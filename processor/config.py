@@ -5,14 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
+from contract.ticket import MAX_CLIENT_ID_CHARACTERS
 from runtime.broker import security
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import SettingError
 from runtime.process.memory import memory_limit_mib
-from runtime.settings import catalogue
+from runtime.settings import catalogue, parsers
 from runtime.settings.location import OutputLocation
 from runtime.settings.parsers import heap_mib
 from runtime.settings.setting import ENV_FILE, Setting, resolve, source_of
+from runtime.settings.text_files import read_text
 
 ACCEPT_GAP = Setting(
     None,
@@ -41,11 +45,47 @@ COMPACT = Setting(
     switch=True,
 )
 
+
+def _client_id(text: str) -> str:
+    if not 1 <= len(text) <= MAX_CLIENT_ID_CHARACTERS:
+        raise ValueError(f"must be the id of a client, of 1 to {MAX_CLIENT_ID_CHARACTERS} characters")
+    return text
+
+
+def _client_ids(text: str, base: Path) -> tuple[str, ...]:
+    """Return the ids in a file, one a line; a line that is a JSON string stands for what it spells."""
+    file = parsers.readable_file(text, base)
+    ids = [_from_json(line) for line in read_text(file).split("\n") if line.strip()]
+    if not ids:
+        raise ValueError("must name a file that holds the id of a client on each line")
+    return tuple(_client_id(client_id) for client_id in ids)
+
+
+def _from_json(line: str) -> str:
+    line = line.removesuffix("\r")
+    try:
+        return msgspec.json.decode(line, type=str)
+    except msgspec.DecodeError:
+        return line
+
+
+FORGET = Setting(
+    None,
+    None,
+    _client_id,
+    "erase every row of this client, also those that are still unread, and end; asks the broker",
+    "--forget",
+)
+
+FORGET_FILE = Setting(
+    None, None, _client_ids, "the same for each client whose id is a line of this file", "--forget-file", anchored=True
+)
+
 READERS_STOPPED = Setting(
     None,
     False,
     lambda text: text == "true",
-    "for --compact: nobody reads, so do it also where folders cannot be exchanged",
+    "for --compact and --forget: nobody reads, so folders need not be exchanged",
     "--readers-stopped",
     switch=True,
 )
@@ -76,6 +116,8 @@ SETTINGS: dict[str, Setting] = {
     "accept_gap": ACCEPT_GAP,
     "verify": VERIFY,
     "compact": COMPACT,
+    "forget": FORGET,
+    "forget_file": FORGET_FILE,
     "readers_stopped": READERS_STOPPED,
     "log_level": catalogue.LOG_LEVEL,
     "log_format": catalogue.LOG_FORMAT,
@@ -83,8 +125,14 @@ SETTINGS: dict[str, Setting] = {
 }
 
 # Flags that ask for something else than reading the topic, and what may stand beside each.
-_BESIDE = {"verify": ("output", "broker", "topic"), "compact": ("output", "readers_stopped")}
-_OF_OTHER_TASKS = {"verify", "compact", "readers_stopped"}
+_FORGETTING = ("output", "broker", "topic", "readers_stopped", "forget", "forget_file")
+_BESIDE = {
+    "verify": ("output", "broker", "topic"),
+    "compact": ("output", "readers_stopped"),
+    "forget": _FORGETTING,
+    "forget_file": _FORGETTING,
+}
+_OF_OTHER_TASKS = {*_BESIDE, "readers_stopped"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +236,33 @@ class CompactConfig:
         return cls(**resolve({name: SETTINGS[name] for name in fields}, flags, environ, env_file))
 
 
+@dataclass(frozen=True, slots=True)
+class ForgetConfig:
+    """What ``--forget`` needs to know. ``readers_stopped``: nobody reads the datasets meanwhile."""
+
+    broker: str
+    topic: str
+    output: OutputLocation
+    client_ids: tuple[str, ...] = field(repr=False)
+    readers_stopped: bool = READERS_STOPPED.default
+    log_level: str = catalogue.LOG_LEVEL.default
+    log_format: str = catalogue.LOG_FORMAT.default
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
+
+    @classmethod
+    def from_sources(
+        cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
+    ) -> "ForgetConfig":
+        """Resolve command line, environment and ``.env``. Raises SettingError."""
+        catalogue.refuse_typos(env_file)
+        login = KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
+        fields = (*_FORGETTING, "log_level", "log_format")
+        values = resolve({name: SETTINGS[name] for name in fields}, flags, environ, env_file)
+        one, several = values.pop("forget"), values.pop("forget_file") or ()
+        client_ids = tuple(dict.fromkeys([*([one] if one else []), *several]))
+        return cls(security=login, client_ids=client_ids, **values)
+
+
 def task_of(flags: argparse.Namespace) -> str | None:
     """Return what is asked for instead of reading the topic, None for nothing: the first that was typed."""
     return next((task for task in _BESIDE if getattr(flags, task) is not None), None)
@@ -201,6 +276,7 @@ def senseless(task: str | None, flags: argparse.Namespace) -> list[str]:
         if setting.flag and getattr(flags, setting.flag.lstrip("-").replace("-", "_")) is not None
     }
     if task is None:
-        return ["--readers-stopped without --compact"] if "readers_stopped" in typed else []
+        return ["--readers-stopped without --compact or --forget"] if "readers_stopped" in typed else []
     without = [flag for name, flag in typed.items() if name not in (task, *_BESIDE[task])]
-    return without + (["--topic without --broker"] if "topic" in typed and "broker" not in typed else [])
+    topic_alone = task == "verify" and "topic" in typed and "broker" not in typed
+    return without + (["--topic without --broker"] if topic_alone else [])

@@ -84,6 +84,12 @@ class Piece(NamedTuple):
     values: list[bytes | None]
     read: list[RangeRead]
 
+    def place(self, row: int) -> tuple[int, int]:
+        """Return the partition and the offset of a message."""
+        partition = self.messages[row].partition()
+        assert partition is not None, "every message of a consumer has a partition"
+        return partition, _offset(self.messages[row])
+
 
 def consume(
     brokers: str,

@@ -14,13 +14,14 @@ from contract.arrays import Integers, Mask
 from contract.uuids import Ids
 from processor.plan import OffsetRange
 from processor.receipt import PartitionRead, Receipt, incomplete, read_by_partition
+from store.datasets import DUPLICATE
 from store.sorted_ids import order_of, pieces
 from store.staging import TicketIds
 
 # So many tickets are looked at together. Each takes some 150 bytes meanwhile.
 PIECE = 1 << 18
 
-PUBLISHED_EARLIER = "duplicate: the ticket_id was published earlier"
+PUBLISHED_EARLIER = f"{DUPLICATE}the ticket_id was published earlier"
 _NOT_IN_THIS_BATCH = -1
 
 
@@ -66,7 +67,7 @@ class Duplicates(NamedTuple):
         if self.first_partition[row] == _NOT_IN_THIS_BATCH:
             return PUBLISHED_EARLIER
         return (
-            "duplicate: the ticket_id is that of an earlier message, found at partition "
+            f"{DUPLICATE}the ticket_id is that of an earlier message, found at partition "
             f"{self.first_partition[row]}, offset {self.first_offset[row]}"
         )
 

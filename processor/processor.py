@@ -9,6 +9,7 @@ from typing import NoReturn, Protocol
 from processor.batch import Batch, assemble, find_duplicates
 from processor.config import ProcessorConfig
 from processor.duplicates import NO_DUPLICATES, Duplicates, part, ranges_of, require_same_reading
+from processor.forgotten import concerning
 from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange, plan_batch, require_same_records, starts, still_there
 from processor.receipt import Receipt, last_records, read_by_partition
@@ -22,7 +23,7 @@ from store.clients import open_clients
 from store.compact import Refused, compact, describe, plan
 from store.convert import convert
 from store.ids import IdSet, Run, forget_ids, ids_folder
-from store.manifest import Manifest, Record, Source
+from store.manifest import Erasure, Manifest, Record, Source
 from store.output import Output
 from store.staging import Staging
 from store.status import Progress, StatusFile
@@ -66,10 +67,12 @@ class TaskRunner(Protocol):
         staging: Staging,
         progress: Callable[[int], None],
         duplicates: Duplicates | None = None,
+        erasures: Sequence[Erasure] = (),
     ) -> list[Receipt]:
         """Read ``ranges``, write files into ``staging``, and return what the tasks report.
 
-        ``duplicates`` are those known so far, which are rejected; with None nobody looks for any.
+        ``duplicates`` are those known so far, which are rejected; with None nobody looks for any. What ``erasures``
+        concern is left out.
 
         Raises TasksLost when what runs them has died.
         """
@@ -302,7 +305,7 @@ class SparkProcessor:
         try:
             with self._topic.watched():
                 progress = partial(self._show_progress, batch, done)
-                receipts = self._tasks.run(ranges, staging, progress, duplicates)
+                receipts = self._tasks.run(ranges, staging, progress, duplicates, self._erasures(batch))
         except Exception:
             self._output.discard_staging()
             if self._shutdown.asked:
@@ -313,6 +316,9 @@ class SparkProcessor:
                 self._output.discard_staging()
                 self._explain(receipt.failure, batch)
         return receipts
+
+    def _erasures(self, batch: Batch) -> Sequence[Erasure]:
+        return concerning(self._manifest.erasures, batch.ranges) if self._manifest else ()
 
     def _show_progress(self, batch: Batch, done: int, messages: int) -> None:
         self._heartbeat.beat()
@@ -391,13 +397,18 @@ def _report(output: Output, batch: Batch, receipts: Sequence[Receipt], seconds: 
     reads = read_by_partition(receipts).values()
     messages, rejected = sum(read.messages for read in reads), sum(read.rejected for read in reads)
     duplicates = sum(read.duplicates for read in reads)
+    forgotten = sum(read.forgotten for read in reads)
     _log.info(
         "batch %d: %s messages read, %s tickets, %s rejected%s, published in %.1f s in %s",
         batch.batch_id,
         f"{messages:,}",
         f"{sum(read.tickets for read in reads):,}",
         f"{rejected:,}",
-        f", {duplicates:,} duplicates" if duplicates else "",
+        "".join(
+            f", {count:,} {what}"
+            for count, what in ((duplicates, "duplicates"), (forgotten, "of forgotten clients left out"))
+            if count
+        ),
         seconds,
         output.root,
     )

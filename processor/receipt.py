@@ -20,8 +20,9 @@ class Receipt(msgspec.Struct):
     """The work of one task. ``failure`` says why its ranges could not be read or written; then nothing else counts.
 
     ``reads`` are its ranges, each read to its end; ``rejected`` says how many messages of a partition were no tickets,
-    ``reasons`` why, for the log only; ``duplicates`` how many were tickets that had been there before. ``clients`` and
-    ``ids`` name staged files with those of the tickets, ``ids`` only where duplicates are looked for.
+    ``reasons`` why, for the log only; ``duplicates`` how many were tickets that had been there before, ``forgotten``
+    how many were of forgotten clients, and were left out. ``clients`` and ``ids`` name staged files with those of the
+    tickets, ``ids`` only where duplicates are looked for.
     """
 
     files: list[StagedFile] = []
@@ -30,6 +31,7 @@ class Receipt(msgspec.Struct):
     reads: list[RangeRead] = []
     rejected: dict[int, int] = {}
     duplicates: dict[int, int] = {}
+    forgotten: dict[int, int] = {}
     reasons: dict[str, Rejections] = {}
     hours: list[HourCount] = []
     failure: Failure | None = None
@@ -40,16 +42,17 @@ decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
 
 
 class PartitionRead(msgspec.Struct, frozen=True):
-    """How many messages of a partition a batch has read, and how many of them were no tickets, or duplicates."""
+    """How many messages of a partition a batch has read, and how many of them were not published as tickets."""
 
     messages: int = 0
     rejected: int = 0
     duplicates: int = 0
+    forgotten: int = 0
 
     @property
     def tickets(self) -> int:
         """How many of them are published as tickets."""
-        return self.messages - self.rejected - self.duplicates
+        return self.messages - self.rejected - self.duplicates - self.forgotten
 
 
 def read_by_partition(receipts: Iterable[Receipt]) -> dict[int, PartitionRead]:
@@ -57,14 +60,16 @@ def read_by_partition(receipts: Iterable[Receipt]) -> dict[int, PartitionRead]:
     messages: Counter[int] = Counter()
     rejected: Counter[int] = Counter()
     duplicates: Counter[int] = Counter()
+    forgotten: Counter[int] = Counter()
     for receipt in receipts:
         for read in receipt.reads:
             messages[read.partition] += read.messages
         rejected.update(receipt.rejected)
         duplicates.update(receipt.duplicates)
+        forgotten.update(receipt.forgotten)
     return {
-        partition: PartitionRead(messages[partition], rejected[partition], duplicates[partition])
-        for partition in messages | rejected | duplicates
+        partition: PartitionRead(messages[partition], rejected[partition], duplicates[partition], forgotten[partition])
+        for partition in messages | rejected | duplicates | forgotten
     }
 
 
@@ -78,8 +83,9 @@ def require_complete(ranges: Iterable[OffsetRange], receipts: Sequence[Receipt])
     """Raise DataConflict unless the receipts account for the ranges.
 
     The reads must cover each range from its start to its end, once, and each must have seen an offset at or beyond its
-    own end. Every message became a ticket or a rejected message that is in a staged file and in the counts; a duplicate
-    is a rejected message there. Offsets without a message (compacted, aborted, markers of transactions) are no loss.
+    own end. Every message became a ticket or a rejected message that is in a staged file and in the counts, or was of a
+    client who was forgotten; a duplicate is a rejected message there. Offsets without a message (compacted, aborted,
+    markers of transactions) are no loss.
     """
     reads: dict[int, list[RangeRead]] = defaultdict(list)
     for receipt in receipts:

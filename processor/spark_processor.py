@@ -17,7 +17,7 @@ from runtime.process.interpreter import prepare
 if __name__ == "__main__":
     prepare("processor/spark_processor.py", "processor")
 
-from processor.config import SETTINGS, CompactConfig, ProcessorConfig, VerifyConfig, senseless, task_of
+from processor.config import SETTINGS, CompactConfig, ForgetConfig, ProcessorConfig, VerifyConfig, senseless, task_of
 from runtime.process import entry, logs
 from runtime.process.absent import do_without
 from runtime.process.failpoint import warn_of_failpoint
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = parse_flags(parser, argv)
     task = task_of(flags)
     if too_many := senseless(task, flags):
-        where = f" beside --{task}" if task else ""
+        where = f" beside {SETTINGS[task].flag}" if task else ""
         parser.error(f"leave out what means nothing{where}: {', '.join(too_many)}")
     return entry.run(lambda: _TASKS[task](flags))
 
@@ -84,7 +84,18 @@ def _compact(flags: argparse.Namespace) -> None:
     run(config, stop)
 
 
-_TASKS = {None: _process, "verify": _verify, "compact": _compact}
+def _forget(flags: argparse.Namespace) -> None:
+    config = ForgetConfig.from_sources(flags, os.environ)
+    logs.configure_logging(config.log_level, config.log_format)
+    catalogue.warn_of_near_misses(os.environ)
+    warn_of_failpoint(os.environ)
+    stop = Shutdown().install()
+    from processor.forgetting import run
+
+    run(config, stop)
+
+
+_TASKS = {None: _process, "verify": _verify, "compact": _compact, "forget": _forget, "forget_file": _forget}
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from contract.ticket import RequestType
 from contract.uuids import ids_of
 from processor.consume import Piece, consume, utc_microseconds
 from processor.duplicates import Duplicates
+from processor.forgotten import erased_rows, leave_out
 from processor.outcome import ConsumeFailed, Failure, FailureKind, RangeRead
 from processor.plan import OffsetRange
 from processor.receipt import Receipt, encode_receipt
@@ -28,6 +29,7 @@ from runtime.process.failpoint import failpoint
 from store.counts import HourCount
 from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS, Dataset
 from store.files import cannot_write
+from store.manifest import Erasure
 from store.sorted_ids import order_of
 from store.staging import StagedWriter, Staging, TicketIds, write_clients, write_ids
 
@@ -36,7 +38,8 @@ from store.staging import StagedWriter, Staging, TicketIds, write_clients, write
 class StagingTask:
     """Reads offset ranges of a topic and stages the files that come of them.
 
-    ``security`` holds secrets. It travels with the code of the task, never in the ranges, and is not shown.
+    ``security`` holds secrets. It travels with the code of the task, never in the ranges, and is not shown. What is in
+    ``erasures`` is read, counted and not published.
     """
 
     staging: Staging
@@ -44,6 +47,7 @@ class StagingTask:
     security: Mapping[str, str] = field(repr=False)
     topic: str
     consume: Callable[..., Generator[Piece, None, None]] = consume
+    erasures: Sequence[Erasure] = ()
 
     def __call__(self, ranges: Sequence[OffsetRange], duplicates: Duplicates | None = None) -> Receipt:
         """Return the receipt for ``ranges``.
@@ -53,7 +57,7 @@ class StagingTask:
         messages that are gone, is reported in the receipt, not raised.
         """
         # Spark may run a task twice, also at the same time; each attempt has names of its own.
-        stage = _Stage(self.staging, uuid.uuid4().hex, duplicates)
+        stage = _Stage(self.staging, uuid.uuid4().hex, duplicates, self.erasures)
         # Nothing here makes cycles, and to look for them among so many messages takes a twentieth of the time.
         collects = gc.isenabled()
         gc.disable()
@@ -119,6 +123,7 @@ class _Stage:
     staging: Staging
     attempt: str
     duplicates: Duplicates | None = None
+    erasures: Sequence[Erasure] = ()
     writers: dict[str, StagedWriter] = field(default_factory=dict)
     clients: set[str] = field(default_factory=set)
     ids: list[TicketIds] = field(default_factory=list)
@@ -126,15 +131,20 @@ class _Stage:
     reads: list[RangeRead] = field(default_factory=list)
     rejected: Counter[int] = field(default_factory=Counter)
     duplicate: Counter[int] = field(default_factory=Counter)
+    forgotten: Counter[int] = field(default_factory=Counter)
     reasons: dict[str, Rejections] = field(default_factory=dict)
 
     def take(self, piece: Piece) -> None:
         """Decode the messages of one piece, count them and write them: while they are still in the cache."""
         decoded = decode_columns(piece.values)
+        if rows := erased_rows(self.erasures, piece, decoded):
+            self.forgotten.update(piece.place(row)[0] for row in rows)
+            piece = leave_out(piece, rows)
+            decoded = decode_columns(piece.values)
         tickets, rejected = decoded.tickets, dict(zip(decoded.rejected, decoded.reasons, strict=True))
         self.reads += piece.read
         if rejected:
-            places = [_place(piece.messages[row]) for row in rejected]
+            places = [piece.place(row) for row in rejected]
             self.rejected.update(partition for partition, _ in places)
             of_messages = zip(rejected.values(), places, strict=True)
             count_rejections(self.reasons, ((reason, *place) for reason, place in of_messages))
@@ -201,6 +211,7 @@ class _Stage:
             reads=self.reads,
             rejected=dict(self.rejected),
             duplicates=dict(self.duplicate),
+            forgotten=dict(self.forgotten),
             reasons=self.reasons,
             hours=[HourCount(*key, count) for key, count in self.hours.items()],
         )
@@ -228,10 +239,3 @@ def _rejected_table(piece: Piece, reasons: Mapping[int, str]) -> pa.Table:
     )
     arrays = [pa.array(column, kind) for column, kind in zip(columns, REJECTED.schema.types, strict=True)]
     return pa.Table.from_arrays(arrays, schema=REJECTED.schema)
-
-
-def _place(message: Message) -> tuple[int, int]:
-    partition, offset = message.partition(), message.offset()
-    assert partition is not None, "every message of a consumer has a partition"
-    assert offset is not None, "every message of a consumer has an offset"
-    return partition, offset

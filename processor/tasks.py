@@ -17,6 +17,7 @@ from processor.session import launch_jvm, start_context, stop_context
 from processor.task import Gathered, StagingTask, Work
 from runtime.errors import PipelineError
 from runtime.process.shutdown import Shutdown
+from store.manifest import Erasure
 from store.staging import Staging
 
 # Imported where it is used: it takes its time, in which the JVM can start.
@@ -56,6 +57,7 @@ class SparkTasks:
         staging: Staging,
         progress: Callable[[int], None],
         duplicates: Duplicates | None = None,
+        erasures: Sequence[Erasure] = (),
     ) -> list[Receipt]:
         """Let Spark read ``ranges`` and write files into ``staging``; return the receipts of its tasks.
 
@@ -72,7 +74,7 @@ class SparkTasks:
             for share in share_out(ranges, context.defaultParallelism)
         ]
         security = self._config.security.for_librdkafka()
-        task = StagingTask(staging, self._config.broker, security, self._config.topic)
+        task = StagingTask(staging, self._config.broker, security, self._config.topic, erasures=erasures)
         job = _Job(context, task)
         try:
             with job.watched(self._shutdown, progress):

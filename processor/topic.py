@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -92,6 +92,19 @@ class Topic:
         known_id = None if topic_id is None or str(topic_id) == _NO_TOPIC_ID else str(topic_id)
         bounds = {p.partition: Bounds(first[p].offset, end[p].offset) for p in partitions}
         return Source(topic, cluster_id, known_id), bounds
+
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the offset behind the last message of each partition, those of open transactions included.
+
+        Raises BrokerError when the broker does not answer.
+        """
+        from kafka import TopicPartition
+        from kafka.admin import OffsetSpec
+
+        with self._admin() as admin:
+            asked = [TopicPartition(self._name, partition) for partition in partitions]
+            found = admin.list_partition_offsets(dict.fromkeys(asked, OffsetSpec.LATEST))
+        return {each.partition: found[each].offset for each in asked}
 
     def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
         """Return the message at one offset of each partition, for those that hold one there.

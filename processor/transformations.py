@@ -3,10 +3,9 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contract.columns import UTC_MICROSECONDS
 from contract.routing import TEAMS
 from contract.ticket import URGENT
-from store.counts import HourCount
+from store.counts import HourCount, count_by_hour
 from store.datasets import TICKETS
 
 _TYPES = pa.array(TEAMS.keys())
@@ -31,10 +30,4 @@ class Transformations:
     @staticmethod
     def count_by_hour(assigned: pa.Table) -> list[HourCount]:
         """Count the tickets for each hour of creation (UTC), request type, priority and team."""
-        # Rounded without its zone, which is UTC: Arrow would ask the machine for its time zones, and it may have none.
-        hours = pc.floor_temporal(assigned["created_at"].cast(pa.timestamp("us")), unit="hour").cast(UTC_MICROSECONDS)
-        columns = ["request_type", "priority", "assigned_team"]
-        keys = assigned.select(columns).append_column("hour", hours)
-        counted = keys.group_by(["hour", *columns]).aggregate([([], "count_all")])
-        values = (counted[name].to_pylist() for name in ("hour", *columns, "count_all"))
-        return [HourCount(*row) for row in zip(*values, strict=True)]
+        return count_by_hour(assigned)

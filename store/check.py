@@ -43,7 +43,7 @@ def require_sound(manifest: Manifest, path: Path) -> None:
         (f"rows of {HIGH_PRIORITY.name}", totals.urgent, rows[HIGH_PRIORITY.name]),
         (
             "tickets of all partitions",
-            totals.tickets,
+            totals.tickets + manifest.erased_tickets,
             sum(p.tickets for p in read) + (earlier.tickets if earlier else 0),
         ),
         (

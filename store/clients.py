@@ -58,6 +58,8 @@ class ClientSet:
 
     def _open(self) -> None:
         self._database = sqlite3.connect(self.path)
+        # What is deleted is overwritten: it may be a client who is to be forgotten.
+        self._database.execute("PRAGMA secure_delete = ON")
         (tables,) = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (application,) = self._database.execute("PRAGMA application_id").fetchone()
         if tables and application != _APPLICATION_ID:
@@ -119,6 +121,15 @@ class ClientSet:
         follows, self._at = self._at.commit_id, Standing(commit, commit_id, self._at.clients + new)
         self._stand_at(self._at, follows)
         return new
+
+    def remove(self, clients: Iterable[str], commit: int, commit_id: str) -> int:
+        """Take clients out with the commit that comes next, and return how many of them were in it."""
+        before = self._database.total_changes
+        self._database.executemany("DELETE FROM clients WHERE client_id = ?", ((client,) for client in clients))
+        removed = self._database.total_changes - before
+        follows, self._at = self._at.commit_id, Standing(commit, commit_id, self._at.clients - removed)
+        self._stand_at(self._at, follows)
+        return removed
 
     def _insert(self, client_ids: Iterable[str], commit: int) -> None:
         self._database.executemany("INSERT OR IGNORE INTO clients VALUES (?, ?)", ((c, commit) for c in client_ids))

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from contract.columns import UTC_MICROSECONDS
 from contract.routing import TEAMS
@@ -58,8 +59,22 @@ class Totals(msgspec.Struct, frozen=True):
         )
 
 
+def count_by_hour(assigned: pa.Table) -> list[HourCount]:
+    """Count tickets, in the schema of tickets_with_assignment, for each hour (UTC), request type, priority and team."""
+    # Rounded without its zone, which is UTC: Arrow would ask the machine for its time zones, and it may have none.
+    hours = pc.floor_temporal(assigned["created_at"].cast(pa.timestamp("us")), unit="hour").cast(UTC_MICROSECONDS)
+    columns = ["request_type", "priority", "assigned_team"]
+    keys = assigned.select(columns).append_column("hour", hours)
+    counted = keys.group_by(["hour", *columns]).aggregate([([], "count_all")])
+    values = (counted[name].to_pylist() for name in ("hour", *columns, "count_all"))
+    return [HourCount(*row) for row in zip(*values, strict=True)]
+
+
 def merge_hours(known: pa.Table, new: Iterable[HourCount]) -> pa.Table:
-    """Return tickets_by_hour with ``new`` added to ``known``, ordered by hour, request type and priority."""
+    """Return tickets_by_hour with ``new`` added to ``known``, ordered by hour, request type and priority.
+
+    A negative count takes tickets away; where none is left, there is no row.
+    """
     rows = list(new)
     added = pa.table(
         {
@@ -72,9 +87,8 @@ def merge_hours(known: pa.Table, new: Iterable[HourCount]) -> pa.Table:
     )
     keys = ["hour", "request_type", "priority"]
     merged = pa.concat_tables([known, added]).group_by(keys).aggregate([("count", "sum")])
-    return (
-        merged.rename_columns({"count_sum": "count"}).sort_by([(key, "ascending") for key in keys]).cast(BY_HOUR.schema)
-    )
+    counted = merged.rename_columns({"count_sum": "count"}).sort_by([(key, "ascending") for key in keys])
+    return counted.filter(pc.not_equal(counted["count"], 0)).cast(BY_HOUR.schema)
 
 
 def summaries(totals: Totals, hours: pa.Table, batch_id: int, updated_at: datetime) -> dict[Dataset, pa.Table]:

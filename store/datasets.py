@@ -51,6 +51,9 @@ REJECTED = Dataset(
     appended=True,
     dictionary=("reason",),
 )
+# How the reason begins for which a ticket is rejected that was there before.
+DUPLICATE = "duplicate: "
+
 METRICS = Dataset(
     "metrics",
     _schema(

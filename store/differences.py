@@ -136,15 +136,16 @@ def _of_partitions(manifest: Manifest) -> Iterator[Difference]:
 
 def of_totals(manifest: Manifest, rows: Rows) -> Iterator[Difference]:
     """Yield where the totals of the ledger, and its sums over partitions, are not those of the rows."""
-    totals, earlier = manifest.totals, manifest.upgrade
+    totals, earlier, erased = manifest.totals, manifest.upgrade, manifest.erased_tickets
     read = manifest.partitions.values()
     tickets = sum(p.tickets for p in read) + (earlier.tickets if earlier else 0)
+    less = f" (less {erased:,} that were erased)" if erased else ""
     rejected = sum(p.rejected + p.duplicates for p in read) + (earlier.rejected if earlier else 0)
     for what, said, found in (
         ("tickets in total", totals.tickets, rows.tickets),
         ("rejected messages in total", totals.rejected, rows.rejected),
         ("unique clients", totals.unique_clients, rows.clients),
-        ("tickets of all partitions together", tickets, rows.tickets),
+        (f"tickets of all partitions together{less}", tickets - erased, rows.tickets),
         ("rejected messages of all partitions together", rejected, rows.rejected),
     ):
         if said != found:
@@ -196,8 +197,8 @@ def of_metrics(found: Sequence[Mapping[str, Any]], manifest: Manifest, rows: Row
     for column, count in expected.items():
         if found[0][column] != count:
             yield Difference(METRICS.name, f"{column} is {found[0][column]:,}, it should be {count:,}")
-    # A commit that is no batch leaves it as it was.
-    if manifest.kind == "batch" and found[0]["updated_at"] != manifest.updated_at:
+    # A commit that changes no count leaves it as it was.
+    if manifest.kind in ("batch", "erasure") and found[0]["updated_at"] != manifest.updated_at:
         yield Difference(METRICS.name, f"updated_at is {found[0]['updated_at']}, the ledger says {manifest.updated_at}")
 
 

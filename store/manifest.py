@@ -126,13 +126,29 @@ class Upgrade(msgspec.Struct, frozen=True):
     unknown: Unknown = {}
 
 
+class Erasure(msgspec.Struct, frozen=True):
+    """Clients of whom everything was erased, and whose messages in the topic at that moment are not published either.
+
+    Those are the messages of a partition before the offset in ``below``. The clients are known by ``digests`` of their
+    ids (``store.erasure``), so that the ledger does not keep what was to be erased; ``lengths`` are those of the ids in
+    bytes. Once everything ``below`` was read, the ledger drops all of it.
+    """
+
+    salt: str
+    digests: list[str]
+    lengths: list[int]
+    below: dict[int, int]
+    unknown: Unknown = {}
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """The state of an output after one commit.
 
     ``commit`` counts commits of every kind, ``batch_id`` those that read messages. ``contents`` holds the files of
     each dataset; on the disk their names stand in ``files`` as well, where readers find them. Since the batch
     ``deduped_from`` each batch was published without tickets that had been there before: 1 says that no two have the
-    same id, None that the last batch did not look for them.
+    same id, None that the last batch did not look for them. ``erased_tickets`` were published and then erased;
+    partitions go on counting them as tickets, because their offsets are not known.
     """
 
     output_id: str
@@ -150,6 +166,8 @@ class Manifest(msgspec.Struct, frozen=True):
     gaps: list[Gap] = []
     upgrade: Upgrade | None = None
     deduped_from: int | None = None
+    erased_tickets: int = 0
+    erasures: list[Erasure] = []
     unknown: Unknown = {}
 
     @property
@@ -254,6 +272,7 @@ def manifest_from_json(raw: Mapping[str, Any]) -> Manifest:
     fields["totals"] = _with_unknown(Totals, fields.get("totals"))
     fields["partitions"] = _each(Partition, _with_records(fields.get("partitions")))
     fields["gaps"] = [_with_unknown(Gap, gap) for gap in fields.get("gaps") or []]
+    fields["erasures"] = [_with_unknown(Erasure, erasure) for erasure in fields.get("erasures") or []]
     if fields.get("upgrade") is not None:
         fields["upgrade"] = _with_unknown(Upgrade, fields["upgrade"])
     contents = fields.get("contents")

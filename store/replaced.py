@@ -36,11 +36,11 @@ class ReplacedFolders:
         self._disk.sync_folder(swapped_out.parent)
         self._since[dated] = self._clock.seconds()
 
-    def remove_old(self) -> None:
-        """Remove the folders whose time is over; what cannot be removed now is removed later."""
+    def remove_old(self, readers_stopped: bool = False) -> None:
+        """Remove the folders whose time is over, or all when nobody reads; what cannot go now is removed later."""
         try:
             for name in self._look():
-                if self._left(name) <= 0:
+                if readers_stopped or self._left(name) <= 0:
                     self._disk.remove_folder(self.folder / name)
                     del self._since[name]
             if not self._since and self._disk.look(self.folder) is not None:

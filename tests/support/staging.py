@@ -13,6 +13,7 @@ from contract.ticket import Ticket
 from processor.batch import Batch, assemble
 from processor.consume import Piece
 from processor.duplicates import Duplicates
+from processor.forgotten import concerning
 from processor.outcome import RangeRead
 from processor.plan import OffsetRange
 from processor.receipt import Receipt
@@ -20,7 +21,7 @@ from processor.task import StagingTask
 from runtime.errors import OutputUnavailable
 from store.clients import open_clients
 from store.files import make_folders, writing
-from store.manifest import CommitRecord, Manifest, Source
+from store.manifest import CommitRecord, Erasure, Manifest, Source
 from store.output import Output
 from store.staging import Staging
 from tests.support.disks import QuickDisk
@@ -60,13 +61,18 @@ def staging(folder: Path, file_format: str = "parquet") -> Staging:
     return Staging(folder, file_format, QuickDisk())
 
 
-def stage(folder: Staging, pieces: Iterable[Piece], duplicates: Duplicates | None = None) -> Receipt:
+def stage(
+    folder: Staging,
+    pieces: Iterable[Piece],
+    duplicates: Duplicates | None = None,
+    erasures: Sequence[Erasure] = (),
+) -> Receipt:
     """Run one task to which a topic hands ``pieces``, and return its receipt."""
 
     def consume(*arguments: object) -> Generator[Piece, None, None]:
         yield from pieces
 
-    return StagingTask(folder, "localhost:9092", {}, "client_tickets", consume)([], duplicates)
+    return StagingTask(folder, "localhost:9092", {}, "client_tickets", consume, erasures)([], duplicates)
 
 
 def prepare_batch(
@@ -81,11 +87,13 @@ def prepare_batch(
         if output.disk.look(output.state) is None:
             make_folders(output.disk, output.state)
     change = output.begin(before, "batch", file_format)
-    receipts = [stage(change.staging, pieces) for pieces in tasks]
+    ranges = [OffsetRange(0, start, end)] if end > start else []
+    erasures = concerning(before.erasures, ranges) if before else ()
+    receipts = [stage(change.staging, pieces, erasures=erasures) for pieces in tasks]
     for receipt in receipts:
         if receipt.failure:
             raise OutputUnavailable(receipt.failure.detail)
-    batch = Batch(batch_id, SOURCE, {0: start}, [OffsetRange(0, start, end)] if end > start else [], [])
+    batch = Batch(batch_id, SOURCE, {0: start}, ranges, [])
     with closing(open_clients(output, before)) as clients:
         return assemble(output, change, before, batch, receipts, clients, UPDATED_AT)
 

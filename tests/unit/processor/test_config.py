@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.config import CompactConfig, ProcessorConfig, VerifyConfig, senseless, task_of
+from processor.config import CompactConfig, ForgetConfig, ProcessorConfig, VerifyConfig, senseless, task_of
 from processor.spark_processor import build_parser, main
 from runtime.errors import SettingError
 from runtime.settings.location import OutputLocation
@@ -217,7 +217,7 @@ def test_verifying_needs_no_heap_and_no_login_where_no_broker_is_asked(
     [
         ([], None, []),
         (["--interval", "30", "--broker", "b:1"], None, []),
-        (["--readers-stopped"], None, ["--readers-stopped without --compact"]),
+        (["--readers-stopped"], None, ["--readers-stopped without --compact or --forget"]),
         (["--verify"], "verify", []),
         (["--verify", "--output-path", "/o", "--broker", "b:1", "--topic", "t"], "verify", []),
         (["--verify", "--topic", "t"], "verify", ["--topic without --broker"]),
@@ -231,6 +231,9 @@ def test_verifying_needs_no_heap_and_no_login_where_no_broker_is_asked(
         (["--verify", "--readers-stopped"], "verify", ["--readers-stopped"]),
         (["--compact", "--output-path", "/o", "--readers-stopped"], "compact", []),
         (["--compact", "--broker", "b:1", "--interval", "30"], "compact", ["--broker", "--interval"]),
+        (["--forget", "C", "--topic", "t", "--output-path", "/o", "--readers-stopped"], "forget", []),
+        (["--forget", "C", "--forget-file", "ids", "--broker", "b:1"], "forget", []),
+        (["--forget", "C", "--output-format", "json", "--compact"], "compact", ["--output-format", "--forget"]),
     ],
 )
 def test_a_flag_that_means_nothing_to_what_is_asked_for_is_a_usage_error(
@@ -256,6 +259,48 @@ def test_compacting_needs_an_output_and_no_more(env_file: Path, monkeypatch: pyt
     env_file.write_text("COMPACT_FILE=3\n")
     with pytest.raises(SettingError, match="did you mean COMPACT_FILES"):
         CompactConfig.from_sources(flags, {}, env_file)
+
+
+def load_forget(env_file: Path, *argv: str, **environ: str) -> ForgetConfig:
+    return ForgetConfig.from_sources(build_parser().parse_args(argv), environ, env_file)
+
+
+def test_the_clients_to_forget_come_from_the_command_line_or_from_a_file(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine_with(512, monkeypatch)
+    ids = tmp_path / "ids"
+    ids.write_bytes('\ufeffCLIENT_1\r\n\r\n"line\\nbreak"\nZoë\n"\n CLIENT_7 \n'.encode())
+    one = load_forget(env_file, "--forget", "CLIENT_9", REDPANDA_BROKER_LOCAL="environment:1")
+    assert (one.client_ids, one.broker) == (("CLIENT_9",), "environment:1")
+    several = load_forget(env_file, "--forget-file", str(ids))
+    assert several.client_ids == ("CLIENT_1", "line\nbreak", "Zoë", '"', " CLIENT_7 ")
+    assert load_forget(env_file, "--forget", "Zoë", "--forget-file", str(ids)).client_ids[0] == "Zoë"
+    # Whoever prints a config must not print whom it is about.
+    assert "CLIENT_9" not in repr(one)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "--forget-file must name a file that holds the id of a client on each line"),
+        (b"\n \n", "--forget-file must name a file that holds the id of a client on each line"),
+        (b"x" * 65, "--forget-file must be the id of a client, of 1 to 64 characters"),
+        (b"CLIENT_1\nM\xfcller\n", "must be in UTF-8, found the byte 0xfc in line 2"),
+    ],
+)
+def test_a_file_without_proper_ids_is_refused(env_file: Path, tmp_path: Path, content: bytes, said: str) -> None:
+    ids = tmp_path / "ids"
+    ids.write_bytes(content)
+    with pytest.raises(SettingError, match=said):
+        load_forget(env_file, "--forget-file", str(ids))
+
+
+def test_an_empty_id_or_a_missing_file_is_refused(env_file: Path) -> None:
+    with pytest.raises(SettingError, match="--forget must be the id of a client"):
+        load_forget(env_file, "--forget", "")
+    with pytest.raises(SettingError, match="--forget-file must name a file that can be read"):
+        load_forget(env_file, "--forget-file", "/not/there")
 
 
 @pytest.mark.parametrize(("text", "files"), [("0", 0), ("1", 1), ("500", 500)])

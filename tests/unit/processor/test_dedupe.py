@@ -25,14 +25,15 @@ from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
 from runtime.settings.location import OutputLocation
 from store.files import Disk
+from store.forget import forget
 from store.ids import IdSet
-from store.manifest import Manifest, Partition, Record, Source, read_manifest
+from store.manifest import Erasure, Manifest, Partition, Record, Source, read_manifest
 from store.output import Output
 from store.staging import Staging
 from store.verify import verify
 from tests.support.datasets import Published
 from tests.support.disks import QuickDisk
-from tests.support.staging import SOURCE, messages, stage, staging, ticket
+from tests.support.staging import SOURCE, UPDATED_AT, messages, stage, staging, ticket
 
 FORMATS = ("parquet", "json")
 EARLIER = "duplicate: the ticket_id was published earlier"
@@ -82,6 +83,7 @@ class Tasks:
         staging: Staging,
         progress: Callable[[int], None],
         duplicates: Duplicates | None = None,
+        erasures: Sequence[Erasure] = (),
     ) -> list[Receipt]:
         self.ran.append([(r.partition, r.start, r.end) for r in ranges])
         self.before_run(len(self.ran))
@@ -89,7 +91,9 @@ class Tasks:
             OffsetRange(r.partition, start, min(start + 3, r.end)) for r in ranges for start in range(r.start, r.end, 3)
         ]
         receipts = [
-            stage(staging, [self._topic.piece(part)], None if duplicates is None else duplicates.within([part]))
+            stage(
+                staging, [self._topic.piece(part)], None if duplicates is None else duplicates.within([part]), erasures
+            )
             for part in parts
         ]
         self.staged_ids.append(any(receipt.ids for receipt in receipts))
@@ -413,4 +417,29 @@ def test_a_conversion_keeps_the_ids_and_what_the_ledger_says_of_them(
     assert manifest.partitions == {0: Partition(0, 4, tickets=3, duplicates=1)}
     assert (manifest.deduped_from, manifest.commit, manifest.batch_id) == (1, 3, 2)
     assert "making the set" not in caplog.text
+    Published(pipeline.root).require_agreement()
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_forgotten_client_is_looked_for_no_more_and_its_duplicates_go_as_well(
+    tmp_path: Path, file_format: str
+) -> None:
+    ann, bob = encode(ticket(1, client_id="ANN")), encode(ticket(2, client_id="BOB"))
+    pipeline = Pipeline(tmp_path, [ann, bob, ann, bob], file_format=file_format)
+    assert pipeline.run().partitions[0] == Partition(0, 4, tickets=2, duplicates=2)
+    unread = encode(ticket(3, client_id="ANN"))
+    pipeline.topic.partitions[0] += [unread, unread]
+    output = Output(OutputLocation(pipeline.root), QuickDisk())
+    with output.locked():
+        before = output.recover()
+        assert before is not None
+        done = forget(output, before, ["ANN"], {0: 6}, UPDATED_AT)
+    assert (done.tickets, done.rejected, done.to_come) == (1, 1, {0: 6})
+    assert done.manifest.partitions[0] == Partition(0, 4, tickets=2, duplicates=1, forgotten=1)
+    # What comes later is looked at as if the client had never been there.
+    pipeline.topic.partitions[0] += [unread, ann, ann, bob]
+    after = pipeline.run()
+    assert after.partitions[0] == Partition(0, 10, tickets=4, duplicates=3, forgotten=3)
+    assert (after.erased_tickets, after.erasures, after.deduped_from, after.totals.unique_clients) == (1, [], 1, 2)
+    assert pipeline.published() == [f"3e476c38-2a7f-4d89-a08f-{number:012x}" for number in (1, 2, 3)]
     Published(pipeline.root).require_agreement()

@@ -28,7 +28,7 @@ from runtime.process.shutdown import Shutdown
 from runtime.settings.location import OutputLocation
 from store.datasets import DATASETS
 from store.files import Disk
-from store.manifest import Gap, Manifest, Partition, Record, Source, read_manifest
+from store.manifest import Erasure, Gap, Manifest, Partition, Record, Source, read_manifest
 from store.output import Output
 from store.staging import Staging
 from tests.support.datasets import Published
@@ -158,6 +158,7 @@ class Tasks:
         staging: Staging,
         progress: Progress,
         duplicates: Duplicates | None = None,
+        erasures: Sequence[Erasure] = (),
     ) -> list[Receipt]:
         self.ran.append(list(ranges))
         return self.work(ranges, staging, progress)

@@ -12,6 +12,7 @@ from runtime.errors import DataConflict
 from store.counts import Totals
 from store.files import Disk
 from store.manifest import (
+    Erasure,
     Gap,
     Manifest,
     Partition,
@@ -43,6 +44,8 @@ MANIFEST = Manifest(
     gaps=[Gap(partition=0, start=2, end=4, batch_id=7)],
     upgrade=Upgrade(1, 0, 0),
     deduped_from=7,
+    erased_tickets=2,
+    erasures=[Erasure("5a17", ["d1", "d2"], [8], {0: 20})],
 )
 
 IN_JSON: dict[str, Any] = {
@@ -103,6 +106,8 @@ IN_JSON: dict[str, Any] = {
     },
     "gaps": [{"partition": 0, "start": 2, "end": 4, "batch_id": 7}],
     "upgrade": {"version": 1, "tickets": 0, "rejected": 0},
+    "erased_tickets": 2,
+    "erasures": [{"salt": "5a17", "digests": ["d1", "d2"], "lengths": [8], "below": {"0": 20}}],
     "files": {"metrics": ["metrics.parquet"]},
     "deduped_from": 7,
 }
@@ -137,6 +142,7 @@ def test_what_a_later_release_only_tells_is_carried_over_unchanged() -> None:
         told["contents"]["metrics"]["metrics.parquet"],
         told["gaps"][0],
         told["upgrade"],
+        told["erasures"][0],
     )
     for number, place in enumerate(places):
         place["note"] = {"of the future": [number, None, 1.5]}

@@ -1,0 +1,124 @@
+"""``--forget``: erase clients from what is published, and have their unread messages left out. Needs no Spark."""
+
+import logging
+from collections.abc import Iterable
+from typing import Protocol
+
+from processor.config import ForgetConfig
+from processor.processor import TopicLookUp
+from processor.topic import Topic
+from runtime.errors import SettingError
+from runtime.process.clock import Clock
+from runtime.process.shutdown import Shutdown
+from store.files import Disk
+from store.forget import Forgotten, forget
+from store.manifest import read_manifest
+from store.output import Output
+from store.status import StatusFile
+
+_log = logging.getLogger(__name__)
+
+# A folder that could not be removed is tried again after this.
+_PAUSE_S = 1.0
+
+
+class _StopAsked(Exception):
+    """It was abandoned because somebody asked to stop."""
+
+
+class TopicEnds(TopicLookUp, Protocol):
+    """What the broker says of the topic, and how far it reaches."""
+
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the offset behind the last message of each partition. Raises BrokerError."""
+
+
+def run(config: ForgetConfig, stop: Shutdown) -> None:
+    """Erase as the config says, with the clocks, the disk and the broker of this machine."""
+    Forgetting(config, Topic(config.broker, config.security, config.topic, stop), stop, Clock()).run()
+
+
+class Forgetting:
+    """Erases clients, and stays until the old files are gone as well: readers have ten minutes to let go of them."""
+
+    def __init__(
+        self, config: ForgetConfig, topic: TopicEnds, stop: Shutdown, clock: Clock, disk: Disk | None = None
+    ) -> None:
+        self._config = config
+        self._output = Output(config.output, disk, clock)
+        self._topic = topic
+        self._stop = stop
+        self._clock = clock
+
+    def run(self) -> None:
+        """Erase, tell what was done, and wait for the old files, or until asked to stop.
+
+        Raises SettingError when there is no output, BrokerError when the broker cannot say how far the topic reaches,
+        DataConflict when output and topic do not belong together, OutputUnavailable when the output is in use, cannot
+        be written, or cannot be changed under its readers.
+        """
+        output = self._output
+        if read_manifest(output.disk, output.root) is None:
+            raise SettingError(f"there is no output in {output.root}, so nothing to erase; correct --output-path")
+        status = StatusFile(output.root, 0, output.disk, self._clock.now)
+        with output.locked():
+            status.set("erasing")
+            try:
+                done = self._erase()
+            except _StopAsked:
+                output.discard_staging()
+                _log.warning("stopped before anything was erased; run it again")
+                return
+            finally:
+                if output.is_own():
+                    status.set("stopped")
+        _tell(done)
+        # The lock is free again: the processor may be started meanwhile.
+        self._wait_for_readers()
+
+    def _erase(self) -> Forgotten:
+        manifest = self._output.recover()
+        assert manifest is not None
+        self._topic.check()
+        self._go_on()
+        source, bounds = self._topic.look_up()
+        source.require_same(manifest.source)
+        ends = self._topic.ends(bounds)
+        config, now = self._config, self._clock.now()
+        return forget(self._output, manifest, config.client_ids, ends, now, config.readers_stopped, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._stop.asked:
+            raise _StopAsked
+
+    def _wait_for_readers(self) -> None:
+        replaced = self._output.replaced
+        replaced.remove_old(self._config.readers_stopped)
+        rest = replaced.next_s()
+        if rest:
+            _log.info(
+                "readers may still have the old files open; they are removed in %.0f s; Ctrl-C leaves that to the "
+                "processor, which may be started meanwhile",
+                rest,
+            )
+        while rest is not None:
+            if self._stop.wait(max(rest, _PAUSE_S)):
+                _log.warning("the old files are still in %s; the processor removes them", replaced.folder)
+                return
+            replaced.remove_old()
+            rest = replaced.next_s()
+
+
+def _tell(done: Forgotten) -> None:
+    """Say what was done without naming anybody: logs are kept."""
+    _log.info(
+        "erased %s tickets and %s rejected messages of %s clients",
+        *(f"{count:,}" for count in (done.tickets, done.rejected, done.clients)),
+    )
+    if done.to_come:
+        unread = ", ".join(f"{offset:,} of partition {partition}" for partition, offset in sorted(done.to_come.items()))
+        _log.info("their unread messages before offset %s are left out when they are read", unread)
+    _log.warning(
+        "the topic holds their messages until its retention deletes them, and a new output is filled from it: run this "
+        "again on each output"
+    )

@@ -1,0 +1,48 @@
+"""Messages that were in the topic when their client was forgotten: they are read, and not published."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from contract.columns import DecodedMessages
+from processor.consume import Piece
+from processor.plan import OffsetRange
+from store.erasure import is_erased
+from store.manifest import Erasure
+from store.mentions import is_of_client
+
+
+def concerning(erasures: Sequence[Erasure], ranges: Sequence[OffsetRange]) -> tuple[Erasure, ...]:
+    """Return the erasures that may concern a message of ``ranges``."""
+    return tuple(e for e in erasures if any(r.start < e.below.get(r.partition, 0) for r in ranges))
+
+
+def erased_rows(erasures: Sequence[Erasure], piece: Piece, decoded: DecodedMessages) -> set[int]:
+    """Return which messages of a piece, which was decoded, are of forgotten clients: their places in the piece."""
+    rows = set()
+    for erasure in erasures:
+        for row in _rows_of_clients(erasure, piece, decoded):
+            partition, offset = piece.place(row)
+            if offset < erasure.below.get(partition, 0):
+                rows.add(row)
+    return rows
+
+
+def _rows_of_clients(erasure: Erasure, piece: Piece, decoded: DecodedMessages) -> Iterator[int]:
+    is_client = is_erased(erasure)
+    clients = decoded.tickets["client_id"]
+    found = [client for client in pc.unique(clients).to_pylist() if is_client(client.encode())]
+    if found:
+        of_tickets = np.delete(np.arange(len(piece.values)), decoded.rejected)
+        yield from of_tickets[pc.is_in(clients, pa.array(found)).to_numpy()].tolist()
+    for row in decoded.rejected:
+        if is_of_client(piece.messages[row].key(), piece.values[row], erasure.lengths, is_client):
+            yield row
+
+
+def leave_out(piece: Piece, rows: Collection[int]) -> Piece:
+    """Return a piece without the messages at ``rows``."""
+    kept = [row for row in range(len(piece.values)) if row not in rows]
+    return Piece([piece.messages[row] for row in kept], [piece.values[row] for row in kept], piece.read)
