@@ -55,6 +55,9 @@ BATCH_INTERVAL = Setting(
 BATCH_MAX_MESSAGES = Setting(
     "BATCH_MAX_MESSAGES", 5_000_000, parsers.integer(1, "5000000"), "most messages in one batch", "--max-messages"
 )
+DASHBOARD_PORT = Setting(
+    "DASHBOARD_PORT", 8501, parsers.integer(1, "8501", 65_535), "port of the dashboard on this machine", "--port"
+)
 LOG_LEVEL = Setting("LOG_LEVEL", "INFO", parsers.choice(*logs.LEVELS, fold=str.upper), "least severe level logged")
 LOG_FORMAT = Setting("LOG_FORMAT", "text", parsers.choice(*logs.FORMATS, fold=str.lower), "text or json")
 KAFKA_SECURITY_PROTOCOL = Setting(
@@ -87,7 +90,7 @@ ALL: dict[str, Setting] = {
 }
 
 # What begins so in our ``.env`` is meant for us.
-PREFIXES = ("BATCH_", "KAFKA_S", "OUTPUT_", "PRODUCER_", "REDPANDA_", "TOPIC_")
+PREFIXES = ("BATCH_", "DASHBOARD_", "KAFKA_S", "OUTPUT_", "PRODUCER_", "REDPANDA_", "TOPIC_")
 
 
 def refuse_typos(env_file: Path = ENV_FILE) -> None:
