@@ -29,12 +29,16 @@ _TIME = {
 }
 
 
+_PADDING = {"left": 4, "top": 4, "right": 12, "bottom": 4}
+
+
 def movement(unit: Unit, by: str) -> Spec:
     """Return bars over time, stacked by ``by``; data: ``start``, ``end``, ``name``, ``tickets``."""
     colours = COLOURS[by]
     axis, tooltip = _TIME[unit]
     return {
-        "height": 320,
+        "height": 300,
+        "padding": _PADDING,
         "mark": {"type": "bar", "orient": "vertical"},
         "encoding": {
             "x": {
@@ -82,7 +86,8 @@ def rank(by: str, name: str) -> int:
 def heatmap(theme: Theme) -> Spec:
     """Return a week by weekday and hour; data: ``weekday``, ``hour``, ``average``, ``tickets``, ``times``."""
     return {
-        "height": 370,
+        "height": 350,
+        "padding": _PADDING,
         "mark": {"type": "rect", "cornerRadius": 2},
         "encoding": {
             "x": {

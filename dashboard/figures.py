@@ -59,26 +59,15 @@ def created_in(hours: pa.Table, tickets: pa.Table, length: timedelta, as_of: dat
     start, exact, found = as_of - length, True, 0
     hour = hour_of(start)
     while hour <= as_of:
-        seen = _between(tickets, hour, hour + HOUR)
-        inside = _between(tickets, max(start, hour - _MICROSECOND), min(as_of, hour + HOUR - _MICROSECOND), after=True)
-        missing = counted.get(hour, 0) - seen
+        seen = _within(tickets, "created_at", hour, hour + HOUR)
+        times = seen["created_at"]
+        after = pc.greater(times, pa.scalar(start, UTC_MICROSECONDS))
+        inside = pc.sum(pc.and_(after, pc.less_equal(times, pa.scalar(as_of, UTC_MICROSECONDS)))).as_py() or 0
+        missing = counted.get(hour, 0) - seen.num_rows
         exact = exact and missing <= 0
-        # Those of the running hour were created before now, unless a clock is wrong.
-        whole = hour > start and missing > 0
-        found += inside + missing if whole else inside
+        found += inside + (missing if hour > start else 0)
         hour += HOUR
     return Count(found, exact)
-
-
-def _between(tickets: pa.Table, start: datetime, end: datetime, after: bool = False) -> int:
-    """Return how many were created from ``start`` up to but without ``end``; ``after`` start and up to it, if said."""
-    times = tickets["created_at"]
-    low, high = pa.scalar(start, UTC_MICROSECONDS), pa.scalar(end, UTC_MICROSECONDS)
-    if after:
-        inside = pc.and_(pc.greater(times, low), pc.less_equal(times, high))
-    else:
-        inside = pc.and_(pc.greater_equal(times, low), pc.less(times, high))
-    return pc.sum(inside).as_py() or 0
 
 
 def teams_of_types(totals: Totals) -> Mapping[str, str] | None:

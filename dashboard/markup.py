@@ -43,16 +43,18 @@ def load(what: str, counts: pa.Table, colours: Mapping[str, str]) -> str:
     rows = counts.to_pylist()
     most, whole = max((row["share"] for row in rows), default=0.0) or 1.0, sum(row["tickets"] for row in rows)
     lines = (
-        f'<tr><th scope="row">{escape(row["name"])}</th><td class="track"><div class="bar" style="'
-        f'width:{100 * row["share"] / most:.1f}%{_colour(colours.get(row["name"]))}"></div></td>'
+        f'<tr><th scope="row">{escape(row["name"])}</th><td class="track">'
+        f"{_bar(row['share'] / most, colours.get(row['name']))}</td>"
         f'<td class="numbers">{number(row["tickets"])}</td><td class="numbers">{share(row["tickets"], whole)}</td></tr>'
         for row in rows
     )
     return f'<table class="tickets-load"><caption>{escape(what)}</caption><tbody>{"".join(lines)}</tbody></table>'
 
 
-def _colour(colour: str | None) -> str:
-    return f";background:{colour}" if colour else ""
+def _bar(length: float, colour: str | None) -> str:
+    if not length:
+        return ""
+    return f'<div class="bar" style="width:{length:.1%}{f";background:{colour}" if colour else ""}"></div>'
 
 
 def caption(text: str) -> str:

@@ -32,10 +32,7 @@ def main() -> None:
     there = source.look().snapshot is not None
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.title("Client tickets", anchor=False, width="content")
-        refresh = st.segmented_control(
-            "Refresh every", list(REFRESHES), default="5 s", required=True, key="refresh", bind="query-params"
-        )
-    every = REFRESHES[refresh]
+        every = REFRESHES[panels.one_of("Refresh every", list(REFRESHES), "refresh")]
     st.fragment(headline, run_every=every)(source, there)
     if there:
         chosen = filters()
@@ -123,12 +120,11 @@ def explain(title: str, problem: str) -> None:
 def filters() -> Choice:
     """Return what the visitor wants to see; it stands in the address of the page."""
     with st.container(horizontal=True, gap="medium"):
-        period = st.segmented_control(
-            "Period", list(PERIODS), default="all", required=True, key="period", bind="query-params"
-        )
+        period = panels.one_of("Period", list(PERIODS), "period")
         types = st.pills("Request type", REQUEST_TYPES, selection_mode="multi", key="type", bind="query-params")
         priorities = st.pills("Priority", PRIORITIES, selection_mode="multi", key="priority", bind="query-params")
     return Choice(tuple(types), tuple(priorities), period)
 
 
-main()
+if __name__ == "__main__":
+    main()

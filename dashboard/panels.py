@@ -1,5 +1,6 @@
 """The panels below the headline: the load, single tickets, and what is left out. Each draws what it is told."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,15 @@ _NUMBER = st.column_config.NumberColumn
 
 def _time(label: str) -> Any:
     return st.column_config.DatetimeColumn(label, format="YYYY-MM-DD HH:mm:ss", timezone="UTC")
+
+
+def one_of(label: str, options: Sequence[str], key: str, **look: Any) -> str:
+    """Let the visitor choose one of ``options``, at first the first; the address of the page keeps it as ``key``."""
+    chosen: str | None = st.segmented_control(
+        label, options, default=options[0], required=True, key=key, bind="query-params", **look
+    )
+    # An address may say nothing behind the equals sign.
+    return chosen or options[0]
 
 
 def overview(source: Snapshots, chosen: Choice) -> None:
@@ -58,15 +68,7 @@ def overview(source: Snapshots, chosen: Choice) -> None:
 def _movement(of: Snapshot, chosen: Choice, as_of: datetime) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader("How it moves", anchor=False, width="content")
-        by = st.segmented_control(
-            "Stacked by",
-            list(charts.STACKS),
-            default="priority",
-            required=True,
-            key="stack",
-            bind="query-params",
-            label_visibility="collapsed",
-        )
+        by = one_of("Stacked by", list(charts.STACKS), "stack", label_visibility="collapsed")
     column = charts.STACKS[by]
     moved = figures.movement(of.hours, of.tickets, chosen, as_of, column)
     told = f"Tickets by the {moved.unit} in which they were created, in UTC"

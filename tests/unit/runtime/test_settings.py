@@ -121,7 +121,10 @@ def test_a_secret_is_not_shown_in_an_error(tmp_path: Path) -> None:
         ("PRODUCER_RAET", "did you mean PRODUCER_RATE?"),
         ("OUTPUT_FORMATS", "did you mean OUTPUT_FORMAT?"),
         ("KAFKA_SASL_PASWORD", "did you mean KAFKA_SASL_PASSWORD?"),
-        ("OUTPUT_AWS_SECRET_ACCESS_KEY", "the keys are BATCH_INTERVAL, BATCH_MAX_MESSAGES, KAFKA_SASL_MECHANISM,"),
+        (
+            "OUTPUT_AWS_SECRET_ACCESS_KEY",
+            "the keys are BATCH_INTERVAL, BATCH_MAX_MESSAGES, DASHBOARD_PORT, KAFKA_SASL_MECHANISM,",
+        ),
     ],
 )
 def test_a_key_of_the_file_that_looks_like_ours_but_is_none_is_refused_without_its_value(
