@@ -204,7 +204,6 @@ def memory_over_an_hour(browser: Any, output: Output) -> list[float]:
             for visitor in visitors:
                 visitor.goto(address)
                 visitor.wait_for_selector(".tickets-tiles", timeout=60_000)
-                # The line of the processor is written at each refresh: its age tells.
                 visitor.evaluate(_COUNT_REFRESHES)
             manifest = read_manifest(output.disk, output.root)
             draw, seen, measured = np.random.default_rng(8), 0, [_resident_mib(server)]
@@ -221,12 +220,12 @@ def memory_over_an_hour(browser: Any, output: Output) -> list[float]:
             return measured
 
 
-# Each refresh of the headline replaces the age of the last batch or the tiles.
-_COUNT_REFRESHES = """
-window.refreshes = 0;
-const socketSend = WebSocket.prototype.send;
-WebSocket.prototype.send = function (...data) { window.refreshes += 1 / 4; return socketSend.apply(this, data); };
-"""
+# At each refresh the browser asks for the four fragments of the page.
+_COUNT_REFRESHES = """() => {
+    window.refreshes = 0;
+    const send = WebSocket.prototype.send;
+    WebSocket.prototype.send = function (...data) { window.refreshes += 1 / 4; return send.apply(this, data); };
+}"""
 
 
 def _resident_mib(process: int) -> float:
