@@ -94,6 +94,20 @@ def test_load_lists_every_name_also_without_tickets_and_its_share() -> None:
     ]
 
 
+def test_a_period_ends_with_the_running_hour_and_has_as_many_hours_as_it_says() -> None:
+    table = hours(
+        ("2026-01-30T12:00:00", "billing", "low", 1),
+        ("2026-01-30T13:00:00", "billing", "low", 2),
+        ("2026-01-31T12:00:00", "billing", "low", 4),
+        ("2026-01-31T13:00:00", "billing", "low", 8),
+    )
+    day = Choice(period="24 hours")
+    assert day.rows(table, "hour", AS_OF)["count"].to_pylist() == [2, 4]
+    week = figures.heatmap(table, day, AS_OF)
+    assert week["times"].to_pylist() == [1] * 24
+    assert sum(week["tickets"].to_pylist()) == 6
+
+
 @pytest.mark.parametrize(
     ("chosen", "priorities"),
     [

@@ -1,5 +1,6 @@
 """One cache for all visitors of an output that changes under it."""
 
+import shutil
 import threading
 from collections import Counter
 from datetime import UTC, datetime
@@ -153,6 +154,16 @@ def test_a_file_of_which_too_little_was_read_is_read_again(
     monkeypatch.setattr(snapshots._tickets, "_rows", 4)
     snapshots._look = Look(None, None)
     assert numbers(later(watch, snapshots)) == [2, 3, 4, 5]
+
+
+def test_a_file_that_was_written_again_under_its_name_is_read_again(
+    output: Output, snapshots: Snapshots, watch: Watch
+) -> None:
+    publish(output, None, 1, 2)
+    assert numbers(snapshots.look()) == [1, 2]
+    shutil.rmtree(output.root)
+    publish(output, None, 5, 2)
+    assert numbers(later(watch, snapshots)) == [5, 6]
 
 
 def test_a_conversion_under_its_feet_means_to_read_the_ledger_again(
