@@ -11,9 +11,9 @@ SEED :=
 
 # A variable that no recipe reads would be ignored in silence. Keys of .env reach the programs through the environment.
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-WITH_ARGS := demo broker test test-unit test-compose chaos bench-quick lock
+WITH_ARGS := demo dashboard broker test test-unit test-browser test-compose chaos bench-quick lock
 READ := COMPOSE PYTHON JAVA_HOME CLIENT_TICKETS_% COMPOSE_% SSL_CERT_FILE HTTPS_PROXY https_proxy HTTP_PROXY http_proxy \
-	BATCH_% COMPACT_% DEDUPE KAFKA_% LOG_% OUTPUT_% PROCESSOR_% PRODUCER_% REDPANDA_% SPARK_% TOPIC_% \
+	BATCH_% COMPACT_% DASHBOARD_% DEDUPE KAFKA_% LOG_% OUTPUT_% PROCESSOR_% PRODUCER_% REDPANDA_% SPARK_% TOPIC_% \
 	$(if $(filter broker,$(MAKECMDGOALS)),PORT) $(if $(filter chaos,$(MAKECMDGOALS)),MINUTES SEED) \
 	$(if $(filter $(WITH_ARGS),$(MAKECMDGOALS)),ARGS)
 UNREAD := $(filter-out $(READ),$(TYPED))
@@ -25,7 +25,8 @@ endif
 # What another Python left in the environment would reach ours, and pip.
 unexport PYTHONHOME PYTHONOPTIMIZE PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
 
-.PHONY: help setup demo broker test test-unit test-compose chaos check audit bench bench-quick schema lock up down
+.PHONY: help setup demo dashboard broker test test-unit test-browser test-compose chaos check audit bench bench-quick \
+	schema lock up down
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,11 +40,20 @@ demo: setup ## the whole pipeline without Docker: broker, 2,000 tickets, one bat
 broker: setup ## a Kafka broker on localhost:9092 in the foreground, data in data/broker; PORT=9095 takes another port
 	@$(PY) -m embedded.broker --port $(PORT) --data-dir data/broker $(ARGS)
 
-test: setup ## all tests that need no Docker; ARGS="-k pacing" goes to pytest
-	@$(PY) -m pytest -m "not compose" $(ARGS)
+dashboard: ## the output on a page, http://localhost:8501; ARGS="--port 8600 --output-path D"
+	@bash scripts/setup dashboard
+	@$(PY) -m dashboard.serve $(ARGS)
+
+test: setup ## all tests that need no Docker and no browser; ARGS="-k pacing" goes to pytest
+	@$(PY) -m pytest -m "not compose and not browser" $(ARGS)
 
 test-unit: setup ## the tests without broker and JVM, in seconds
 	@$(PY) -m pytest tests/unit $(ARGS)
+
+test-browser: ## the dashboard in Debian's Chromium, which is installed where it is missing (as root)
+	@bash scripts/setup tests/browser
+	@tests/browser/install_tools.sh
+	@$(PY) -m pytest -m browser tests/browser $(ARGS)
 
 test-compose: setup ## docker-compose.yml for real; COMPOSE_REAL_REDPANDA=1 on Redpanda itself, else on a stand-in
 	@tests/compose/install_tools.sh
@@ -74,7 +84,8 @@ schema: setup ## write contract/ticket.schema.json, which follows from contract/
 
 lock: setup ## pin again what requirements*.txt name; ARGS=--upgrade takes newer ones of the others
 	@$(LOCK) $(ARGS) -o requirements-dev.lock requirements-dev.txt
-	@for name in requirements-build requirements-audit producer/requirements processor/requirements; do \
+	@for name in requirements-build requirements-audit producer/requirements processor/requirements \
+		dashboard/requirements tests/browser/requirements; do \
 		$(LOCK) $(ARGS) -c requirements-dev.lock -o $$name.lock $$name.txt || exit; done
 
 up: ## the pipeline in containers, in the background

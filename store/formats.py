@@ -1,5 +1,7 @@
 """Arrow tables to files that any reader opens: Parquet, or JSON with one object a line."""
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO, Protocol
@@ -13,6 +15,7 @@ from store.datasets import Dataset
 from store.files import ChecksummedFile
 
 _JSON_PIECE_BYTES = 64 << 20
+_BACKWARD_BYTES = 1 << 20
 _JSON_TYPES: dict[pa.DataType, Any] = {
     pa.string(): str,
     pa.int32(): int,
@@ -119,8 +122,74 @@ def read_tables(
 
     ``columns`` names those wanted, in the order of the schema; without it all. Raises Damaged, OSError.
     """
-    schema = pa.schema([field for field in dataset.schema if columns is None or field.name in columns])
-    pieces = _parquet_tables(file, schema) if file_format == "parquet" else _json_tables(file, schema)
+    schema = _chosen(dataset, columns)
+    yield from _readable(_parquet_tables(file, schema) if file_format == "parquet" else _json_tables(file, schema))
+
+
+def read_last_tables(
+    file_format: str,
+    file: BinaryIO,
+    dataset: Dataset,
+    rows: int,
+    columns: Sequence[str] | None = None,
+    bytes_at_most: int = sys.maxsize,
+) -> Iterator[pa.Table]:
+    """Yield the last ``rows`` rows of a file, in their order, as ``read_tables`` does, and read little more than them.
+
+    Rows that take about ``bytes_at_most`` are enough, but one at least is read. Raises Damaged, OSError.
+    """
+    schema = _chosen(dataset, columns)
+    if file_format == "parquet":
+        yield from _readable(_last_of_parquet(file, schema, rows, bytes_at_most))
+    else:
+        yield from _readable(_last_of_json(file, schema, rows, bytes_at_most))
+
+
+def _last_of_parquet(file: BinaryIO, schema: pa.Schema, rows: int, bytes_at_most: int) -> Iterator[pa.Table]:
+    with pq.ParquetFile(file) as parquet:
+        first, found, size = parquet.num_row_groups, 0, 0
+        while first > 0 and found < rows and size < bytes_at_most:
+            first -= 1
+            group = parquet.metadata.row_group(first)
+            found, size = found + group.num_rows, size + group.total_byte_size
+        superfluous = max(0, found - rows)
+        for table in _parquet_batches(parquet, schema, range(first, parquet.num_row_groups)):
+            skipped = min(superfluous, table.num_rows)
+            superfluous -= skipped
+            if skipped < table.num_rows:
+                yield table.slice(skipped)
+
+
+def _last_of_json(file: BinaryIO, schema: pa.Schema, rows: int, bytes_at_most: int) -> Iterator[pa.Table]:
+    file.seek(_start_of_last_lines(file, rows, bytes_at_most))
+    yield from _json_tables(file, schema)
+
+
+def _start_of_last_lines(file: BinaryIO, lines: int, bytes_at_most: int) -> int:
+    """Return where the last ``lines`` lines begin, or fewer, but one, if they take ``bytes_at_most``."""
+    end = position = file.seek(0, os.SEEK_END)
+    # Where the earliest line begins that was found so far.
+    start = end
+    wanted = lines
+    while position > 0 and wanted > 0 and (end - position < bytes_at_most or start == end):
+        size = min(_BACKWARD_BYTES, position)
+        position -= size
+        file.seek(position)
+        piece = file.read(size)
+        at = len(piece)
+        # The last byte of the file ends its last line, and begins none.
+        while wanted > 0 and (at := piece.rfind(b"\n", 0, min(at, end - 1 - position))) >= 0:
+            start = position + at + 1
+            wanted -= 1
+    return 0 if position == 0 and wanted > 0 else start
+
+
+def _chosen(dataset: Dataset, columns: Sequence[str] | None) -> pa.Schema:
+    return pa.schema([field for field in dataset.schema if columns is None or field.name in columns])
+
+
+def _readable(pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yield ``pieces``; what is wrong with the content of the file becomes Damaged."""
     try:
         yield from pieces
     except (pa.ArrowException, msgspec.MsgspecError, ValueError, OverflowError, KeyError, OSError) as error:
@@ -130,9 +199,13 @@ def read_tables(
 
 def _parquet_tables(file: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
     with pq.ParquetFile(file) as parquet:
-        for batch in parquet.iter_batches(batch_size=65_536, columns=schema.names):
-            # An older release wrote received_at as never null.
-            yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
+        yield from _parquet_batches(parquet, schema, range(parquet.num_row_groups))
+
+
+def _parquet_batches(parquet: pq.ParquetFile, schema: pa.Schema, groups: Sequence[int]) -> Iterator[pa.Table]:
+    for batch in parquet.iter_batches(batch_size=65_536, row_groups=list(groups), columns=schema.names):
+        # An older release wrote received_at as never null.
+        yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
 
 
 def _json_tables(file: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:

@@ -1,8 +1,10 @@
 """The one way to read an output: which files belong to it, and what they hold."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from sys import maxsize
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -10,7 +12,7 @@ from runtime.errors import DataConflict
 from runtime.settings.location import OutputLocation
 from store.datasets import Dataset
 from store.files import Disk, checksum, reading
-from store.formats import Damaged, read_tables
+from store.formats import Damaged, read_last_tables, read_tables
 from store.manifest import WAY_OUT, Manifest, PublishedFile, read_manifest
 
 
@@ -53,10 +55,22 @@ class Reader:
 
     def tables_of(self, dataset: Dataset, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Yield the rows of one file in pieces of bounded size."""
+        with self._opened(dataset, name) as file:
+            yield from read_tables(self.manifest.format, file, dataset, columns)
+
+    def last_tables_of(
+        self, dataset: Dataset, name: str, rows: int, columns: Sequence[str] | None = None, bytes_at_most: int = maxsize
+    ) -> Iterator[pa.Table]:
+        """Yield the last ``rows`` rows of one file; fewer, but one, where they take more than ``bytes_at_most``."""
+        with self._opened(dataset, name) as file:
+            yield from read_last_tables(self.manifest.format, file, dataset, rows, columns, bytes_at_most)
+
+    @contextmanager
+    def _opened(self, dataset: Dataset, name: str) -> Iterator[BinaryIO]:
         path = self.path(dataset, name)
         try:
             with reading(path), self._disk.open(path) as file:
-                yield from read_tables(self.manifest.format, file, dataset, columns)
+                yield file
         except Damaged as damage:
             raise DataConflict(f"{path} is damaged ({damage}); {WAY_OUT}") from None
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from store.files import Disk
+from store.files import Disk, read_if_there
 
 _log = logging.getLogger(__name__)
 
@@ -73,3 +73,13 @@ class StatusFile:
             self._disk.replace(new, self._path)
         except OSError as error:
             _log.debug("the status was not written: %s", error)
+
+
+def read_status(disk: Disk, output: Path) -> Status | None:
+    """Return what a processor said last of itself; None when there is nothing, or nothing that can be understood."""
+    try:
+        content = read_if_there(disk, output / STATUS_NAME)
+        return None if content is None else msgspec.json.decode(content, type=Status)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        _log.debug("the status was not read: %s", error)
+        return None

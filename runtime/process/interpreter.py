@@ -18,12 +18,13 @@ _OLDEST = (3, 11)
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def prepare(program: str, *parts: str) -> None:
+def prepare(program: str, *parts: str, setup: str = "make setup") -> None:
     """End the process with exit code 2 when this Python is too old, lacks a package that ``parts`` need, or has -O.
 
     From here on Ctrl-C ends the process without a traceback, until it has a handler of its own.
 
-    ``parts`` are folders with a ``requirements.txt``; ``program`` is what one types behind ``.venv/bin/python``.
+    ``parts`` are folders with a ``requirements.txt``, and ``setup`` installs what they name; ``program`` is what one
+    types behind ``.venv/bin/python``.
     """
     # One that is ignored, as in the background of a shell script, stays so.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -34,7 +35,7 @@ def prepare(program: str, *parts: str) -> None:
     found = problem(sys.version_info[:2], [ROOT / part / "requirements.txt" for part in parts])
     if found:
         sys.stderr.write(
-            f"ERROR {sys.executable} {found}; run `make setup` once in {ROOT}, then `.venv/bin/python {program}`\n"
+            f"ERROR {sys.executable} {found}; run `{setup}` once in {ROOT}, then `.venv/bin/python {program}`\n"
         )
         sys.exit(2)
     if sys.flags.optimize:

@@ -65,6 +65,9 @@ DEDUPE = Setting(
     "all rejects tickets whose ticket_id was there before, off publishes them",
     "--dedupe",
 )
+DASHBOARD_PORT = Setting(
+    "DASHBOARD_PORT", 8501, parsers.integer(1, "8501", 65_535), "port of the dashboard on this machine", "--port"
+)
 LOG_LEVEL = Setting("LOG_LEVEL", "INFO", parsers.choice(*logs.LEVELS, fold=str.upper), "least severe level logged")
 LOG_FORMAT = Setting("LOG_FORMAT", "text", parsers.choice(*logs.FORMATS, fold=str.lower), "text or json")
 KAFKA_SECURITY_PROTOCOL = Setting(
@@ -97,7 +100,7 @@ ALL: dict[str, Setting] = {
 }
 
 # What begins so in our ``.env`` is meant for us.
-PREFIXES = ("BATCH_", "COMPACT_", "KAFKA_S", "OUTPUT_", "PRODUCER_", "REDPANDA_", "TOPIC_")
+PREFIXES = ("BATCH_", "COMPACT_", "DASHBOARD_", "KAFKA_S", "OUTPUT_", "PRODUCER_", "REDPANDA_", "TOPIC_")
 
 
 def refuse_typos(env_file: Path = ENV_FILE) -> None:

@@ -15,7 +15,7 @@ from tests.compose.stand_in import build_stand_in, redpanda_tag
 # On a machine with a registry of images: run the same tests against Redpanda itself.
 REAL = "COMPOSE_REAL_REDPANDA"
 
-BUILT = ("client-tickets-processor", "client-tickets-producer")
+BUILT = ("client-tickets-processor", "client-tickets-producer", "client-tickets-dashboard")
 
 _INSTALL = "tests/compose/install_tools.sh installs it, as root on Debian"
 

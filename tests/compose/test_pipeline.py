@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -16,7 +17,8 @@ from tests.compose.shell import run
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 
 OURS = ("producer", "processor")
-ALL = ("redpanda", *OURS)
+SERVICES = (*OURS, "dashboard")
+ALL = ("redpanda", *SERVICES)
 
 # A batch every two seconds, so that the tests need not wait for one.
 QUICK = {"BATCH_INTERVAL": "2"}
@@ -70,9 +72,10 @@ def test_files_belong_to_the_owner_of_the_data_folder_and_no_process_is_root(pip
     assert owners(pipeline.output) == {1000}
     assert users(pipeline, "processor") == {"1000"}
     assert users(pipeline, "producer") == {"10001"}
+    assert users(pipeline, "dashboard") == {"1000"}
 
 
-@pytest.mark.parametrize("service", OURS)
+@pytest.mark.parametrize("service", SERVICES)
 def test_our_services_are_hardened_and_bounded(pipeline: Project, service: str) -> None:
     host = pipeline.container(service)["HostConfig"]
     assert host["ReadonlyRootfs"]
@@ -98,7 +101,20 @@ def test_ports_are_open_on_this_machine_only(pipeline: Project) -> None:
         for bindings in pipeline.container(service)["NetworkSettings"]["Ports"].values()
         for port in bindings or ()
     }
-    assert open_ports == {("127.0.0.1", "9092")}
+    assert open_ports == {("127.0.0.1", "9092"), ("127.0.0.1", "8501")}
+
+
+def test_the_dashboard_answers_on_the_host_and_can_read_but_not_write_what_only_the_owner_may(
+    pipeline: Project,
+) -> None:
+    with urlopen("http://localhost:8501/", timeout=10) as page:
+        assert b"Streamlit" in page.read()
+    pipeline.output.chmod(0o700)
+    look = "from dashboard.page import *; print(snapshots('data/output').look().snapshot.manifest.totals.tickets)"
+    as_owner = ("exec", "-T", "--user", "1000", "dashboard")
+    assert int(pipeline.compose(*as_owner, "python", "-c", look).stdout.split()[-1]) > 50
+    written = pipeline.compose(*as_owner, "touch", "data/output/new", check=False)
+    assert "Read-only file system" in written.stderr
 
 
 def test_the_command_line_on_the_host_reaches_the_broker_at_localhost(pipeline: Project) -> None:
@@ -130,8 +146,8 @@ def test_another_rate_from_the_shell_needs_no_editing(pipeline: Project) -> None
 
 def test_stop_and_up_again_lose_nothing_and_repeat_nothing(pipeline: Project) -> None:
     pipeline.compose("stop")
-    codes = {service: pipeline.container(service)["State"]["ExitCode"] for service in OURS}
-    assert codes == {"producer": 0, "processor": 0}
+    codes = {service: pipeline.container(service)["State"]["ExitCode"] for service in SERVICES}
+    assert codes == {"producer": 0, "processor": 0, "dashboard": 0}
     kept = rows(pipeline.output)
     start(pipeline)
     pipeline.wait(lambda: rows(pipeline.output) > kept + 20, "tickets after the restart")

@@ -80,3 +80,18 @@ def test_without_it_only_the_services_that_log_in_are_given_a_login() -> None:
     services = dict(re.findall(r"^  ([\w-]+):\n((?:    .*\n)+)", shown, re.MULTILINE))
 
     assert [name for name in services if "hunter2" in services[name]] == ["processor", "producer"]
+
+
+def test_the_dashboard_only_reads_and_is_open_on_this_machine_only() -> None:
+    program = find("docker-compose")
+    if program is None:
+        pytest.skip("this machine lacks docker-compose")
+    shown = run(program, "config", cwd=ROOT, extra={"DASHBOARD_PORT": "8600"}).stdout
+    service = re.search(r"^  dashboard:\n((?: {4}.*\n)+)", shown, re.MULTILINE)
+    assert service is not None
+    # Versions 1 and 2 of docker-compose print ports and volumes in two ways.
+    assert "127.0.0.1:8600:8501/tcp" in service[1] or ('published: "8600"' in service[1] and "127.0.0.1" in service[1])
+    assert "/data:/app/data:ro" in service[1] or re.search(r"target: /app/data\n +read_only: true", service[1])
+    assert "KAFKA" not in service[1]
+    assert "BROKER" not in service[1]
+    assert "depends_on" not in service[1]

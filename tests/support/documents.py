@@ -7,9 +7,17 @@ from collections.abc import Iterator
 from runtime.settings.setting import ROOT
 
 # The top folders that hold our code.
-PARTS = ("contract", "store", "runtime", "producer", "processor", "embedded")
+PARTS = ("contract", "store", "runtime", "producer", "processor", "embedded", "dashboard")
 
-NAMES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/reading.md", "docs/faults.md")
+NAMES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/reading.md",
+    "docs/dashboard.md",
+    "docs/faults.md",
+)
 
 _CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE_CODE = re.compile(r"`([^`\n]+)`")

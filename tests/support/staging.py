@@ -76,7 +76,11 @@ def stage(
 
 
 def prepare_batch(
-    output: Output, before: Manifest | None, file_format: str, tasks: Sequence[Sequence[Piece]]
+    output: Output,
+    before: Manifest | None,
+    file_format: str,
+    tasks: Sequence[Sequence[Piece]],
+    updated_at: datetime = UPDATED_AT,
 ) -> CommitRecord:
     """Return the record that publishes what ``tasks`` read of partition 0 as the batch that follows ``before``."""
     batch_id = before.batch_id + 1 if before else 1
@@ -95,13 +99,17 @@ def prepare_batch(
             raise OutputUnavailable(receipt.failure.detail)
     batch = Batch(batch_id, SOURCE, {0: start}, ranges, [])
     with closing(open_clients(output, before)) as clients:
-        return assemble(output, change, before, batch, receipts, clients, UPDATED_AT)
+        return assemble(output, change, before, batch, receipts, clients, updated_at)
 
 
 def publish_batch(
-    output: Output, before: Manifest | None, file_format: str, tasks: Sequence[Sequence[Piece]]
+    output: Output,
+    before: Manifest | None,
+    file_format: str,
+    tasks: Sequence[Sequence[Piece]],
+    updated_at: datetime = UPDATED_AT,
 ) -> Manifest:
     """Publish what ``tasks`` read, as the processor does, and return the new manifest."""
-    record = prepare_batch(output, before, file_format, tasks)
+    record = prepare_batch(output, before, file_format, tasks, updated_at)
     output.commit(record)
     return record.manifest

@@ -45,6 +45,7 @@ def test_every_file_of_a_clone_with_autocrlf_is_as_it_was(clone: Path) -> None:
     read_by_programs = {
         *("Makefile", "docker-compose.yml", ".dockerignore", ".env", "scripts/setup", "processor/docker-entry.sh"),
         *("processor/slim.sh", "processor/Dockerfile", "producer/Dockerfile", "processor/requirements.lock"),
+        *("dashboard/docker-entry.sh", "dashboard/Dockerfile", "dashboard/requirements.lock", "dashboard/style.css"),
         *("runtime/java/jars.lock", "requirements-build.lock", "requirements-dev.lock", ".ci/run"),
     }
 
@@ -54,7 +55,8 @@ def test_every_file_of_a_clone_with_autocrlf_is_as_it_was(clone: Path) -> None:
 
 
 def test_shells_and_make_and_the_services_take_what_is_in_a_clone_with_autocrlf(clone: Path) -> None:
-    for script in (clone / "processor/docker-entry.sh", clone / "processor/slim.sh"):
+    scripts = ("processor/docker-entry.sh", "processor/slim.sh", "dashboard/docker-entry.sh")
+    for script in map(clone.joinpath, scripts):
         subprocess.run(["sh", "-n", script], check=True)
         assert os.access(script, os.X_OK) == os.access(ROOT / script.relative_to(clone), os.X_OK)
     subprocess.run(["bash", "-n", clone / "scripts/setup"], check=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import dashboard.serve
 import embedded.broker
 import embedded.demo
 import processor.spark_processor
@@ -20,6 +21,7 @@ from tests.support import documents
 PARSERS = {
     "producer/ticket_producer.py": producer.ticket_producer.build_parser,
     "processor/spark_processor.py": processor.spark_processor.build_parser,
+    "dashboard.serve": dashboard.serve.build_parser,
     "embedded.broker": embedded.broker.build_parser,
     "embedded.demo": embedded.demo.build_parser,
     "runtime.java.jars": runtime.java.jars.build_parser,
@@ -138,9 +140,11 @@ def test_every_direct_dependency_is_explained() -> None:
     files = {
         "producer": "producer/requirements.txt",
         "processor": "processor/requirements.txt",
+        "dashboard": "dashboard/requirements.txt",
         "build": "requirements-build.txt",
         "dev": "requirements-dev.txt",
         "audit": "requirements-audit.txt",
+        "browser tests": "tests/browser/requirements.txt",
     }
     named: dict[str, list[str]] = {}
     for where, file in files.items():
@@ -173,12 +177,27 @@ def test_the_parts_import_what_the_architecture_says() -> None:
         "producer": {"producer", "contract", "runtime"},
         "processor": {"processor", "contract", "runtime", "store"},
         "embedded": {"embedded", "contract", "runtime", "store"},
+        "dashboard": {"dashboard", "contract", "runtime", "store"},
     }
     for part, parts in allowed.items():
         imported = {module for text in documents.code_of(part) for module in imports(text)}
         assert imported & set(allowed) <= parts, part
         if part == "contract":
             assert not imported & {"kafka", "pyspark", "faker"}
+        if part == "dashboard":
+            assert not imported & {"kafka", "confluent_kafka", "pyspark", "sqlite3"}
+
+
+def test_the_dashboard_opens_nothing_but_by_the_store_and_needs_no_broker_and_no_lock() -> None:
+    used = "\n".join(documents.code_of("dashboard"))
+    modules = set(re.findall(r"^from ((?:store|runtime|contract)[\w.]*) import", used, re.MULTILINE))
+    assert modules == {
+        *("contract.columns", "contract.routing", "contract.ticket"),
+        *("runtime.errors", "runtime.process", "runtime.process.interpreter"),
+        *("runtime.settings", "runtime.settings.location", "runtime.settings.setting"),
+        *("store.counts", "store.datasets", "store.files", "store.manifest", "store.reader", "store.status"),
+    }
+    assert not re.search(r"\bopen\(|read_bytes|read_text|\block\(|parquet\.", used.replace("self._lock", ""))
 
 
 def imports(code: str) -> Iterator[str]:

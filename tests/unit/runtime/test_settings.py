@@ -123,7 +123,7 @@ def test_a_secret_is_not_shown_in_an_error(tmp_path: Path) -> None:
         ("KAFKA_SASL_PASWORD", "did you mean KAFKA_SASL_PASSWORD?"),
         (
             "OUTPUT_AWS_SECRET_ACCESS_KEY",
-            "the keys are BATCH_INTERVAL, BATCH_MAX_MESSAGES, COMPACT_FILES, DEDUPE, KAFKA_SASL_MECHANISM,",
+            "the keys are BATCH_INTERVAL, BATCH_MAX_MESSAGES, COMPACT_FILES, DASHBOARD_PORT, DEDUPE,",
         ),
     ],
 )

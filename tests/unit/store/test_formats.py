@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from store import formats
 from store.datasets import BY_TYPE, DATASETS, HIGH_PRIORITY, METRICS, REJECTED, TICKETS, Dataset
 from store.files import Disk
-from store.formats import Damaged, count_rows, read_tables
+from store.formats import Damaged, count_rows, read_last_tables, read_tables
 from store.staging import Staging
 
 FORMATS = ("parquet", "json")
@@ -255,3 +256,57 @@ def test_a_null_where_none_may_be_and_a_number_that_is_too_large_are_damage(tmp_
     (tmp_path / "large.json").write_text(f'{{"request_type":"a","count":{2**63}}}\n')
     with pytest.raises(Damaged):
         read("json", tmp_path / "large.json", BY_TYPE)
+
+
+def read_last(file_format: str, path: Path, dataset: Dataset, rows: int, **limits: Any) -> pa.Table:
+    with path.open("rb") as file:
+        pieces = read_last_tables(file_format, file, dataset, rows, **limits)
+        return pa.concat_tables([dataset.schema.empty_table(), *pieces])
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("rows", [0, 1, 5, 35, 36, 1000])
+def test_the_last_rows_of_a_file_come_in_their_order(
+    tmp_path: Path, file_format: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So that rows lie over several row groups, and lines over several pieces.
+    monkeypatch.setattr(formats, "ROW_GROUP_ROWS", 10)
+    monkeypatch.setattr(formats, "_BACKWARD_BYTES", 7)
+    table = hostile_rows(REJECTED)
+    path = write(file_format, tmp_path, REJECTED, table)
+    assert read_last(file_format, path, REJECTED, rows).equals(table.slice(max(0, 36 - rows)))
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_last_rows_can_be_asked_for_by_column(tmp_path: Path, file_format: str) -> None:
+    path = write(file_format, tmp_path, BY_TYPE, hostile_rows(BY_TYPE))
+    with path.open("rb") as file:
+        (table,) = read_last_tables(file_format, file, BY_TYPE, 2, ["count"])
+    assert table.to_pydict() == {"count": [2**63 - 1, 2**53 + 1]}
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_large_rows_are_read_up_to_a_size_but_one_at_least(
+    tmp_path: Path, file_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "ROW_GROUP_ROWS", 1)
+    monkeypatch.setattr(formats, "_BACKWARD_BYTES", 64)
+    table = hostile_rows(TICKETS)
+    path = write(file_format, tmp_path, TICKETS, table)
+    assert read_last(file_format, path, TICKETS, 36, bytes_at_most=1).equals(table.slice(35))
+    some = read_last(file_format, path, TICKETS, 36, bytes_at_most=2_000)
+    assert 1 < some.num_rows < 36
+    assert some.equals(table.slice(36 - some.num_rows))
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_last_rows_of_an_empty_file_are_none(tmp_path: Path, file_format: str) -> None:
+    path = write(file_format, tmp_path, TICKETS, TICKETS.schema.empty_table())
+    assert read_last(file_format, path, TICKETS, 5).num_rows == 0
+
+
+@pytest.mark.parametrize(("file_format", "content"), [("parquet", b"no Parquet"), ("json", b'{"count": "x"}\n')])
+def test_last_rows_that_are_damaged_are_named_as_that(tmp_path: Path, file_format: str, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(Damaged):
+        read_last(file_format, tmp_path / "file", BY_TYPE, 5)

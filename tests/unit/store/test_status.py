@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
+import pytest
+
 from store.files import Disk
-from store.status import Progress, StatusFile
+from store.status import Progress, StatusFile, read_status
 
 START = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
@@ -52,3 +54,23 @@ def test_an_output_that_cannot_take_it_is_none_the_worse(tmp_path: Path) -> None
 
     StatusFile(tmp_path, 0.0, Full(), Watch().now).set("idle")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+    StatusFile(tmp_path, 30.0, Disk(), Watch().now).set("reading", Progress(7, 1, 2), {0: 5})
+    status = read_status(Disk(), tmp_path)
+    assert status is not None
+    assert (status.state, status.since, status.interval_s) == ("reading", START, 30.0)
+    assert (status.progress, status.end_offsets) == (Progress(7, 1, 2), {0: 5})
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"state": "of a newer release"}', b"\xff"])
+def test_a_status_that_cannot_be_understood_counts_as_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "_status.json").write_bytes(content)
+    assert read_status(Disk(), tmp_path) is None
+
+
+def test_without_a_status_or_an_output_there_is_none(tmp_path: Path) -> None:
+    assert read_status(Disk(), tmp_path) is None
+    (tmp_path / "file").write_text("")
+    assert read_status(Disk(), tmp_path / "file") is None

@@ -1,0 +1,95 @@
+"""What the processor is doing, or that it is gone, as its status says. Functions on values."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from dashboard.words import span, things
+from store.manifest import Manifest
+from store.status import Status
+
+Level = Literal["good", "busy", "bad"]
+
+# How long each state may last without a word, beside the interval of the batches. A batch of millions that is being
+# published, and a conversion, are silent until they end.
+_PATIENCE_S = 60.0
+_LONG_PATIENCE_S = 900.0
+_SILENT_STATES = ("publishing", "converting", "compacting", "erasing", "indexing")
+
+_WORDS = {
+    "waiting for broker": "Waiting for the broker",
+    "reading": "Reading a batch",
+    "publishing": "Publishing a batch",
+    "converting": "Converting to another format",
+    "compacting": "Merging small files",
+    "erasing": "Erasing clients",
+    "indexing": "Looking for known ticket ids",
+    "idle": "Waiting for the next batch",
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """``words`` in three or four words, ``detail`` in a sentence; ``fresh`` unless the figures may be old."""
+
+    level: Level
+    words: str
+    detail: str = ""
+
+
+def condition(status: Status | None, now: datetime) -> Condition:
+    """Return the condition of the processor that ``status`` is of."""
+    if status is None:
+        return Condition("bad", "Processor unknown", "There is no status of a processor beside the output.")
+    silent = (now - status.updated_at).total_seconds()
+    if status.state == "stopped":
+        if status.interval_s:
+            return Condition(
+                "bad", "Processor stopped", f"It was stopped {span(silent)} ago. Start it for newer tickets."
+            )
+        return Condition(
+            "good", "Single run, ended", f"It ended {span(silent)} ago. Run the processor again for newer tickets."
+        )
+    if silent > status.interval_s + (_LONG_PATIENCE_S if status.state in _SILENT_STATES else _PATIENCE_S):
+        did = _WORDS.get(status.state, status.state)
+        return Condition(
+            "bad",
+            "Processor gone",
+            f"No sign of it for {span(silent)}. The last one was: {did.lower()}. Start it again.",
+        )
+    return _at_work(status, now)
+
+
+def _at_work(status: Status, now: datetime) -> Condition:
+    since = span((now - status.since).total_seconds())
+    words = _WORDS.get(status.state, status.state)
+    if status.state == "waiting for broker":
+        return Condition("busy", words, f"For {since}. It goes on by itself once the broker answers.")
+    if status.progress is not None and status.state in ("reading", "publishing"):
+        done = status.progress
+        return Condition(
+            "good",
+            words,
+            f"Batch {done.batch_id:,}: {done.messages:,} of {things(done.of, 'message', 'messages')} read.",
+        )
+    if status.state == "idle":
+        return Condition("good", words, f"A batch every {status.interval_s:g} s." if status.interval_s else "")
+    return Condition("busy", words, f"For {since}. Until it ends, the figures are those of the last batch.")
+
+
+def unread(manifest: Manifest, status: Status | None) -> int | None:
+    """Return how many messages of the topic were unread when the processor looked last; None if it never did."""
+    if status is None or not status.end_offsets:
+        return None
+    known = manifest.next_offsets
+    return sum(max(0, end - known.get(partition, 0)) for partition, end in status.end_offsets.items())
+
+
+def known_up_to(manifest: Manifest, status: Status | None) -> datetime:
+    """Return the time up to which the output holds what was sent.
+
+    That is the last commit, or, if the processor has found nothing new in the topic since, the time of that look.
+    """
+    if status is not None and status.state == "idle" and unread(manifest, status) == 0:
+        return max(manifest.updated_at, status.updated_at)
+    return manifest.updated_at

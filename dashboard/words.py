@@ -1,0 +1,59 @@
+"""Numbers, times and foreign text as people read them."""
+
+import unicodedata
+from datetime import UTC, datetime
+
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def number(value: int) -> str:
+    """Return a whole number with separators between thousands."""
+    return f"{value:,}"
+
+
+def things(value: int, one: str, many: str) -> str:
+    """Return a count with its noun."""
+    return f"{value:,} {one if value == 1 else many}"
+
+
+def share(part: int, whole: int) -> str:
+    """Return which part of ``whole`` something is, in percent; "0 %" only where it is nothing."""
+    percent = 100 * part / whole if whole else 0.0
+    if 0 < percent < 0.1:
+        return "< 0.1 %"
+    return f"{percent:.1f} %" if percent < 10 and part else f"{percent:.0f} %"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time in its two largest units at most; one that is below 0 counts as 0."""
+    whole = max(0, int(seconds))
+    for size, unit, smaller, small_unit in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // smaller
+            # Seconds beside ten minutes, or hours beside ten days, tell nobody anything.
+            return (
+                f"{whole // size} {unit} {rest} {small_unit}"
+                if rest and whole < 10 * size
+                else f"{whole // size} {unit}"
+            )
+    return f"{whole} s"
+
+
+def moment(time: datetime, now: datetime) -> str:
+    """Return a time in UTC: the time of day, and the date too unless that is today's."""
+    local = time.astimezone(UTC)
+    same_day = local.date() == now.astimezone(UTC).date()
+    return f"{local:%H:%M:%S} UTC" if same_day else f"{local:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def visible(text: str) -> str:
+    """Return foreign text with each character that nobody sees, or that turns its neighbours round, written out."""
+    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in _INVISIBLE and c not in "\n\t" else c for c in text)
+
+
+def of_bytes(payload: bytes | None, longest: int) -> str:
+    """Return the beginning of a message as one line of text; None is a message without a value."""
+    if payload is None:
+        return "(no value)"
+    text = visible(payload.decode("utf-8", "backslashreplace").replace("\n", "⏎").replace("\t", "→"))
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -1,0 +1,96 @@
+"""What the page says of the processor, from its status alone."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from dashboard.condition import condition, known_up_to, unread
+from store.counts import Totals
+from store.manifest import Manifest, Partition
+from store.status import Progress, State, Status
+from tests.support.staging import SOURCE
+
+NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+
+
+def status(state: State = "idle", age_s: float = 0, interval_s: float = 30, since_s: float = 0) -> Status:
+    return Status(
+        state,
+        NOON - timedelta(seconds=since_s or age_s),
+        NOON - timedelta(seconds=age_s),
+        interval_s,
+        "host",
+        7,
+        {0: 10, 1: 5},
+    )
+
+
+def manifest(*next_offsets: int) -> Manifest:
+    partitions = {number: Partition(0, offset) for number, offset in enumerate(next_offsets)}
+    ten_past = NOON + timedelta(minutes=-10)
+    return Manifest("o", 1, "c", None, "batch", "parquet", 1, ten_past, SOURCE, partitions, Totals(), {})
+
+
+@pytest.mark.parametrize(
+    ("state", "age_s", "interval_s", "words", "level"),
+    [
+        ("idle", 89, 30, "Waiting for the next batch", "good"),
+        ("idle", 91, 30, "Processor gone", "bad"),
+        ("idle", 659, 600, "Waiting for the next batch", "good"),
+        ("reading", 91, 30, "Processor gone", "bad"),
+        ("publishing", 929, 30, "Publishing a batch", "busy"),
+        ("publishing", 931, 30, "Processor gone", "bad"),
+        ("converting", 929, 30, "Converting to another format", "busy"),
+        ("compacting", 929, 30, "Merging small files", "busy"),
+        ("erasing", 899, 0, "Erasing clients", "busy"),
+        ("indexing", 929, 30, "Looking for known ticket ids", "busy"),
+        ("waiting for broker", 6, 30, "Waiting for the broker", "busy"),
+        ("stopped", 5, 30, "Processor stopped", "bad"),
+        ("stopped", 5, 0, "Single run, ended", "good"),
+        ("reading", 59, 0, "Reading a batch", "busy"),
+        ("reading", 61, 0, "Processor gone", "bad"),
+    ],
+)
+def test_a_processor_is_gone_once_its_interval_and_some_patience_have_passed_without_a_word(
+    state: State, age_s: float, interval_s: float, words: str, level: str
+) -> None:
+    found = condition(status(state, age_s, interval_s), NOON)
+    assert (found.words, found.level) == (words, level)
+
+
+def test_without_a_status_nobody_knows() -> None:
+    assert condition(None, NOON).words == "Processor unknown"
+
+
+def test_a_clock_that_is_ahead_makes_nobody_gone() -> None:
+    assert condition(status("idle", -3600), NOON).words == "Waiting for the next batch"
+
+
+def test_a_batch_says_how_far_it_is() -> None:
+    at_work = msgspec.structs.replace(status("reading"), progress=Progress(1_042, 250_000, 1_000_000))
+    found = condition(at_work, NOON)
+    assert found.detail == "Batch 1,042: 250,000 of 1,000,000 messages read."
+    assert found.level == "good"
+
+
+def test_what_gets_in_the_way_says_for_how_long() -> None:
+    found = condition(status("waiting for broker", age_s=2, since_s=130), NOON)
+    assert found.detail == "For 2 min 10 s. It goes on by itself once the broker answers."
+
+
+def test_unread_is_what_the_topic_held_at_the_last_look() -> None:
+    assert unread(manifest(10, 5), status()) == 0
+    assert unread(manifest(7, 5), status()) == 3
+    assert unread(manifest(7), status()) == 8
+    assert unread(manifest(10, 5), None) is None
+    assert unread(manifest(10, 5), msgspec.structs.replace(status(), end_offsets={})) is None
+
+
+def test_the_output_is_known_up_to_the_last_look_only_if_that_found_nothing_new() -> None:
+    batch = NOON - timedelta(minutes=10)
+    look = NOON - timedelta(seconds=20)
+    assert known_up_to(manifest(10, 5), status("idle", 20)) == look
+    assert known_up_to(manifest(9, 5), status("idle", 20)) == batch
+    assert known_up_to(manifest(10, 5), status("waiting for broker", 20)) == batch
+    assert known_up_to(manifest(10, 5), None) == batch
