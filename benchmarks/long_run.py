@@ -127,6 +127,7 @@ def measure(minutes: float, folder: Path) -> tuple[dict[str, Any], list[Goal]]:
     verified = subprocess.run(
         [sys.executable, "processor/spark_processor.py", "--verify", "--output-path", str(output)],
         cwd=ROOT,
+        stdout=sys.stderr,
         check=False,
     )
     assert verified.returncode == 0, "the output is not what its ledger says"
