@@ -11,7 +11,7 @@ SEED :=
 
 # A variable that no recipe reads would be ignored in silence. Keys of .env reach the programs through the environment.
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-WITH_ARGS := demo dashboard broker test test-unit test-browser test-compose chaos bench-quick lock
+WITH_ARGS := demo dashboard broker test test-unit test-browser test-compose chaos bench-quick long-run lock
 READ := COMPOSE PYTHON JAVA_HOME CLIENT_TICKETS_% COMPOSE_% SSL_CERT_FILE HTTPS_PROXY https_proxy HTTP_PROXY http_proxy \
 	BATCH_% COMPACT_% DASHBOARD_% DEDUPE KAFKA_% LOG_% OUTPUT_% PROCESSOR_% PRODUCER_% REDPANDA_% SPARK_% TOPIC_% \
 	$(if $(filter broker,$(MAKECMDGOALS)),PORT) $(if $(filter chaos,$(MAKECMDGOALS)),MINUTES SEED) \
@@ -25,7 +25,7 @@ endif
 # What another Python left in the environment would reach ours, and pip.
 unexport PYTHONHOME PYTHONOPTIMIZE PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
 
-.PHONY: help setup demo dashboard broker test test-unit test-browser test-compose chaos check audit bench bench-quick \
+.PHONY: help setup demo dashboard broker test test-unit test-browser test-compose chaos check audit bench bench-quick long-run \
 	schema lock up down
 
 help: ## list the commands
@@ -78,6 +78,11 @@ bench: setup ## producer and processor beside what people would write, half an h
 
 bench-quick: setup ## fails when the processor is far slower than it was, beside the same peers; 3 minutes
 	@$(PY) -m benchmarks.processor --quick $(ARGS)
+
+long-run: setup ## a service for half an hour: does anything grow? docs/performance.md
+	@$(PY) -m benchmarks.long_run $(ARGS) >benchmarks/results/long_run.new
+	@mv benchmarks/results/long_run.new benchmarks/results/long_run.json
+	@$(PY) -m benchmarks.report
 
 schema: setup ## write contract/ticket.schema.json, which follows from contract/ticket.py
 	@$(PY) -m contract.schema >contract/ticket.schema.new && mv contract/ticket.schema.new contract/ticket.schema.json

@@ -17,7 +17,7 @@ BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 _CHARTED = "2,000,000"
 
 
-def render(processor: Mapping[str, Any], producer: Mapping[str, Any]) -> str:
+def render(processor: Mapping[str, Any], producer: Mapping[str, Any], long_run: Mapping[str, Any]) -> str:
     """Return the part of the document that holds figures, as Markdown."""
     parts = [
         _surroundings(processor),
@@ -28,6 +28,8 @@ def render(processor: Mapping[str, Any], producer: Mapping[str, Any]) -> str:
         _processor_runs(processor["runs"]),
         "### Tickets a second of the producer",
         _producer_runs(producer["runs"]),
+        "### Half an hour of service",
+        *_long_run(long_run),
     ]
     return "\n\n".join(parts)
 
@@ -91,6 +93,37 @@ def _producer_runs(runs: Mapping[str, Any]) -> str:
     return _table(("tickets", "", "tickets a second", "runs"), rows)
 
 
+def _long_run(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a long run came to: in words, the goals, charts by the minute, a table."""
+    yield (
+        f"{found['tickets']:,} tickets in {found['minutes']:g} minutes, a batch every 5 s, `--dedupe all`, small files "
+        f"merged: {found['batches']['repeats']} batches of {_spread(found['batches'], 1)} s and "
+        f"{found['merges']['repeats']} merges of {_spread(found['merges'], 1)} s. {_surroundings(found)}"
+    )
+    yield _goals(found["goals"])
+    # One a minute is enough for a chart.
+    looks = found["looks"][::6]
+    minutes = [f"{look['second'] / 60:.0f}" for look in looks]
+    for title, key in (("MiB of the processor, all its processes", "mib"), ("files of all datasets", "files")):
+        values = ", ".join(f"{look[key]:.0f}" for look in looks)
+        yield (
+            f'```mermaid\nxychart-beta\n    title "{title}, by the minute"\n    x-axis [{", ".join(minutes)}]\n'
+            f"    line [{values}]\n```"
+        )
+    rows = [
+        (
+            f"{look['second'] / 60:.0f}",
+            f"{look['tickets']:,}",
+            f"{look['mib']:.0f}",
+            str(look["files"]),
+            f"{look['ledger_kib']:.0f}",
+            f"{look['state_kib']:,.0f}",
+        )
+        for look in found["looks"][29::30]
+    ]
+    yield _table(("minute", "tickets", "MiB", "files", "KiB of the ledger", "KiB of clients and ids"), rows)
+
+
 def _spread(figures: Mapping[str, float], digits: int) -> str:
     median, least, most = (f"{figures[name]:,.{digits}f}" for name in ("median", "least", "most"))
     return median if figures["repeats"] == 1 else f"{median} ({least}–{most})"
@@ -122,7 +155,7 @@ def read(name: str, folder: Path = RESULTS) -> dict[str, Any]:
 def main() -> int:
     """Write the document."""
     before, _, after = parts_of(DOCUMENT.read_text(encoding="utf-8"))
-    figures = render(read("processor"), read("producer"))
+    figures = render(read("processor"), read("producer"), read("long_run"))
     DOCUMENT.write_text(f"{before}{BEGIN}\n\n{figures}\n\n{END}{after}", encoding="utf-8")
     print(f"{DOCUMENT} holds the figures now")
     return 0

@@ -64,13 +64,21 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
 
 
 @contextmanager
-def running(command: Sequence[str]) -> Iterator[int]:
-    """Run ``command`` in the folder of the repository meanwhile, and return its process id; it is asked to end then."""
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+def running(command: Sequence[str], log: Path = Path(os.devnull)) -> Iterator[int]:
+    """Run ``command`` in the folder of the repository meanwhile, and return its process id; it is asked to end then.
+
+    What it says goes to ``log``.
+    """
+    with log.open("wb") as said, subprocess.Popen(command, cwd=ROOT, stderr=said) as process:
         try:
             yield process.pid
         finally:
             process.terminate()
+
+
+def tree_mib(head: int) -> float:
+    """Return the sum of the proportional set sizes (PSS) of a process and all below it, in MiB."""
+    return sum(map(_pss_kib, [head, *(number for number, _ in _descendants(head))])) / 1024
 
 
 class _Watch:

@@ -45,7 +45,7 @@ def test_a_command_that_fails_is_shown() -> None:
 
 def test_the_document_holds_the_figures_of_the_last_run() -> None:
     _, figures, _ = parts_of(DOCUMENT.read_text(encoding="utf-8"))
-    assert figures == f"\n\n{render(read('processor'), read('producer'))}\n\n"
+    assert figures == f"\n\n{render(read('processor'), read('producer'), read('long_run'))}\n\n"
 
 
 def test_a_document_without_the_markers_is_not_written_over() -> None:
