@@ -11,6 +11,7 @@ PARTS = ("contract", "store", "runtime", "producer", "processor", "embedded", "d
 
 NAMES = (
     "README.md",
+    "README.fr.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
