@@ -32,6 +32,7 @@ PARSERS = {
 FOREIGN_FLAGS = {
     *("--build", "--no-deps", "--profile", "--rm", "--scale"),  # docker-compose
     "--unsafe-bypass-fsync",  # Redpanda
+    "--set",  # rpk
     *("--strict", "--upgrade"),
 }
 
