@@ -27,6 +27,7 @@ NAMES = (
     "docs/settings.md",
     "docs/ticket.md",
     "docs/troubleshooting.md",
+    "docs/walkthrough.md",
 )
 
 _CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""What docs/operations.md tells an operator works: its commands, and its counts of files."""
+"""What docs/operations.md and docs/walkthrough.md tell people to do works: commands, queries and counts of files."""
 
 import json
 import os
@@ -13,13 +13,15 @@ from runtime.settings import catalogue
 from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT
 from store import compact
+from store.convert import convert
 from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS
-from store.manifest import PublishedFile
+from store.manifest import PublishedFile, read_manifest
 from store.output import Output
 from tests.support import documents, golden
-from tests.support.staging import messages, publish_batch, ticket
+from tests.support.staging import UPDATED_AT, messages, publish_batch, ticket
 
 OPERATIONS = documents.read("docs/operations.md")
+WALKTHROUGH = documents.read("docs/walkthrough.md")
 SECONDS_A_DAY = 86_400
 
 
@@ -35,6 +37,13 @@ def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-e", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def ask(code: str, folder: Path) -> list[str]:
+    """Return the only row of the table that ``code`` prints."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    (row,) = (line for line in done.stdout.splitlines() if "Team" in line)
+    return [cell.strip() for cell in row.strip("│ ").split("│")]
 
 
 @pytest.fixture
@@ -62,6 +71,27 @@ def test_a_backup_made_and_restored_by_the_commands_is_the_output(output: Output
     assert restored.returncode == 0, restored.stderr
     assert (output.root / "_manifest.json").read_bytes() == manifest
     assert json.loads(manifest)["totals"]["tickets"] == 30
+
+
+def test_the_walkthrough_asks_the_same_of_both_formats_and_finds_the_file_that_was_removed(
+    output: Output, tmp_path: Path
+) -> None:
+    parquet, as_json = documents.code_blocks(WALKTHROUGH, "python")
+    assert ask(parquet, tmp_path) == ["Billing Team", "30"]
+    manifest = read_manifest(output.disk, output.root)
+    assert manifest is not None
+    convert(output, manifest, "json", UPDATED_AT)
+    assert ask(as_json, tmp_path) == ["Billing Team", "30"]
+
+    (shown,) = documents.code_blocks(documents.section(WALKTHROUGH, "Before the jury: count everything again"), "text")
+    sound = shell("python processor/spark_processor.py --verify", tmp_path)
+    assert shown.strip() in sound.stdout.splitlines()
+
+    _, tamper = documents.code_blocks(documents.section(WALKTHROUGH, "Before the jury: count everything again"))
+    tampered = shell(tamper, tmp_path)
+    assert tampered.returncode == 4
+    assert "tickets_with_assignment/" in tampered.stderr
+    assert shell("python processor/spark_processor.py --verify", tmp_path).returncode == 0
 
 
 def test_the_counts_of_files_are_what_the_plan_of_merges_leaves() -> None:
