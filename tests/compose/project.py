@@ -81,7 +81,7 @@ class Project:
             time.sleep(0.3)
 
     def rpk(self, *arguments: str) -> str:
-        """Run rpk in the broker's container, as README tells a user to."""
+        """Run rpk in the broker's container, as docs/compose.md tells a user to."""
         return self.compose("exec", "-T", "redpanda", "rpk", *arguments).stdout
 
     def written(self) -> int:

@@ -1,4 +1,4 @@
-"""The walkthrough of README on one running pipeline: each test leaves it running for the next."""
+"""The walk through docs/compose.md on one running pipeline: each test leaves it running for the next."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What README.md and docs/reading.md tell users to run, run: commands, and examples on outputs of the real path."""
+"""What the documents tell users to run, runs: commands, and examples on outputs of the real path."""
 
 import base64
 import json
@@ -31,6 +31,7 @@ from tests.support.staging import publish_batch, ticket
 pytestmark = pytest.mark.integration
 
 README = documents.read("README.md")
+READING = documents.read("docs/reading.md")
 
 # How a frame of each library becomes an Arrow table, which the test compares.
 TO_ARROW = {
@@ -61,7 +62,7 @@ class Example:
 def examples() -> Iterator[Example]:
     for code in documents.code_blocks(documents.section(README, "Parquet"), "python"):
         yield Example("parquet", library_of(code), code)
-    columns, *others = documents.code_blocks(documents.read("docs/reading.md"), "python")
+    _, columns, *others = documents.code_blocks(READING, "python")
     for code in others:
         yield Example("json", library_of(code), f"{columns}\n\n{code}")
 
@@ -197,12 +198,12 @@ def kinds(schema: pa.Schema) -> list[str]:
 
 
 def test_the_example_of_the_manifest_reads_one_instant(outputs: dict[str, Published], processes: Processes) -> None:
-    (code,) = documents.code_blocks(documents.section(README, "The manifest"), "python")
+    (code,) = documents.code_blocks(documents.read("docs/manifest.md"), "python")
     assert run_example(processes, outputs["parquet"], code + "\nprint(tickets.num_rows)") == "30226\n"
 
 
 def test_the_example_of_one_dataset_in_json_shows_its_rows(outputs: dict[str, Published], processes: Processes) -> None:
-    (code,) = documents.code_blocks(documents.section(README, "JSON"), "python")
+    (code,) = documents.code_blocks(documents.section(READING, "One dataset"), "python")
     assert "Billing Team" in run_example(processes, outputs["json"], code)
 
 

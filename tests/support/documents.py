@@ -11,12 +11,23 @@ PARTS = ("contract", "store", "runtime", "producer", "processor", "embedded", "d
 
 NAMES = (
     "README.md",
+    "README.fr.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-    "docs/reading.md",
+    "docs/compose.md",
     "docs/dashboard.md",
     "docs/faults.md",
+    "docs/glossary.md",
+    "docs/guarantees.md",
+    "docs/manifest.md",
+    "docs/operations.md",
+    "docs/reading.md",
+    "docs/services.md",
+    "docs/settings.md",
+    "docs/ticket.md",
+    "docs/troubleshooting.md",
+    "docs/walkthrough.md",
 )
 
 _CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -51,6 +62,12 @@ def commands(text: str) -> list[str]:
 def inline_code(text: str) -> list[str]:
     """Return everything that stands between single backticks."""
     return _INLINE_CODE.findall(_CODE_BLOCK.sub("", text))
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that the headings have in a link."""
+    headings = re.findall(r"^#+ (.+)$", _CODE_BLOCK.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def table(text: str) -> list[list[str]]:

@@ -4,6 +4,7 @@ import argparse
 import ast
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -31,10 +32,14 @@ PARSERS = {
 FOREIGN_FLAGS = {
     *("--build", "--no-deps", "--profile", "--rm", "--scale"),  # docker-compose
     "--unsafe-bypass-fsync",  # Redpanda
+    "--set",  # rpk
     *("--strict", "--upgrade"),
 }
 
-MADE_BY_USE = ("data/", "metrics/metrics.parquet", ".venv/", ".cache/")
+MADE_BY_USE = ("data/", ".pipeline/", "metrics/metrics.parquet", ".venv/", ".cache/")
+
+# What of docker-compose takes names of services.
+NAMING_SERVICES = {"up", "run", "exec", "stop", "start", "restart", "logs", "ps"}
 
 # Names of Spark's files.
 FOREIGN_NAMES = {"_SUCCESS", "_temporary"}
@@ -114,11 +119,56 @@ def test_every_file_that_is_named_exists(name: str) -> None:
 
 
 @every_document
-def test_every_link_into_another_document_names_a_heading(name: str) -> None:
-    for path, anchor in re.findall(r"\]\(([^)#]+)#([^)]+)\)", documents.read(name)):
-        text = (ROOT / name).parent.joinpath(path).read_text(encoding="utf-8")
-        headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-        assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, path
+def test_every_link_to_a_heading_names_one(name: str) -> None:
+    for path, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", documents.read(name)):
+        text = (ROOT / name).parent.joinpath(path).read_text(encoding="utf-8") if path else documents.read(name)
+        assert anchor in documents.anchors(text), f"{path}#{anchor}"
+
+
+@every_document
+def test_every_block_of_commands_is_one_that_a_shell_takes(name: str) -> None:
+    for block in documents.code_blocks(documents.read(name)):
+        done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), block
+
+
+@every_document
+def test_every_docker_compose_command_names_services_and_profiles_that_exist(name: str) -> None:
+    text = documents.read(name)
+    file = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    services = set(re.findall(r"^  ([a-z][a-z-]*[0-9]?):$", file.partition("\nservices:\n")[2], re.MULTILINE))
+    profiles = set(re.findall(r"^    profiles:\n      - ([\w-]+)$", file, re.MULTILINE))
+    assert {"redpanda", "producer", "processor", "dashboard"} <= services
+    assert set(re.findall(r"--profile ([\w-]+)", text)) <= profiles
+    for command in [*documents.commands(text), *documents.inline_code(text)]:
+        if "docker-compose " not in command or "=…" in command or command.count("'") % 2:
+            continue
+        words = shlex.split(command.partition("docker-compose ")[2])
+        verb = next((word for word in words if word in NAMING_SERVICES), None)
+        if verb is None:
+            continue
+        named = [word for word in words[words.index(verb) + 1 :] if not word.startswith("-") and "=" not in word]
+        # What follows the service of these two is a command for it.
+        named = named[:1] if verb in {"run", "exec"} else named
+        assert set(named) <= services, command
+
+
+def test_the_readme_is_short() -> None:
+    assert len(documents.read("README.md").splitlines()) <= 200
+
+
+def test_every_document_is_tested_and_is_reached_from_the_readme() -> None:
+    found = {str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]}
+    # Its tables are made by a program.
+    assert found == {*documents.NAMES, "docs/performance.md"}
+    linked = set(re.findall(r"\]\(([^)#]+\.md)", documents.read("README.md")))
+    assert found - {"README.md"} <= linked
+
+
+def test_the_glossary_explains_each_word_once_in_order() -> None:
+    words = [word for word, meaning in documents.table(documents.read("docs/glossary.md")) if meaning]
+    assert words == sorted(set(words))
+    assert {"ledger", "manifest", "commit record", "receipt", "staging", "batch", "offset range", "gap"} <= set(words)
 
 
 def test_the_readme_holds_the_commands_that_were_promised() -> None:
