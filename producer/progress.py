@@ -71,13 +71,13 @@ class Reporter:
         self._latest = progress
         if now - self._shown_at >= self._display.every_s:
             current = (progress.acknowledged - self._shown.acknowledged) / (now - self._shown_at)
-            self._display.show(f"{_counts(progress)}, {current:,.1f}/s now, {self._overall(progress, now)}")
+            self._display.show(f"{_counts(progress)}, {current:,.1f}/s now, {self._overall(progress, now)} overall")
             self._shown, self._shown_at = progress, now
 
     def close(self) -> None:
         """Stop showing, and log the final counts."""
         self._display.close()
-        _log.info("done: %s, %s", _counts(self._latest), self._overall(self._latest, self._counted_at))
+        _log.info("done: %s, %s since the start", _counts(self._latest), self._overall(self._latest, self._counted_at))
 
     def _moves(self, progress: Progress, now: float) -> None:
         if progress.acknowledged > self._latest.acknowledged:
@@ -89,7 +89,7 @@ class Reporter:
 
     def _overall(self, progress: Progress, now: float) -> str:
         elapsed = now - (now if self._started is None else self._started)
-        return f"{progress.acknowledged / elapsed if elapsed else 0:,.1f}/s since the start"
+        return f"{progress.acknowledged / elapsed if elapsed else 0:,.1f}/s"
 
 
 def _counts(progress: Progress) -> str:
