@@ -13,7 +13,8 @@ from dashboard import charts, figures, markup, spreadsheet
 from dashboard.choice import Choice
 from dashboard.condition import known_up_to
 from dashboard.snapshot import Look, Snapshot, Snapshots
-from dashboard.words import number, things, visible
+from dashboard.words import number, things
+from runtime.process.foreign_text import visible
 
 _LISTED = 500
 _BUSIEST = 10

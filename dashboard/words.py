@@ -1,9 +1,8 @@
 """Numbers, times and foreign text as people read them."""
 
-import unicodedata
 from datetime import UTC, datetime
 
-_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+from runtime.process.foreign_text import on_one_line
 
 
 def number(value: int) -> str:
@@ -46,14 +45,9 @@ def moment(time: datetime, now: datetime) -> str:
     return f"{local:%H:%M:%S} UTC" if same_day else f"{local:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def visible(text: str) -> str:
-    """Return foreign text with each character that nobody sees, or that turns its neighbours round, written out."""
-    return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) in _INVISIBLE and c not in "\n\t" else c for c in text)
-
-
 def of_bytes(payload: bytes | None, longest: int) -> str:
     """Return the beginning of a message as one line of text; None is a message without a value."""
     if payload is None:
         return "(no value)"
-    text = visible(payload.decode("utf-8", "backslashreplace").replace("\n", "⏎").replace("\t", "→"))
+    text = on_one_line(payload.decode("utf-8", "backslashreplace"))
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

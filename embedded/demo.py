@@ -5,13 +5,12 @@ that of the step that failed.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from runtime.process.interpreter import prepare
 
@@ -19,17 +18,18 @@ if __name__ == "__main__":
     prepare("-m embedded.demo", "producer", "processor")
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from embedded import results
 from embedded.broker import DATA_DIR, EmbeddedBroker
+from embedded.results import Page
 from runtime.errors import PipelineError
 from runtime.process import entry
+from runtime.process.clock import Clock
 from runtime.process.shutdown import Shutdown
 from runtime.settings import catalogue, parsers
-from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT, Setting, add_flags, parse_flags, resolve
-from store.datasets import BY_PRIORITY, BY_TEAM, BY_TYPE, DATASETS, METRICS, TICKETS, Dataset
+from store.datasets import BY_PRIORITY, BY_TEAM, BY_TYPE, DATASETS, HIGH_PRIORITY, METRICS, TICKETS, Dataset
 from store.reader import Reader, open_output
 
 SETTINGS = {
@@ -45,21 +45,66 @@ SETTINGS = {
 _PLAIN = {"KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
 
 
-def plain_console(file: IO[str] | None = None) -> Console:
-    """Return a console, on standard output or ``file``, that shows each text to the letter: a path may hold ``[/]``."""
-    return Console(file=file, markup=False, emoji=False, highlight=False)
+# Of so many, the newest are shown.
+_LOOKED_AT = 100
+_SHOWN = 5
 
 
-def run(values: Mapping[str, Any], typed_format: str | None, shutdown: Shutdown, console: Console) -> None:
+def plain_console(environ: Mapping[str, str], file: IO[str] | None = None) -> Console:
+    """Return a console, on standard output or ``file``, that shows each text to the letter: a path may hold ``[/]``.
+
+    With NO_COLOR nothing but text is written, not even bold.
+    """
+    colours: Literal["auto"] | None = None if environ.get("NO_COLOR") else "auto"
+    return Console(file=file, markup=False, emoji=False, highlight=False, color_system=colours)
+
+
+class Steps:
+    """Says which step begins, and how long it took."""
+
+    def __init__(self, console: Console, clock: Clock, of: int) -> None:
+        self._console = console
+        self._clock = clock
+        self._of = of
+        self._number = 0
+        self._began = self._step_began = clock.seconds()
+
+    def begin(self, name: str, text: str) -> None:
+        """Begin the next step."""
+        self._number += 1
+        self._step_began = self._clock.seconds()
+        self._print(f"{self._number}/{self._of}", name, text, "bold cyan")
+
+    def end(self, name: str, what: str) -> None:
+        """End the step."""
+        self._print("", name, f"{what} after {self._clock.seconds() - self._step_began:.1f} s", "bold green")
+
+    def end_all(self) -> None:
+        """Say how long all steps took."""
+        self._console.print(f"All of it took {self._clock.seconds() - self._began:.1f} s.")
+
+    def _print(self, number: str, name: str, text: str, style: str) -> None:
+        self._console.print(Text.assemble(f"{number:<4}", (f"{name:<9}", style), f" {text}"), soft_wrap=True)
+
+
+def run(
+    values: Mapping[str, Any], typed_format: str | None, shutdown: Shutdown, console: Console, clock: Clock
+) -> None:
     """Run the pipeline once and show the results. Raises PipelineError when a step fails; stops early when asked."""
-    console.print(_step_line("broker", "starting Apache Kafka on this machine"))
+    services = commands(values, typed_format)
+    steps = Steps(console, clock, 1 + len(services))
+    steps.begin("broker", "starting Apache Kafka on this machine")
     with EmbeddedBroker(values["data_dir"]) as broker:
-        for name, command in commands(values, typed_format).items():
+        steps.end("broker", "ready")
+        for name, command in services.items():
             if not shutdown.asked:
-                console.print(_step_line(name, f"python {command[0]} --broker {broker.address}"))
+                steps.begin(name, f"python {command[0]} --broker {broker.address}")
                 _step(name, [*command, "--broker", broker.address], shutdown)
+                if not shutdown.asked:
+                    steps.end(name, "done")
     if not shutdown.asked:
-        show(values["output"], console)
+        steps.end_all()
+        show(values, console)
 
 
 def commands(values: Mapping[str, Any], typed_format: str | None) -> dict[str, list[str]]:
@@ -71,10 +116,6 @@ def commands(values: Mapping[str, Any], typed_format: str | None) -> dict[str, l
         # A format from elsewhere the processor finds itself, and can then say where.
         processor += ["--output-format", typed_format]
     return {"producer": producer, "processor": processor}
-
-
-def _step_line(name: str, text: str) -> Text:
-    return Text.assemble((f"{name:<9}", "bold"), " ", text)
 
 
 def _step(name: str, command: Sequence[str], shutdown: Shutdown) -> None:
@@ -89,50 +130,73 @@ def _step(name: str, command: Sequence[str], shutdown: Shutdown) -> None:
         raise error
 
 
-def show(location: OutputLocation, console: Console) -> None:
-    """Print the counts of an output, where its files are, and how to read them."""
+def show(values: Mapping[str, Any], console: Console) -> None:
+    """Print what was published, where it is, and what to try next."""
+    location = values["output"]
     reader = open_output(location)
     if reader is None:
         raise PipelineError(f"nothing was published in {location}")
+    page = Page(console.width, console.encoding.startswith("utf"))
+    folder, python = _from_here(location.folder), str(_from_here(Path(sys.executable)))
+    urgent = sum(file.rows for file in reader.files(HIGH_PRIORITY).values())
+    flags, usual = flags_again(values), float(catalogue.PRODUCER_RATE.default)
+    blocks = [
+        [results.heading("Published so far"), *results.figures(_metrics(reader), page)],
+        results.load("By type", _counts(reader, BY_TYPE), page),
+        results.load("By priority", _counts(reader, BY_PRIORITY), page),
+        results.load("By team", _counts(reader, BY_TEAM), page),
+        results.urgent(newest_urgent(reader), urgent, page),
+        results.files(folder, _sizes(reader), page),
+        results.next_steps(
+            [
+                ("a query: the busiest clients", results.query(python, folder / TICKETS.name, reader.manifest.format)),
+                ("the dashboard, on http://localhost:8501", results.with_make("dashboard", *flags["dashboard"])),
+                results.faster(values["rate"], usual, flags["demo"]),
+            ]
+        ),
+    ]
+    for block in blocks:
+        console.print()
+        for line in block:
+            console.print(line, soft_wrap=True)
+
+
+def flags_again(values: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the flags by which the dashboard and another demo find the same folders."""
+    output, broker = values["output"].folder, values["data_dir"]
+    of_output = [] if output == ROOT / str(SETTINGS["output"].default) else ["--output-path", str(_from_here(output))]
+    of_broker = [] if broker == ROOT / str(DATA_DIR.default) else ["--data-dir", str(_from_here(broker))]
+    return {"dashboard": of_output, "demo": of_output + of_broker}
+
+
+def _from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _metrics(reader: Reader) -> dict[str, int]:
     (metrics,) = reader.rows(METRICS)
-    tables = Table.grid(padding=(0, 3))
-    counts = Table("tickets", "count")
-    for label, column in (
-        ("in total", "total_tickets"),
-        ("clients", "unique_clients"),
-        ("rejected", "rejected_messages"),
-        ("batches", "batch_id"),
-    ):
-        counts.add_row(label, f"{metrics[column]:,}")
-    tables.add_row(counts, *(_counts(reader, dataset) for dataset in (BY_TYPE, BY_PRIORITY)))
-    console.print(tables)
-    console.print(_counts(reader, BY_TEAM))
-
-    folder = location.folder
-    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    console.print(f"The files are in {shown}:", soft_wrap=True)
-    for dataset in sorted(DATASETS, key=lambda d: d.name):
-        files = reader.files(dataset).values()
-        size = sum(file.bytes for file in files)
-        console.print(f"  {dataset.name + '/':<25} {len(files):>3} files {size / 1024:>9,.1f} KiB")
-    pandas = _with_pandas(shown / TICKETS.name, reader.manifest.format)
-    console.print(f"Read them with pandas: {pandas}", soft_wrap=True)
+    names = {"tickets": "total_tickets", "clients": "unique_clients", "rejected messages": "rejected_messages"}
+    return {name: metrics[column] for name, column in {**names, "batches": "batch_id"}.items()}
 
 
-def _counts(reader: Reader, dataset: Dataset) -> Table:
+def _counts(reader: Reader, dataset: Dataset) -> dict[str, int]:
     label, number = dataset.schema.names
-    table = Table(label, number)
-    for row in reader.rows(dataset):
-        table.add_row(row[label], f"{row[number]:,}")
-    return table
+    return {row[label]: row[number] for row in reader.rows(dataset)}
 
 
-def _with_pandas(folder: Path, output_format: str) -> str:
-    # In the quotes of JSON, which Python reads as well: a path may hold a quote or a backslash.
-    name = json.dumps(str(folder), ensure_ascii=False)
-    if output_format == "parquet":
-        return f"pd.read_parquet({name})"
-    return f'pd.concat(pd.read_json(file, lines=True) for file in pathlib.Path({name}).glob("*.json"))'
+def _sizes(reader: Reader) -> dict[str, tuple[int, int]]:
+    found = {dataset.name: reader.files(dataset).values() for dataset in sorted(DATASETS, key=lambda d: d.name)}
+    return {name: (len(files), sum(file.bytes for file in files)) for name, files in found.items()}
+
+
+def newest_urgent(reader: Reader) -> list[dict[str, Any]]:
+    """Return the newest of the high-priority tickets that were published last, the newest one first."""
+    found: list[dict[str, Any]] = []
+    for name in reversed(reader.files(HIGH_PRIORITY)):
+        if len(found) < _LOOKED_AT:
+            for table in reader.last_tables_of(HIGH_PRIORITY, name, _LOOKED_AT):
+                found += table.to_pylist()
+    return sorted(found, key=lambda ticket: ticket["created_at"], reverse=True)[:_SHOWN]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -153,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def body() -> None:
         values = resolve(SETTINGS, flags, os.environ)
-        run(values, flags.output_format, shutdown, plain_console())
+        run(values, flags.output_format, shutdown, plain_console(os.environ), Clock())
 
     return entry.run(body)
 

@@ -12,10 +12,12 @@ from processor.duplicates import NO_DUPLICATES, Duplicates, part, ranges_of, req
 from processor.forgotten import concerning
 from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange, plan_batch, require_same_records, starts, still_there
+from processor.progress import ReadingProgress
 from processor.receipt import Receipt, last_records, read_by_partition
 from processor.rejections import tell_rejections
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
 from runtime.process.clock import Clock
+from runtime.process.display import Display
 from runtime.process.failpoint import failpoint
 from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
@@ -96,6 +98,7 @@ class SparkProcessor:
         shutdown: Shutdown,
         heartbeat: Heartbeat,
         clock: Clock,
+        display: Display,
     ) -> None:
         self._config = config
         self._output = output
@@ -104,6 +107,7 @@ class SparkProcessor:
         self._shutdown = shutdown
         self._heartbeat = heartbeat
         self._clock = clock
+        self._display = display
         self._status = StatusFile(output.root, config.interval_s, output.disk, clock.now)
         self._ids = IdSet(ids_folder(output), output.disk) if config.dedupe == "all" else None
         self._manifest: Manifest | None = None
@@ -302,9 +306,10 @@ class SparkProcessor:
     ) -> list[Receipt]:
         """Return the receipts of the tasks that read ``ranges``, which are all of ``batch`` or some of it again."""
         done = batch.length - sum(r.length for r in ranges)
+        shown = ReadingProgress(self._display, self._clock.seconds, batch.batch_id, done, batch.length)
         try:
-            with self._topic.watched():
-                progress = partial(self._show_progress, batch, done)
+            with closing(shown), self._topic.watched():
+                progress = partial(self._show_progress, batch, done, shown)
                 receipts = self._tasks.run(ranges, staging, progress, duplicates, self._erasures(batch))
         except Exception:
             self._output.discard_staging()
@@ -320,10 +325,11 @@ class SparkProcessor:
     def _erasures(self, batch: Batch) -> Sequence[Erasure]:
         return concerning(self._manifest.erasures, batch.ranges) if self._manifest else ()
 
-    def _show_progress(self, batch: Batch, done: int, messages: int) -> None:
+    def _show_progress(self, batch: Batch, done: int, shown: ReadingProgress, messages: int) -> None:
         self._heartbeat.beat()
         self._output.remove_replaced()
         self._status.set("reading", Progress(batch.batch_id, done + messages, batch.length))
+        shown.update(messages)
 
     def _explain(self, failure: Failure, batch: Batch) -> NoReturn:
         """Raise what a user can mend behind a task that could not do its share."""

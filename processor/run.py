@@ -7,6 +7,7 @@ from processor.processor import SparkProcessor
 from processor.tasks import SparkTasks
 from processor.topic import Topic
 from runtime.process.clock import Clock
+from runtime.process.display import choose_display
 from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
 from store.output import Output
@@ -18,4 +19,5 @@ def run(config: ProcessorConfig, stop: Shutdown) -> None:
     output = Output(config.output, clock=clock)
     topic = Topic(config.broker, config.security, config.topic, stop)
     tasks = SparkTasks(config, output.state, stop)
-    SparkProcessor(config, output, topic, tasks, stop, Heartbeat.from_environment(os.environ), clock).run()
+    heartbeat = Heartbeat.from_environment(os.environ)
+    SparkProcessor(config, output, topic, tasks, stop, heartbeat, clock, choose_display()).run()

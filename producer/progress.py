@@ -1,17 +1,15 @@
 """How far a run got, and how people get to see it."""
 
 import logging
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
+from runtime.process.display import Display
 from runtime.process.heartbeat import Heartbeat
 
 _log = logging.getLogger(__name__)
 
-LOG_EVERY_S = 5.0
 STALLED_AFTER_S = 5.0
 
 
@@ -35,60 +33,6 @@ class Progress:
     def unacknowledged(self) -> int:
         """How many are not known to be in the topic."""
         return self.sent - self.acknowledged
-
-
-class Display(Protocol):
-    """Shows one line of progress."""
-
-    every_s: float
-
-    def show(self, line: str) -> None:
-        """Show ``line`` instead of the one before, or below it."""
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-
-
-class LogDisplay:
-    """A line in the log every few seconds."""
-
-    every_s = LOG_EVERY_S
-
-    def show(self, line: str) -> None:
-        """Log the line."""
-        _log.info("%s", line)
-
-    def close(self) -> None:
-        """Nothing to put back."""
-
-
-class TerminalDisplay:
-    """One line at the bottom of the terminal, below the log."""
-
-    every_s = 0.5
-
-    def __init__(self) -> None:
-        from rich.console import Console
-
-        # Drawn no more often than it changes: at low rates the drawing takes more time than the tickets.
-        self._status = Console(stderr=True).status("connected", refresh_per_second=1 / self.every_s)
-        self._status.start()
-        # rich prints above its line what goes through the sys.stderr that it put in place.
-        self._redirect_log()
-
-    def show(self, line: str) -> None:
-        """Replace the line."""
-        self._status.update(line)
-
-    def close(self) -> None:
-        """Remove the line."""
-        self._status.stop()
-        self._redirect_log()
-
-    def _redirect_log(self) -> None:
-        for handler in logging.getLogger().handlers:
-            if isinstance(handler, logging.StreamHandler):
-                handler.setStream(sys.stderr)
 
 
 class Reporter:
@@ -127,13 +71,13 @@ class Reporter:
         self._latest = progress
         if now - self._shown_at >= self._display.every_s:
             current = (progress.acknowledged - self._shown.acknowledged) / (now - self._shown_at)
-            self._display.show(f"{_counts(progress)}, {current:,.1f}/s now, {self._overall(progress, now)}")
+            self._display.show(f"{_counts(progress)}, {current:,.1f}/s now, {self._overall(progress, now)} overall")
             self._shown, self._shown_at = progress, now
 
     def close(self) -> None:
         """Stop showing, and log the final counts."""
         self._display.close()
-        _log.info("done: %s, %s", _counts(self._latest), self._overall(self._latest, self._counted_at))
+        _log.info("done: %s, %s since the start", _counts(self._latest), self._overall(self._latest, self._counted_at))
 
     def _moves(self, progress: Progress, now: float) -> None:
         if progress.acknowledged > self._latest.acknowledged:
@@ -145,13 +89,8 @@ class Reporter:
 
     def _overall(self, progress: Progress, now: float) -> str:
         elapsed = now - (now if self._started is None else self._started)
-        return f"{progress.acknowledged / elapsed if elapsed else 0:,.1f}/s since the start"
+        return f"{progress.acknowledged / elapsed if elapsed else 0:,.1f}/s"
 
 
 def _counts(progress: Progress) -> str:
     return f"sent {progress.sent:,}, acknowledged {progress.acknowledged:,}, failed {progress.failed:,}"
-
-
-def choose_display() -> Display:
-    """Return a line on the terminal where there is one, else lines in the log."""
-    return TerminalDisplay() if sys.stderr.isatty() else LogDisplay()

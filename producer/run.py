@@ -5,10 +5,11 @@ import os
 
 from producer.config import ProducerConfig
 from producer.producer import produce
-from producer.progress import Reporter, choose_display
+from producer.progress import Reporter
 from producer.topic import ensure_topic
 from producer.workers import produce_with_workers
 from runtime.broker.preflight import check_broker
+from runtime.process.display import choose_display
 from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
 

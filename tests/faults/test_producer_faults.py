@@ -23,7 +23,7 @@ def start(processes: Processes, broker: EmbeddedBroker, topic: str, *flags: str)
     running = processes.start(PRODUCER, "--broker", broker.address, "--topic", topic, *flags)
     running.wait_for_stderr("created topic")
     # Its first line of progress, after five seconds of work.
-    running.wait_for_stderr("since the start")
+    running.wait_for_stderr("/s overall")
     return running
 
 

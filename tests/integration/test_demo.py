@@ -17,21 +17,21 @@ def start(processes: Processes, folder: Path, *more: str) -> Running:
 
 
 def cells(demo: Running) -> list[list[str]]:
-    """Return the words of each table row that it printed, without the lines around them."""
-    return [line.replace("│", " ").split() for line in demo.stdout.splitlines()]
+    """Return the words of each line that it printed."""
+    return [line.split() for line in demo.stdout.splitlines()]
 
 
 def test_the_demo_shows_what_it_published_and_adds_to_it_when_run_again(processes: Processes, tmp_path: Path) -> None:
     first = start(processes, tmp_path)
     assert first.wait() == 0, first.output
-    assert ["in", "total", "2,000"] in [row[:3] for row in cells(first)], first.output
+    assert ["tickets", "2,000"] in cells(first), first.output
     assert f'pd.read_parquet("{tmp_path}/output/tickets_with_assignment")' in first.stdout
 
     second = start(processes, tmp_path, "--output-format", "json")
     assert second.wait() == 0, second.output
     assert "the output is in parquet, but --output-format asks for json, so it is converted" in second.stderr
-    assert ["in", "total", "4,000"] in [row[:3] for row in cells(second)], second.output
-    assert "batches 2" in " ".join(" ".join(row) for row in cells(second))
+    assert ["tickets", "4,000"] in cells(second), second.output
+    assert ["batches", "2"] in cells(second)
     assert f'pathlib.Path("{tmp_path}/output/tickets_with_assignment").glob("*.json")' in second.stdout
 
     files = f"{tmp_path}/output/tickets_with_assignment/*.json"
@@ -55,5 +55,5 @@ def test_the_demo_stops_when_asked_and_leaves_nothing_running(processes: Process
     demo.send(signal.SIGTERM)
 
     assert demo.wait(deadline_s=60) == 0, demo.output
-    assert "Read them" not in demo.stdout
+    assert "Published so far" not in demo.stdout
     wait_for(lambda: not any(map(is_alive, children)), what="end of broker and processor")

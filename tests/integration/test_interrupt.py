@@ -73,4 +73,4 @@ def test_ctrl_c_in_the_demo_ends_all_of_it(moment: Callable[[Terminal, Path], No
     with Terminal(["-m", "embedded.demo", "--count", "50000", *folders]) as demo:
         moment(demo, tmp_path)
         interrupt(demo)
-    assert "Read them" not in demo.screen
+    assert "Published so far" not in demo.screen

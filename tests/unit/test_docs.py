@@ -243,7 +243,7 @@ def test_the_dashboard_opens_nothing_but_by_the_store_and_needs_no_broker_and_no
     modules = set(re.findall(r"^from ((?:store|runtime|contract)[\w.]*) import", used, re.MULTILINE))
     assert modules == {
         *("contract.columns", "contract.routing", "contract.ticket"),
-        *("runtime.errors", "runtime.process", "runtime.process.interpreter"),
+        *("runtime.errors", "runtime.process", "runtime.process.foreign_text", "runtime.process.interpreter"),
         *("runtime.settings", "runtime.settings.location", "runtime.settings.setting"),
         *("store.counts", "store.datasets", "store.files", "store.manifest", "store.reader", "store.status"),
     }

@@ -21,6 +21,7 @@ from processor.processor import SparkProcessor
 from processor.receipt import Receipt
 from runtime.errors import DataConflict
 from runtime.process.clock import Clock
+from runtime.process.display import LogDisplay
 from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
 from runtime.settings.location import OutputLocation
@@ -129,7 +130,9 @@ class Pipeline:
             dedupe=dedupe,
         )
         output, heartbeat = Output(location, disk or QuickDisk()), Heartbeat(self.root.parent / "heartbeat")
-        SparkProcessor(config, output, self.topic, self.tasks, stop or Shutdown(), heartbeat, Clock()).run()
+        SparkProcessor(
+            config, output, self.topic, self.tasks, stop or Shutdown(), heartbeat, Clock(), LogDisplay()
+        ).run()
         found = read_manifest(Disk(), self.root)
         assert found is not None
         return found

@@ -23,6 +23,7 @@ from processor.processor import SparkProcessor
 from processor.receipt import Receipt
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
 from runtime.process.clock import Clock
+from runtime.process.display import LogDisplay
 from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
 from runtime.settings.location import OutputLocation
@@ -215,7 +216,7 @@ class Bench:
             compact_files=compact_files,
         )
         output, heartbeat = Output(location, self.disk, self.time), Heartbeat(self.beat)
-        SparkProcessor(config, output, self.topic, self.tasks, self.time, heartbeat, self.time).run()
+        SparkProcessor(config, output, self.topic, self.tasks, self.time, heartbeat, self.time, LogDisplay()).run()
 
     def manifest(self) -> Manifest:
         found = read_manifest(Disk(), self.root)
@@ -868,6 +869,22 @@ def test_a_long_batch_counts_each_finished_task_as_progress(bench: Bench) -> Non
     bench.tasks.work = work
     bench.run()
     assert beats == [False, True]
+
+
+def test_a_long_batch_is_told_of_as_its_ranges_are_finished(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    def work(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        bench.time.passed += 0.01
+        progress(100)
+        bench.time.passed += 9.99
+        progress(200)
+        return read_all(ranges, staging, progress)
+
+    caplog.set_level(logging.INFO)
+    bench.topic.holds((0, 300))
+    bench.tasks.work = work
+    bench.run(max_messages=1_000)
+    told = [line for line in caplog.messages if " of " in line]
+    assert told == ["batch 1: 200 of 300 messages (66 %), 20/s, about 5 s left"]
 
 
 def test_an_idle_service_knows_where_the_topic_ends(going_on: Bench) -> None:

@@ -284,8 +284,8 @@ def test_progress_shows_counts_and_the_rate_now_and_overall(caplog: pytest.LogCa
     reporter.close()
 
     assert screen.lines == [
-        "sent 1,000, acknowledged 1,000, failed 0, 200.0/s now, 200.0/s since the start",
-        "sent 3,000, acknowledged 3,000, failed 0, 400.0/s now, 300.0/s since the start",
+        "sent 1,000, acknowledged 1,000, failed 0, 200.0/s now, 200.0/s overall",
+        "sent 3,000, acknowledged 3,000, failed 0, 400.0/s now, 300.0/s overall",
         "closed",
     ]
     assert caplog.messages == ["done: sent 3,000, acknowledged 3,000, failed 0, 300.0/s since the start"]
