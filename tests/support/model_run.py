@@ -13,6 +13,7 @@ from runtime.settings.location import OutputLocation
 from store.compact import compact, plan
 from store.convert import convert
 from store.forget import forget
+from store.ids import IdSet, forget_ids, ids_folder
 from store.manifest import Manifest
 from store.output import Output
 from tests.support.model_disk import Call, Fault, ModelDisk, Surface
@@ -20,8 +21,8 @@ from tests.support.staging import UPDATED_AT, messages, publish_batch
 
 ERASED_AT = UPDATED_AT + timedelta(hours=1)
 
-# What may lie in .pipeline while nobody works: the lock, the set of clients, and what a crash left of a new record,
-# which the next one overwrites.
+# What may lie in .pipeline while nobody works, beside the ids: the lock, the set of clients, and what a crash left of a
+# new record, which the next one overwrites.
 _LEFT_ALONE = {".pipeline/lock", ".pipeline/clients.sqlite", ".pipeline/.commit.json.new"}
 
 
@@ -78,18 +79,25 @@ class Run:
         self.output = Output(OutputLocation(root), self.disk, StoppedClock())
         self.manifest: Manifest | None = None
         self._held = ExitStack()
+        self._ids = IdSet(ids_folder(self.output), self.disk)
 
     def start(self) -> None:
         """Take the lock and bring the output in order."""
         self._held.enter_context(self.output.locked())
         self.manifest = self.output.recover()
 
-    def batch(self, tickets: Sequence[Ticket], rejected: int = 0) -> None:
+    def batch(self, tickets: Sequence[Ticket], rejected: int = 0, dedupe: bool = False) -> None:
         """Publish the next messages of the topic: tickets, and behind them messages that are none."""
         first = self.manifest.next_offsets.get(0, 0) if self.manifest else 0
         values = [*map(encode_ticket, tickets), *[b"bad"] * rejected]
         tasks = [[messages(values, first_offset=first)]] if values else []
-        self.manifest = publish_batch(self.output, self.manifest, self.file_format, tasks)
+        if not dedupe:
+            forget_ids(self.output)
+            self.manifest = publish_batch(self.output, self.manifest, self.file_format, tasks)
+            return
+        self._ids.open(self.output, self.manifest)
+        self.manifest = publish_batch(self.output, self.manifest, self.file_format, tasks, self._ids)
+        self._ids.open(self.output, self.manifest)
 
     @property
     def file_format(self) -> str:
@@ -143,4 +151,8 @@ def published(surface: Surface, root: Path) -> dict[str, bytes]:
 
 def left_over(surface: Surface, root: Path) -> list[str]:
     """Return what lies in .pipeline although nobody works, and nobody reads old files."""
-    return [path for path in surface.tree(root) if path.startswith(".pipeline/") and path not in _LEFT_ALONE]
+    return [
+        path
+        for path in surface.tree(root)
+        if path.startswith(".pipeline/") and not path.startswith(".pipeline/ids") and path not in _LEFT_ALONE
+    ]
