@@ -58,6 +58,14 @@ class ClientSet:
 
     def _open(self) -> None:
         self._database = sqlite3.connect(self.path)
+        try:
+            self._stand()
+        except BaseException:
+            # A transaction that stays open would lock the file for the next try of this process.
+            self.close()
+            raise
+
+    def _stand(self) -> None:
         # What is deleted is overwritten: it may be a client who is to be forgotten.
         self._database.execute("PRAGMA secure_delete = ON")
         (tables,) = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()

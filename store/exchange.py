@@ -14,7 +14,7 @@ from pathlib import Path
 
 from runtime.process.failpoint import failpoint
 from store.check import require_file
-from store.files import NO_EXCHANGE, Disk, make_folders, remove_if_there
+from store.files import NO_EXCHANGE, Disk, remove_if_there
 from store.manifest import Exchange, PublishedFile, new_id
 from store.replaced import ReplacedFolders
 
@@ -28,13 +28,12 @@ PLACEHOLDER = b"merged into another file a moment ago: list the folder again\n"
 def refusal(disk: Disk, staging: Path, folders: Iterable[Path]) -> str | None:
     """Return why ``folders`` could not be exchanged for others, None when they can: two small ones try it.
 
-    Raises OSError.
+    ``staging`` has to be there. Raises OSError.
     """
     for folder in folders:
         found = disk.look(folder)
         if found is not None and not found.is_folder:
             return f"{folder} is a link"
-    make_folders(disk, staging)
     trial = staging / f"trial-{new_id()[:8]}"
     one, other = trial / "one", trial / "other"
     for folder in (trial, one, other):
@@ -60,10 +59,10 @@ def prepare(
     staged: Mapping[str, Path],
     old: list[str],
 ) -> Exchange:
-    """Make ``prepared`` the folder that the dataset of its name has after a commit, and force it to the disk.
+    """Make ``prepared`` the folder that the dataset of its name has after a commit.
 
-    ``files`` are all that the dataset then has, ``staged`` says where those are that are new. Raises OSError, and
-    DataConflict when a published file is not what it was.
+    What it holds is forced to the disk, but not its own name. ``files`` are all that the dataset then has, ``staged``
+    says where those are that are new. Raises OSError, and DataConflict when a published file is not what it was.
     """
     dataset = root / prepared.name
     disk.make_folder(prepared)
@@ -74,7 +73,6 @@ def prepare(
     _place_placeholders(disk, dataset, prepared, old)
     disk.make_alike(prepared, dataset)
     disk.sync_folder(prepared)
-    disk.sync_folder(prepared.parent)
     return Exchange(dataset.name, str(prepared.relative_to(root)), list(staged), old)
 
 
@@ -138,21 +136,19 @@ def carry_out(disk: Disk, root: Path, exchange: Exchange, replaced: ReplacedFold
     prepared, folder = root / exchange.prepared, root / exchange.dataset
     if not is_done(disk, root, exchange):
         _exchange_or_move(disk, prepared, folder, exchange)
-    # In this order: if the power fails, one of the two still names the prepared folder.
-    disk.sync_folder(root)
     if disk.look(prepared) is None:
         return
-    disk.sync_folder(prepared.parent)
     failpoint("exchanged")
     if not _holds_old(disk, prepared, exchange):
         # Files were moved instead.
         return
+    # Before what was swapped out moves on: a power loss could undo the exchange, and not that.
+    disk.sync_folder(root)
     swapped_out = _names(disk, prepared)
     # What somebody else has put beside our files is his.
     for name in sorted(swapped_out - _names(disk, folder) - set(exchange.old)):
         disk.replace(prepared / name, folder / name)
     disk.sync_folder(folder)
-    disk.sync_folder(prepared)
     replaced.keep(prepared, f"{prepared.parent.name}-{exchange.dataset}")
 
 
@@ -174,7 +170,6 @@ def _exchange_or_move(disk: Disk, prepared: Path, folder: Path, exchange: Exchan
     for name in exchange.new:
         if disk.look(prepared / name) is not None:
             disk.replace(prepared / name, folder / name)
-    disk.sync_folder(folder)
     for name in exchange.old:
         remove_if_there(disk, folder / name)
     disk.sync_folder(folder)

@@ -197,7 +197,8 @@ class Output:
         self.require_unchanged(record.manifest.follows)
         self._require_one_file_system()
         with writing(self.root):
-            for folder in sorted({(self.root / rename.staged).parent for rename in record.renames}):
+            staged = [*(r.staged for r in record.renames), *(e.prepared for e in record.exchanges)]
+            for folder in sorted({(self.root / name).parent for name in staged}):
                 self.disk.sync_folder(folder)
             self._require_nobodys_files(record)
             replace_content(self.disk, self._record_file, encode(record))
@@ -214,6 +215,8 @@ class Output:
     def exchange_refusal(self) -> str | None:
         """Return why folders of datasets cannot be exchanged as a whole here, None when they can."""
         with writing(self._staging):
+            if self.disk.look(self._staging) is None:
+                self.disk.make_folder(self._staging)
             folders = [self.root / dataset.name for dataset in DATASETS]
             return exchange.refusal(self.disk, self._staging, folders)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runtime.process.clock import Clock
-from store.files import Disk, make_folders
+from store.files import Disk
 
 _log = logging.getLogger(__name__)
 
@@ -28,12 +28,14 @@ class ReplacedFolders:
         self._since: dict[str, float] = {}
 
     def keep(self, swapped_out: Path, name: str) -> None:
-        """Move a folder here. Raises OSError."""
-        make_folders(self._disk, self.folder)
+        """Move a folder here. Raises OSError.
+
+        Nothing is forced to the disk: a power loss leaves no reader that has the folder open, so it may be gone then.
+        """
+        if self._disk.look(self.folder) is None:
+            self._disk.make_folder(self.folder)
         dated = f"{self._clock.now():{_TIME}}-{name}"
         self._disk.replace(swapped_out, self.folder / dated)
-        self._disk.sync_folder(self.folder)
-        self._disk.sync_folder(swapped_out.parent)
         self._since[dated] = self._clock.seconds()
 
     def remove_old(self, readers_stopped: bool = False) -> None:

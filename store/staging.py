@@ -197,7 +197,8 @@ class Change:
         waiting = {rename.published: self._root / rename.staged for rename in self._renames}
         losing = _by_dataset(self._removals)
         exchanges: list[Exchange] = []
-        if refused := exchange.refusal(self.staging.disk, self.staging.folder, map(self._root.joinpath, losing)):
+        folders = [self._root / dataset for dataset in losing]
+        if folders and (refused := exchange.refusal(self.staging.disk, self.staging.folder, folders)):
             return refused
         for dataset, old in losing.items():
             new = {name: waiting[f"{dataset}/{name}"] for name in _by_dataset(waiting).get(dataset, [])}

@@ -293,6 +293,11 @@ class ModelDisk(Disk):
         self._begin("open", path)
         return io.BytesIO(self.surface.content(self._at(path)))
 
+    def map(self, path: Path) -> bytes:
+        """Return the content of a file."""
+        self._begin("map", path)
+        return self.surface.content(self._at(path))
+
     def create(self, path: Path) -> BinaryIO:
         self._begin("create", path)
         parent, inode = self._at(path.parent, folder=True), self.surface.find(path)
@@ -360,6 +365,12 @@ class ModelDisk(Disk):
         if self.surface.find(new) is not None:
             raise _error(errno.EEXIST, new)
         self._done("link", new, Named(parent, new.name, inode))
+
+    def make_alike(self, folder: Path, model: Path) -> None:
+        """Do nothing: here folders have no owner and no mode."""
+        self._begin("make_alike", folder)
+        self._at(folder, folder=True)
+        self._at(model, folder=True)
 
     def unlink(self, path: Path) -> None:
         self._begin("unlink", path)

@@ -3,19 +3,26 @@
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from contract.ticket import Ticket
 from contract.ticket import encode as encode_ticket
+from runtime.process.clock import Clock
 from runtime.settings.location import OutputLocation
+from store.compact import compact, plan
 from store.convert import convert
+from store.forget import forget
+from store.ids import IdSet, forget_ids, ids_folder
 from store.manifest import Manifest
 from store.output import Output
 from tests.support.model_disk import Call, Fault, ModelDisk, Surface
 from tests.support.staging import UPDATED_AT, messages, publish_batch
 
-# What may lie in .pipeline while nobody works: the lock, the set of clients, and what a crash left of a new record,
-# which the next one overwrites.
+ERASED_AT = UPDATED_AT + timedelta(hours=1)
+
+# What may lie in .pipeline while nobody works, beside the ids: the lock, the set of clients, and what a crash left of a
+# new record, which the next one overwrites.
 _LEFT_ALONE = {".pipeline/lock", ".pipeline/clients.sqlite", ".pipeline/.commit.json.new"}
 
 
@@ -47,6 +54,21 @@ def put(surface: Surface, folder: Path, root: Path) -> None:
     surface.force_everything()
 
 
+class StoppedClock(Clock):
+    """A clock at which no time passes: whoever sleeps is awake at once."""
+
+    def seconds(self) -> float:
+        """Return the same each time."""
+        return 0.0
+
+    def sleep(self, seconds: float) -> None:
+        """Return at once."""
+
+    def now(self) -> datetime:
+        """Return the same each time."""
+        return UPDATED_AT
+
+
 class Run:
     """One process. After a fault that kills it, it is of no use."""
 
@@ -54,21 +76,28 @@ class Run:
         self, root: Path, surface: Surface, fault: Fault | None = None, calls: list[Call] | None = None
     ) -> None:
         self.disk = ModelDisk(surface, fault, calls)
-        self.output = Output(OutputLocation(root), self.disk)
+        self.output = Output(OutputLocation(root), self.disk, StoppedClock())
         self.manifest: Manifest | None = None
         self._held = ExitStack()
+        self._ids = IdSet(ids_folder(self.output), self.disk)
 
     def start(self) -> None:
         """Take the lock and bring the output in order."""
         self._held.enter_context(self.output.locked())
         self.manifest = self.output.recover()
 
-    def batch(self, tickets: Sequence[Ticket], rejected: int = 0) -> None:
+    def batch(self, tickets: Sequence[Ticket], rejected: int = 0, dedupe: bool = False) -> None:
         """Publish the next messages of the topic: tickets, and behind them messages that are none."""
         first = self.manifest.next_offsets.get(0, 0) if self.manifest else 0
         values = [*map(encode_ticket, tickets), *[b"bad"] * rejected]
         tasks = [[messages(values, first_offset=first)]] if values else []
-        self.manifest = publish_batch(self.output, self.manifest, self.file_format, tasks)
+        if not dedupe:
+            forget_ids(self.output)
+            self.manifest = publish_batch(self.output, self.manifest, self.file_format, tasks)
+            return
+        self._ids.open(self.output, self.manifest)
+        self.manifest = publish_batch(self.output, self.manifest, self.file_format, tasks, ids=self._ids)
+        self._ids.open(self.output, self.manifest)
 
     @property
     def file_format(self) -> str:
@@ -81,6 +110,22 @@ class Run:
         self.manifest = convert(
             self.output, self.manifest, {"parquet": "json", "json": "parquet"}[self.file_format], UPDATED_AT
         )
+
+    def compact(self, readers_stopped: bool = False) -> None:
+        """Merge all small files that follow each other."""
+        assert self.manifest is not None
+        if merges := plan(self.manifest.contents, 1):
+            done = compact(self.output, self.manifest, merges, UPDATED_AT, readers_stopped=readers_stopped)
+            assert isinstance(done, Manifest)
+            self.manifest = done
+
+    def forget(self, client_id: str, unread: int = 0, readers_stopped: bool = False) -> None:
+        """Erase a client, of whom the next ``unread`` messages of the topic may be as well."""
+        assert self.manifest is not None
+        ends = {number: offset + unread for number, offset in self.manifest.next_offsets.items()}
+        self.manifest = forget(
+            self.output, self.manifest, [client_id], ends, ERASED_AT, readers_stopped=readers_stopped
+        ).manifest
 
     def stop(self) -> None:
         """End in order."""
@@ -105,5 +150,9 @@ def published(surface: Surface, root: Path) -> dict[str, bytes]:
 
 
 def left_over(surface: Surface, root: Path) -> list[str]:
-    """Return what lies in .pipeline although nobody works."""
-    return [path for path in surface.tree(root) if path.startswith(".pipeline/") and path not in _LEFT_ALONE]
+    """Return what lies in .pipeline although nobody works, and nobody reads old files."""
+    return [
+        path
+        for path in surface.tree(root)
+        if path.startswith(".pipeline/") and not path.startswith(".pipeline/ids") and path not in _LEFT_ALONE
+    ]

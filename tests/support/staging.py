@@ -10,9 +10,9 @@ import msgspec
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
 from contract.ticket import Ticket
-from processor.batch import Batch, assemble
+from processor.batch import Batch, assemble, find_duplicates
 from processor.consume import Piece
-from processor.duplicates import Duplicates
+from processor.duplicates import NO_DUPLICATES, Duplicates
 from processor.forgotten import concerning
 from processor.outcome import RangeRead
 from processor.plan import OffsetRange
@@ -21,6 +21,7 @@ from processor.task import StagingTask
 from runtime.errors import OutputUnavailable
 from store.clients import open_clients
 from store.files import make_folders, writing
+from store.ids import IdSet
 from store.manifest import CommitRecord, Erasure, Manifest, Source
 from store.output import Output
 from store.staging import Staging
@@ -81,8 +82,12 @@ def prepare_batch(
     file_format: str,
     tasks: Sequence[Sequence[Piece]],
     updated_at: datetime = UPDATED_AT,
+    ids: IdSet | None = None,
 ) -> CommitRecord:
-    """Return the record that publishes what ``tasks`` read of partition 0 as the batch that follows ``before``."""
+    """Return the record that publishes what ``tasks`` read of partition 0 as the batch that follows ``before``.
+
+    With ``ids``, which stand at ``before``, duplicates are looked for.
+    """
     batch_id = before.batch_id + 1 if before else 1
     start = before.next_offsets[0] if before else 0
     end = start + sum(len(piece.values) for pieces in tasks for piece in pieces)
@@ -93,13 +98,27 @@ def prepare_batch(
     change = output.begin(before, "batch", file_format)
     ranges = [OffsetRange(0, start, end)] if end > start else []
     erasures = concerning(before.erasures, ranges) if before else ()
-    receipts = [stage(change.staging, pieces, erasures=erasures) for pieces in tasks]
+    receipts = _staged(change.staging, tasks, None if ids is None else NO_DUPLICATES, erasures)
+    if ids is not None:
+        run, duplicates = find_duplicates(change.staging, receipts, ids)
+        if len(duplicates.offset):
+            receipts = _staged(change.staging, tasks, duplicates, erasures)
+    batch = Batch(batch_id, SOURCE, {0: start}, ranges, [])
+    with closing(open_clients(output, before)) as clients:
+        record = assemble(output, change, before, batch, receipts, clients, updated_at, deduped=ids is not None)
+    if ids is not None:
+        ids.prepare(change.commit_id, run)
+    return record
+
+
+def _staged(
+    folder: Staging, tasks: Sequence[Sequence[Piece]], duplicates: Duplicates | None, erasures: Sequence[Erasure]
+) -> list[Receipt]:
+    receipts = [stage(folder, pieces, duplicates, erasures) for pieces in tasks]
     for receipt in receipts:
         if receipt.failure:
             raise OutputUnavailable(receipt.failure.detail)
-    batch = Batch(batch_id, SOURCE, {0: start}, ranges, [])
-    with closing(open_clients(output, before)) as clients:
-        return assemble(output, change, before, batch, receipts, clients, updated_at)
+    return receipts
 
 
 def publish_batch(
@@ -108,8 +127,9 @@ def publish_batch(
     file_format: str,
     tasks: Sequence[Sequence[Piece]],
     updated_at: datetime = UPDATED_AT,
+    ids: IdSet | None = None,
 ) -> Manifest:
     """Publish what ``tasks`` read, as the processor does, and return the new manifest."""
-    record = prepare_batch(output, before, file_format, tasks, updated_at)
+    record = prepare_batch(output, before, file_format, tasks, updated_at, ids)
     output.commit(record)
     return record.manifest

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import DataConflict
+from runtime.errors import DataConflict, OutputUnavailable
 from store.clients import ClientSet, Standing
 
 
@@ -173,3 +173,18 @@ def test_ids_are_kept_apart_to_the_letter(path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_an_operational_error(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError):
         ClientSet(tmp_path, NEW, Published())
+
+
+def test_a_set_that_could_not_be_filled_leaves_its_file_free_for_the_next_try(two_batches: Path) -> None:
+    def unreadable() -> Sequence[list[str]]:
+        raise OutputUnavailable("a published file cannot be read")
+
+    other = Standing(7, "commit-7", 1)
+    # Whoever keeps the error keeps the set that was not made.
+    with pytest.raises(OutputUnavailable) as kept:
+        ClientSet(two_batches, other, unreadable)
+    with closing(sqlite3.connect(two_batches, timeout=0)) as database:
+        database.execute("DELETE FROM clients")
+    with closing(ClientSet(two_batches, other, Published(["d"]))) as clients:
+        assert clients.add(lambda: [["d", "e"]], 8, "commit-8") == 1
+    assert kept.value.exit_code == 5

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -558,46 +558,3 @@ def test_a_place_for_old_folders_on_another_file_system_is_refused(output: Outpu
     output.replaced.folder.mkdir()
     with pytest.raises(OutputUnavailable, match=r"\.pipeline/replaced lies on another file system than"):
         Output(OutputLocation(output.root), Mounted()).commit(prepare(output, before))
-
-
-def test_a_prepared_folder_is_on_the_disk_before_the_record_and_an_exchange_before_what_follows(
-    output: Output, before: Manifest
-) -> None:
-    calls: list[str] = []
-
-    class Noting(QuickDisk):
-        def _note(self, call: str, *paths: Path) -> None:
-            calls.append(" ".join([call, *(path.name.partition("-")[0] for path in paths)]))
-
-        def sync_folder(self, folder: Path) -> None:
-            self._note("sync", folder)
-
-        def replace(self, old: Path, new: Path) -> None:
-            self._note(*("put away",) if new.parent.name == "replaced" else ("replace", new))
-            super().replace(old, new)
-
-        def exchange(self, one: Path, other: Path) -> None:
-            self._note("exchange", one)
-            super().exchange(one, other)
-
-        def sync(self, file: BinaryIO) -> None:
-            self._note("force", Path(file.name))
-            super().sync(file)
-
-    noting = Output(OutputLocation(output.root), Noting())
-    noting.commit(prepare(noting, before))
-    wanted = [
-        "sync tickets_with_assignment",
-        "sync compaction",
-        "replace commit.json",
-        "sync .pipeline",
-        "exchange tickets_with_assignment",
-        "sync output",
-        "put away",
-        "sync replaced",
-        "sync compaction",
-        "replace _manifest.json",
-    ]
-    place = 0
-    for call in wanted:
-        place = calls.index(call, place) + 1

@@ -253,6 +253,13 @@ def test_where_folders_cannot_be_exchanged_it_is_refused_until_readers_are_stopp
     Published(output.root).require_agreement()
 
 
+def test_where_nothing_published_changes_but_the_counts_no_folder_has_to_be_exchanged(tmp_path: Path) -> None:
+    output = Output(OutputLocation(tmp_path / "output"), WithoutExchange())
+    done = erase(output, published(output), "CLIENT_9", end=END + 3)
+    assert (done.tickets, done.to_come) == (0, {0: END + 3})
+    assert output.recover() == done.manifest
+
+
 def test_a_published_file_that_is_not_what_it_was_stops_it(output: Output) -> None:
     manifest = published(output, "json")
     path = output.root / "tickets_with_assignment/batch-000002-0000.json"

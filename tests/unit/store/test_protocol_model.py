@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -51,10 +51,13 @@ class FaultyCalls:
     """Lets calls fail as ``fate`` wants it."""
 
     fate: Fate = field(default_factory=Fate)
+    exchanges: bool = True
     calls: int = 0
     happened: bool = False
 
     def __call__(self, name: str, path: Path) -> None:
+        if name == "exchange" and not self.exchanges:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
         self.calls += 1
         if self.calls <= self.fate.at or (self.happened and not self.fate.lasting):
             return
@@ -71,11 +74,57 @@ class FaultyCalls:
 
 @dataclass(frozen=True)
 class Expected:
-    """What an output holds."""
+    """What an output holds: its tickets, how many messages it rejects, duplicates among them, and how far it has read.
+
+    ``to_come`` are the offsets below which unread messages of ``erased`` are left out, each of one of these clients.
+    """
 
     tickets: tuple[Ticket, ...] = ()
     rejected: int = 0
     file_format: str = "parquet"
+    next_offset: int = 0
+    to_come: tuple[int, ...] = ()
+    # Nobody finds these in what is published.
+    erased: tuple[str, ...] = field(default=(), compare=False)
+    duplicates_of: tuple[str, ...] = field(default=(), compare=False)
+
+    def read(self, tickets: Sequence[Ticket], rejected: int, dedupe: bool) -> "Expected":
+        """Return what it holds after one more batch."""
+        kept, duplicates_of = list(self.tickets), list(self.duplicates_of)
+        next_offset = self.next_offset + len(tickets) + rejected
+        for offset, made in enumerate(tickets, self.next_offset):
+            if any(offset < end and made.client_id == client for end, client in self._erasures()):
+                continue
+            if dedupe and made.ticket_id in {known.ticket_id for known in kept}:
+                duplicates_of.append(made.client_id)
+                rejected += 1
+            else:
+                kept.append(made)
+        left = [(end, client) for end, client in self._erasures() if end > next_offset]
+        return replace(
+            self,
+            tickets=tuple(kept),
+            rejected=self.rejected + rejected,
+            next_offset=next_offset,
+            to_come=tuple(end for end, _ in left),
+            erased=tuple(client for _, client in left),
+            duplicates_of=tuple(duplicates_of),
+        )
+
+    def forget(self, client_id: str, unread: int) -> "Expected":
+        """Return what it holds once a client is erased."""
+        duplicates_of = tuple(client for client in self.duplicates_of if client != client_id)
+        return replace(
+            self,
+            tickets=tuple(made for made in self.tickets if made.client_id != client_id),
+            rejected=self.rejected - len(self.duplicates_of) + len(duplicates_of),
+            to_come=(*self.to_come, *[self.next_offset + unread] * (unread > 0)),
+            erased=(*self.erased, *[client_id] * (unread > 0)),
+            duplicates_of=duplicates_of,
+        )
+
+    def _erasures(self) -> list[tuple[int, str]]:
+        return list(zip(self.to_come, self.erased, strict=True))
 
 
 FATES = st.one_of(
@@ -87,10 +136,9 @@ FATES = st.one_of(
         st.booleans(),
     ),
 )
+CLIENTS = st.sampled_from(["CLIENT_1", "CLIENT_2", "Ünlü"])
 TICKETS = st.lists(
-    st.tuples(
-        st.sampled_from(["CLIENT_1", "CLIENT_2", "Ünlü"]), st.sampled_from(REQUEST_TYPES), st.sampled_from(PRIORITIES)
-    ),
+    st.tuples(CLIENTS, st.sampled_from(REQUEST_TYPES), st.sampled_from(PRIORITIES)),
     max_size=4,
 )
 
@@ -109,6 +157,7 @@ class Protocol(RuleBasedStateMachine):
         self.possible: list[Expected | None] = [None]
         self.drawn = 0
         self.sets_of_clients: list[bytes] = [b""]
+        self.sets_of_ids: list[dict[str, bytes]] = [{}]
         logging.disable(logging.WARNING)
 
     def teardown(self) -> None:
@@ -123,10 +172,18 @@ class Protocol(RuleBasedStateMachine):
     def clients(self) -> Path:
         return self.root / ".pipeline" / "clients.sqlite"
 
-    def do(self, data: st.DataObject, fate: Fate, work: Callable[[Run], None], *becomes: Expected) -> bool:
+    def do(
+        self,
+        data: st.DataObject,
+        fate: Fate,
+        work: Callable[[Run], None],
+        *becomes: Expected,
+        exchanges: bool = True,
+    ) -> bool:
         """Have the process do something that leads to what ``becomes`` says; return whether it was done."""
         assert self.run is not None
         self.faults.fate, self.faults.calls, self.faults.happened = fate, 0, False
+        self.faults.exchanges = exchanges
         self.possible = [*self.possible, *becomes]
         try:
             work(self.run)
@@ -137,7 +194,7 @@ class Protocol(RuleBasedStateMachine):
             return False
         except OutputUnavailable:
             assert self.faults.happened
-            self.faults.fate = Fate()
+            self.faults.fate, self.faults.exchanges = Fate(), True
             goes_on: bool = data.draw(st.booleans(), label="the process goes on")
             if becomes and goes_on:
                 self.run.manifest = self.run.output.recover()
@@ -147,39 +204,72 @@ class Protocol(RuleBasedStateMachine):
                 self.run = None
             return False
         finally:
-            self.faults.fate = Fate()
-            self.remember_clients()
+            self.faults.fate, self.faults.exchanges = Fate(), True
+            self.remember_states()
         if becomes:
             self.possible = [*becomes]
         return True
 
-    @rule(data=st.data(), fate=FATES)
-    def start(self, data: st.DataObject, fate: Fate) -> None:
+    @rule(data=st.data(), fate=FATES, exchanges=st.booleans())
+    def start(self, data: st.DataObject, fate: Fate, exchanges: bool) -> None:
         if self.run is not None:
             self.run.stop()
         self.run = Run(self.root, self.surface, self.faults)
-        if self.do(data, fate, Run.start):
+        if self.do(data, fate, Run.start, exchanges=exchanges):
             self.settle()
 
-    @rule(data=st.data(), fate=FATES, made=TICKETS, rejected=st.integers(0, 2))
-    def batch(self, data: st.DataObject, fate: Fate, made: list[tuple[str, Any, Any]], rejected: int) -> None:
+    @rule(
+        data=st.data(),
+        fate=FATES,
+        made=TICKETS,
+        repeated=st.integers(0, 2),
+        rejected=st.integers(0, 2),
+        dedupe=st.booleans(),
+    )
+    def batch(
+        self,
+        data: st.DataObject,
+        fate: Fate,
+        made: list[tuple[str, Any, Any]],
+        repeated: int,
+        rejected: int,
+        dedupe: bool,
+    ) -> None:
         before = self.running() or Expected()
         tickets = [
             ticket(self.drawn + n, client_id=client, request_type=kind, priority=priority)
             for n, (client, kind, priority) in enumerate(made)
         ]
         self.drawn += len(tickets)
-        after = replace(before, tickets=(*before.tickets, *tickets), rejected=before.rejected + rejected)
-        self.do(data, fate, lambda run: run.batch(tickets, rejected), after)
+        tickets += [*before.tickets[-1:], *tickets][:repeated]
+        after = before.read(tickets, rejected, dedupe)
+        self.do(data, fate, lambda run: run.batch(tickets, rejected, dedupe), after)
 
     @rule(data=st.data(), fate=FATES)
     def convert(self, data: st.DataObject, fate: Fate) -> None:
         before = self.running()
         if before is None:
-            self.batch(data, fate, [], 0)
+            self.batch(data, fate, [], 0, 0, dedupe=False)
         else:
             other = "json" if before.file_format == "parquet" else "parquet"
             self.do(data, fate, Run.convert, replace(before, file_format=other))
+
+    @rule(data=st.data(), fate=FATES, exchanges=st.booleans())
+    def compact(self, data: st.DataObject, fate: Fate, exchanges: bool) -> None:
+        before = self.running()
+        if before is None:
+            self.batch(data, fate, [], 0, 0, dedupe=True)
+        else:
+            self.do(data, fate, lambda run: run.compact(not exchanges), before, exchanges=exchanges)
+
+    @rule(data=st.data(), fate=FATES, client=CLIENTS, unread=st.integers(0, 3), readers_stopped=st.booleans())
+    def forget(self, data: st.DataObject, fate: Fate, client: str, unread: int, readers_stopped: bool) -> None:
+        before = self.running()
+        if before is None:
+            self.batch(data, fate, [], 0, 0, dedupe=True)
+        else:
+            after = before.forget(client, unread)
+            self.do(data, fate, lambda run: run.forget(client, unread, readers_stopped), after)
 
     def running(self) -> Expected | None:
         """Have a process run, and return what is published."""
@@ -230,15 +320,42 @@ class Protocol(RuleBasedStateMachine):
         else:
             self.clients.with_name("clients.sqlite-journal").write_bytes(b"\xd9\xd5\x05\xf9 \xa1c\xd7" * 64)
 
-    def remember_clients(self) -> None:
+    @property
+    def ids(self) -> Path:
+        return self.root / ".pipeline" / "ids"
+
+    @rule(data=st.data(), how=st.sampled_from(["older", "cut", "garbage", "gone"]))
+    def damage_the_set_of_ids(self, data: st.DataObject, how: str) -> None:
+        disk, files = ModelDisk(self.surface), self.files_of_ids()
+        if not files:
+            return
+        if how in ("older", "gone"):
+            disk.remove_folder(self.ids)
+        if how == "older":
+            files = data.draw(st.sampled_from(self.sets_of_ids))
+            disk.make_folder(self.ids)
+        elif how != "gone":
+            name = data.draw(st.sampled_from(sorted(files)))
+            files = {name: files[name][: len(files[name]) // 2] if how == "cut" else b"\0garbage"}
+        for name, content in files.items() if how != "gone" else ():
+            with disk.create(self.ids / name) as file:
+                file.write(content)
+
+    def files_of_ids(self) -> dict[str, bytes]:
+        return {name: content for name, content in self.surface.tree(self.ids).items() if content is not None}
+
+    def remember_states(self) -> None:
         if self.clients.exists():
             self.sets_of_clients.append(self.clients.read_bytes())
+        self.sets_of_ids.append(self.files_of_ids())
 
     def settle(self) -> None:
-        """After a start: one of what is possible is published, as a whole."""
+        """After a start: one of what is possible is published, as a whole, and nothing of it lies elsewhere."""
+        assert self.run is not None
+        self.run.output.replaced.remove_old(readers_stopped=True)
         found = read_published(self.surface, self.root)
-        assert found in self.possible
-        self.possible = [found]
+        self.possible = [expected for expected in self.possible if expected == found][:1]
+        assert self.possible, found
         assert left_over(self.surface, self.root) == []
         if found is not None:
             report = verify(OutputLocation(self.root), ModelDisk(self.surface), sleep=never)
@@ -261,7 +378,8 @@ def read_published(surface: Surface, root: Path) -> Expected | None:
     """
     tree = {path: content for path, content in surface.tree(root).items() if content is not None}
     if "_manifest.json" not in tree:
-        assert [path for path in tree if path.endswith((".parquet", ".json"))] == []
+        of_readers = [path for path in tree if not path.startswith(".pipeline/")]
+        assert [path for path in of_readers if path.endswith((".parquet", ".json"))] == []
         return None
     ledger = json.loads(tree["_manifest.json"])
     rows: dict[str, list[dict[str, Any]]] = {}
@@ -289,7 +407,9 @@ def read_published(surface: Surface, root: Path) -> Expected | None:
         )
         for row in tickets
     ]
-    return Expected(tuple(made), len(rows["rejected_messages"]), ledger["format"])
+    to_come = tuple(erasure["below"]["0"] for erasure in ledger["erasures"])
+    next_offset = ledger["partitions"]["0"]["next_offset"]
+    return Expected(tuple(made), len(rows["rejected_messages"]), ledger["format"], next_offset, to_come)
 
 
 def read_rows(file_format: str, content: bytes) -> list[dict[str, Any]]:
@@ -315,7 +435,7 @@ def test_in_any_course_of_events_what_was_committed_is_published_as_a_whole() ->
 
 @dataclass(frozen=True)
 class Before:
-    """An output of one batch, and all that its disk holds."""
+    """An output of three batches, and all that its disk holds."""
 
     root: Path
     surface: Surface
@@ -329,27 +449,49 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Before:
     surface = new_surface(root)
     run = Run(root, surface)
     run.start()
-    run.batch([ticket(0), ticket(1, priority="high")], rejected=1)
+    run.batch([ticket(0), ticket(1, priority="high")], rejected=1, dedupe=True)
+    run.batch([ticket(1, client_id="CLIENT_2")], dedupe=True)
+    run.batch([ticket(2, client_id="CLIENT_2")], dedupe=True)
     run.stop()
     published = read_published(surface, root)
-    assert published is not None
+    assert published == Expected(
+        (ticket(0), ticket(1, priority="high"), ticket(2, client_id="CLIENT_2")), 2, "parquet", 5
+    )
     return Before(root, surface, (root / ".pipeline" / "clients.sqlite").read_bytes(), published)
 
 
-def another_batch(run: Run) -> None:
-    run.batch([ticket(2, client_id="CLIENT_2")], rejected=1)
+NEXT = [ticket(3, client_id="CLIENT_2"), ticket(2)]
+# What is done, and what is published then.
+WORKS: dict[str, tuple[Callable[[Run], None], Callable[[Expected], Expected]]] = {
+    "batch": (
+        lambda run: run.batch(NEXT, rejected=1, dedupe=True),
+        lambda before: before.read(NEXT, rejected=1, dedupe=True),
+    ),
+    "conversion": (Run.convert, lambda before: replace(before, file_format="json")),
+    "compaction": (Run.compact, lambda before: before),
+    "erasure": (
+        lambda run: run.forget("CLIENT_2", unread=1),
+        lambda before: replace(before, tickets=before.tickets[:2], rejected=1, to_come=(6,)),
+    ),
+}
 
 
-@pytest.mark.parametrize("what", ["disk full", "disk broken"])
-@pytest.mark.parametrize("work", [another_batch, Run.convert], ids=["batch", "conversion"])
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("batch", "disk full"),
+        ("batch", "disk broken"),
+        ("conversion", "disk full"),
+        ("conversion", "disk broken"),
+        ("compaction", "disk broken"),
+        ("erasure", "disk broken"),
+    ],
+)
 def test_whatever_call_the_disk_refuses_the_output_is_as_before_or_as_after(
-    before: Before, what: str, work: Callable[[Run], None]
+    before: Before, name: str, what: str
 ) -> None:
-    after = (
-        replace(before.published, file_format="json")
-        if work is Run.convert
-        else replace(before.published, tickets=(*before.published.tickets, ticket(2, client_id="CLIENT_2")), rejected=2)
-    )
+    work, becomes = WORKS[name]
+    after = becomes(before.published)
     refused = 0
     for at in range(1000):
         (before.root / ".pipeline" / "clients.sqlite").write_bytes(before.clients)
@@ -365,6 +507,7 @@ def test_whatever_call_the_disk_refuses_the_output_is_as_before_or_as_after(
         run.stop()
         again = Run(before.root, run.disk.surface)
         again.start()
+        again.output.replaced.remove_old(readers_stopped=True)
         again.stop()
         assert read_published(run.disk.surface, before.root) in (before.published, after)
         assert left_over(run.disk.surface, before.root) == []
