@@ -44,8 +44,12 @@ class ReadingProgress:
         self._began = self._shown_at = clock()
 
     def update(self, read: int) -> None:
-        """Take how many offsets were read since the beginning."""
+        """Take how many offsets were read since the beginning; with 0, reading begins."""
         now = self._clock()
+        if not read:
+            # Spark has started only now; its start would make the rate look lower than it is.
+            self._began = self._shown_at = now
+            return
         messages = self._done + read
         if is_due(now - self._shown_at, self._display.every_s, messages, self._of):
             self._display.show(tell(self._batch_id, messages, self._of, read, now - self._began))

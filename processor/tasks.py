@@ -62,13 +62,14 @@ class SparkTasks:
         """Let Spark read ``ranges`` and write files into ``staging``; return the receipts of its tasks.
 
         ``duplicates`` are those known so far, which are rejected; with None nobody looks for any.
-        ``progress`` is told, each time a task is done, how many offsets have been read. When a task reports a failure,
-        the others are cancelled, and only the failed ones are returned. Raises TasksLost, and what Spark raises when a
-        task failed too often, or when somebody asked to stop.
+        ``progress`` is told 0 once Spark is there, and each time a task is done how many offsets have been read. When a
+        task reports a failure, the others are cancelled, and only the failed ones are returned. Raises TasksLost, and
+        what Spark raises when a task failed too often, or when somebody asked to stop.
         """
         from py4j.protocol import Py4JError
 
         context = self._running()
+        progress(0)
         shares = [
             (share, None if duplicates is None else duplicates.within(share))
             for share in share_out(ranges, context.defaultParallelism)

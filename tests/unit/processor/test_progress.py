@@ -66,7 +66,7 @@ class Screen:
 def test_finished_ranges_are_shown_no_more_often_than_the_display_wants_and_a_short_batch_not_at_all() -> None:
     now, screen = [100.0], Screen()
     long = ReadingProgress(screen, lambda: now[0], 2, 0, 1_000)
-    for now[0], read in ((102.0, 250), (105.0, 500), (109.0, 750), (112.0, 1_000)):
+    for now[0], read in ((101.0, 0), (102.0, 250), (106.0, 500), (109.0, 750), (112.0, 1_000)):
         long.update(read)
     long.close()
     short = ReadingProgress(screen, lambda: now[0], 3, 0, 20)
