@@ -46,7 +46,7 @@ from processor.spark_processor import main
 def broken(*arguments):
     raise RuntimeError("provoked")
 sound = tasks.StagingTask
-tasks.StagingTask = lambda *arguments: sound(*arguments, consume=broken)
+tasks.StagingTask = lambda *arguments, **named: sound(*arguments, consume=broken, **named)
 sys.exit(main())
 """
 

@@ -155,9 +155,11 @@ def test_the_list_of_jars_holds_ours_and_those_of_pyspark() -> None:
 
 def test_every_lock_is_looked_up() -> None:
     assert {str(lock.relative_to(ROOT)) for lock in packages.locks()} == {
+        "dashboard/requirements.lock",
         "processor/requirements.lock",
         "producer/requirements.lock",
         "requirements-audit.lock",
         "requirements-build.lock",
         "requirements-dev.lock",
+        "tests/browser/requirements.lock",
     }
