@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_FOLDER = Path(__file__).resolve().parent.parent / "golden"
+FOLDER = Path(__file__).resolve().parent.parent / "golden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +24,12 @@ class Rejected:
 
 def tickets() -> list[bytes]:
     """Return the valid messages."""
-    return (_FOLDER / "tickets.jsonl").read_bytes().removesuffix(b"\n").split(b"\n")
+    return (FOLDER / "tickets.jsonl").read_bytes().removesuffix(b"\n").split(b"\n")
 
 
 def rejected() -> list[Rejected]:
     """Return the invalid messages."""
-    entries = json.loads((_FOLDER / "rejected.json").read_text(encoding="utf-8"))
+    entries = json.loads((FOLDER / "rejected.json").read_text(encoding="utf-8"))
     return [Rejected(entry["name"], _message(entry["payload"]), entry["reason"]) for entry in entries]
 
 

@@ -15,6 +15,7 @@ import embedded.demo
 import processor.spark_processor
 import producer.ticket_producer
 import runtime.java.jars
+import tests.support.add_golden_field
 from runtime.settings.setting import ROOT
 from tests.support import documents
 
@@ -26,6 +27,7 @@ PARSERS = {
     "embedded.broker": embedded.broker.build_parser,
     "embedded.demo": embedded.demo.build_parser,
     "runtime.java.jars": runtime.java.jars.build_parser,
+    "tests.support.add_golden_field": tests.support.add_golden_field.build_parser,
 }
 
 # Flags of other people's programs.
