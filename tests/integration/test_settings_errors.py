@@ -112,7 +112,7 @@ def test_help_is_there_at_once_from_the_root_and_from_the_folder(
 @pytest.mark.parametrize(
     ("arguments", "lacks"),
     [
-        ([PRODUCER], "lacks Faker, crc32c, kafka-python, msgspec, python-dotenv, rich, zstandard"),
+        ([PRODUCER], "lacks Faker, crc32c, kafka-python, msgspec, python-dotenv, zstandard"),
         (
             [PROCESSOR],
             "lacks confluent-kafka, crc32c, kafka-python, msgspec, numpy, pyarrow, pyspark, python-dotenv, zstandard",
