@@ -11,6 +11,22 @@ def wait_for_text(page: Any, text: str) -> None:
     page.get_by_text(text, exact=False).first.wait_for(timeout=WAIT_MS)
 
 
+def wait_until_still(page: Any) -> None:
+    """Return once the page is drawn as a whole: until then an element that has the focus may be replaced."""
+    page.locator("[data-test-script-state=notRunning]").wait_for(state="attached", timeout=WAIT_MS)
+    # Charts are drawn after that. Once nothing has changed for 0.3 s, they are there.
+    page.evaluate(
+        """() => new Promise(done => {
+            const still = () => { seen.disconnect(); done(); };
+            const quiet = () => { clearTimeout(waiting); waiting = setTimeout(still, 300); };
+            const seen = new MutationObserver(quiet);
+            let waiting = 0;
+            seen.observe(document.body, {childList: true, subtree: true});
+            quiet();
+        })"""
+    )
+
+
 def tile(page: Any, name: str) -> str:
     """Return the figure in the tile ``name``."""
     tiles = page.locator(".tickets-tile").filter(has=page.get_by_text(name, exact=True))
