@@ -81,7 +81,6 @@ def start_context(config: SparkSettings, jvm: SparkJvm) -> "SparkContext":
             "see that the machine has the memory, or lower SPARK_MEMORY, or set JAVA_HOME to another Java"
         ) from error
     began = time.monotonic()
-    logging.getLogger().addFilter(_not_of_py4j)
     try:
         with _same_handler(signal.SIGINT):
             context = SparkContext(gateway=gateway, conf=conf)
@@ -159,11 +158,6 @@ def _forget(gateway: Any) -> None:
 def _expect_the_end(context: Any) -> None:
     """Keep a thread of pyspark from printing a traceback when the JVM ends: whoever uses it gets an error."""
     context._accumulatorServer.handle_error = lambda request, client_address: None
-
-
-def _not_of_py4j(record: logging.LogRecord) -> bool:
-    """Tell apart what py4j logs under no name when a connection breaks; the filter sees nothing that has a name."""
-    return record.module != "java_gateway"
 
 
 def configure(config: SparkSettings) -> "SparkConf":

@@ -49,3 +49,9 @@ def configure_logging(level: str, log_format: str) -> None:
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.INFO if level == "DEBUG" else logging.CRITICAL)
+    logging.getLogger().addFilter(_not_of_py4j)
+
+
+def _not_of_py4j(record: logging.LogRecord) -> bool:
+    """Tell apart what py4j logs under no name when a connection breaks; the filter sees nothing that has a name."""
+    return record.module != "java_gateway"

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -112,6 +113,22 @@ def test_the_client_libraries_never_log_bytes_and_only_in_debug_their_doings(
     library.info("info")
 
     assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == shown
+
+
+def test_a_jvm_that_went_away_is_not_told_by_py4j(capsys: pytest.CaptureFixture[str]) -> None:
+    from py4j.java_gateway import GatewayClient
+    from py4j.protocol import Py4JNetworkError
+
+    configure_logging("INFO", "text")
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        client = GatewayClient(port=nobody.getsockname()[1])
+        connection = client._get_connection()
+        client.deque.append(connection)
+        nobody.accept()[0].close()
+    with pytest.raises(Py4JNetworkError):
+        client.send_command("c\n")
+
+    assert capsys.readouterr().err == ""
 
 
 def test_a_stop_that_was_asked_for_stays_asked() -> None:
