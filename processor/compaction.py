@@ -5,7 +5,7 @@ import logging
 from processor.config import CompactConfig
 from runtime.errors import OutputUnavailable, SettingError
 from runtime.process.clock import Clock
-from runtime.process.shutdown import Shutdown
+from runtime.process.shutdown import Shutdown, StopAsked
 from store.compact import BY_HAND, Refused, compact, describe, plan
 from store.files import Disk
 from store.manifest import Manifest, read_manifest
@@ -13,10 +13,6 @@ from store.output import Output
 from store.status import StatusFile
 
 _log = logging.getLogger(__name__)
-
-
-class _StopAsked(Exception):
-    """A merge was abandoned because somebody asked to stop."""
 
 
 def run(config: CompactConfig, stop: Shutdown, clock: Clock | None = None, disk: Disk | None = None) -> None:
@@ -46,14 +42,14 @@ def _compact_all(output: Output, manifest: Manifest, readers_stopped: bool, stop
     def between() -> None:
         if stop.asked:
             output.discard_staging()
-            raise _StopAsked
+            raise StopAsked
 
     before, began = _count(manifest), clock.seconds()
     while merges := plan(manifest.contents, BY_HAND):
         _log.info("merging %s", describe(merges))
         try:
             done = compact(output, manifest, merges, clock.now(), between, readers_stopped)
-        except _StopAsked:
+        except StopAsked:
             _log.info("stopped in the middle of that: nothing of it was published")
             break
         if isinstance(done, Refused):

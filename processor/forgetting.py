@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from processor.config import ForgetConfig
-from processor.processor import TopicLookUp
+from processor.same_topic import TopicLookUp
 from processor.topic import Topic
 from runtime.errors import SettingError
 from runtime.process.clock import Clock
-from runtime.process.shutdown import Shutdown
+from runtime.process.shutdown import Shutdown, StopAsked
 from store.files import Disk
 from store.forget import Forgotten, forget
 from store.manifest import read_manifest
@@ -20,10 +20,6 @@ _log = logging.getLogger(__name__)
 
 # A folder that could not be removed is tried again after this.
 _PAUSE_S = 1.0
-
-
-class _StopAsked(Exception):
-    """It was abandoned because somebody asked to stop."""
 
 
 class TopicEnds(TopicLookUp, Protocol):
@@ -65,7 +61,7 @@ class Forgetting:
             status.set("erasing")
             try:
                 done = self._erase()
-            except _StopAsked:
+            except StopAsked:
                 output.discard_staging()
                 _log.warning("stopped before anything was erased; run it again")
                 return
@@ -89,7 +85,7 @@ class Forgetting:
 
     def _go_on(self) -> None:
         if self._stop.asked:
-            raise _StopAsked
+            raise StopAsked
 
     def _wait_for_readers(self) -> None:
         replaced = self._output.replaced

@@ -2,30 +2,32 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from functools import partial
 from typing import NoReturn, Protocol
 
+from processor import same_topic
 from processor.batch import Batch, assemble, find_duplicates
 from processor.config import ProcessorConfig
 from processor.duplicates import NO_DUPLICATES, Duplicates, part, ranges_of, require_same_reading
 from processor.forgotten import concerning
 from processor.outcome import Failure, FailureKind, TasksLost
-from processor.plan import Bounds, OffsetRange, plan_batch, require_same_records, starts, still_there
+from processor.plan import Bounds, OffsetRange, plan_batch, starts
 from processor.progress import ReadingProgress
-from processor.receipt import Receipt, last_records, read_by_partition
+from processor.receipt import Receipt, read_by_partition
 from processor.rejections import tell_rejections
+from processor.same_topic import TopicLookUp
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
 from runtime.process.clock import Clock
 from runtime.process.display import Display
 from runtime.process.failpoint import failpoint
 from runtime.process.heartbeat import Heartbeat
-from runtime.process.shutdown import Shutdown
+from runtime.process.shutdown import Shutdown, StopAsked
 from store.clients import open_clients
 from store.compact import Refused, compact, describe, plan
 from store.convert import convert
 from store.ids import IdSet, Run, forget_ids, ids_folder
-from store.manifest import Erasure, Manifest, Record, Source
+from store.manifest import Erasure, Manifest, Source
 from store.output import Output
 from store.staging import Staging
 from store.status import Progress, StatusFile
@@ -35,26 +37,6 @@ _log = logging.getLogger(__name__)
 _RETRY_S = 5.0
 # A JVM that is killed again and again has too little memory; one that is killed once was in somebody's way.
 _LOST_AT_MOST = 3
-
-
-class _StopAsked(Exception):
-    """Something was abandoned because somebody asked to stop."""
-
-
-class TopicLookUp(Protocol):
-    """What the broker says of the topic."""
-
-    def check(self) -> None:
-        """Raise BrokerError, naming the step that failed, when the broker cannot be used; return early on a stop."""
-
-    def look_up(self) -> tuple[Source, dict[int, Bounds]]:
-        """Return the identity of the topic and the offsets of each partition. Raises BrokerError."""
-
-    def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
-        """Return the message at one offset of each partition, for those that hold one there. Raises BrokerError."""
-
-    def watched(self) -> AbstractContextManager[None]:
-        """Say, while something else goes on inside, when the broker is away and when it is back."""
 
 
 class TaskRunner(Protocol):
@@ -140,7 +122,7 @@ class SparkProcessor:
             try:
                 self._catch_up()
                 lost = 0
-            except _StopAsked as stop:
+            except StopAsked as stop:
                 _log.info("stopped in the middle of %s: nothing of it was published, the next start does it", stop)
             except TasksLost as error:
                 lost += 1
@@ -189,7 +171,7 @@ class SparkProcessor:
         if self._manifest is not None:
             source.require_same(self._manifest.source)
             known = {p: of.last_record for p, of in self._manifest.partitions.items() if of.last_record is not None}
-            self._require_same_records(source, known, bounds)
+            same_topic.require_records(self._topic, source, known, bounds)
         ends = {partition: held.end for partition, held in bounds.items()}
         # A plan that is refused must be refused before a conversion has changed the output.
         batch = self._plan(source, bounds, ends)
@@ -235,7 +217,7 @@ class SparkProcessor:
         self._heartbeat.beat()
         if self._shutdown.asked:
             self._output.discard_staging()
-            raise _StopAsked(what)
+            raise StopAsked(what)
 
     def _plan(self, source: Source, bounds: Mapping[int, Bounds], ends: Mapping[int, int]) -> Batch | None:
         """Return the next batch; None when nothing is left. The first one may be empty: it creates the datasets."""
@@ -261,7 +243,7 @@ class SparkProcessor:
         self._status.set("reading", Progress(batch.batch_id, 0, batch.length), dict(ends))
         receipts, run = self._read_all(batch, change.staging)
         self._status.set("publishing", Progress(batch.batch_id, batch.length, batch.length))
-        self._confirm(batch, receipts)
+        same_topic.confirm(self._topic, batch, receipts)
         with closing(open_clients(output, before)) as clients:
             now, deduped = self._clock.now(), self._ids is not None
             record = assemble(output, change, before, batch, receipts, clients, now, deduped)
@@ -314,7 +296,7 @@ class SparkProcessor:
         except Exception:
             self._output.discard_staging()
             if self._shutdown.asked:
-                raise _StopAsked("a batch") from None
+                raise StopAsked("a batch") from None
             raise
         for receipt in receipts:
             if receipt.failure:
@@ -345,8 +327,8 @@ class SparkProcessor:
         # What the broker says now tells more than what a task met: it is gone, or the topic is, or is another one.
         self._topic.check()
         if self._shutdown.asked:
-            raise _StopAsked("a batch")
-        bounds = self._require_unchanged_topic(batch)
+            raise StopAsked("a batch")
+        bounds = same_topic.require_unchanged(self._topic, batch)
         if failure.kind == FailureKind.OFFSET_GONE:
             # An error also for a user who accepts gaps: the next plan records it.
             starts(batch.positions, bounds, accept_gap=False, batch_id=batch.batch_id)
@@ -357,38 +339,6 @@ class SparkProcessor:
         raise BrokerError(
             f"the topic could not be read ({failure.kind}: {failure.detail}); see that the broker is well"
         )
-
-    def _confirm(self, batch: Batch, receipts: Sequence[Receipt]) -> None:
-        """Raise before the commit when the topic is not, or cannot be shown to be, the one that was planned on."""
-        if batch.ranges:
-            bounds = self._require_unchanged_topic(batch)
-            self._require_same_records(batch.source, last_records(receipts), bounds)
-
-    def _require_same_records(
-        self, source: Source, records: Mapping[int, Record], bounds: Mapping[int, Bounds]
-    ) -> None:
-        """Raise DataConflict when the topic holds other messages than those that were read.
-
-        Asked only where the broker tells no topic id, by which a topic of the same name is known for another.
-        """
-        expected = still_there(records, bounds)
-        if source.topic_id is None and expected:
-            found = self._topic.records({partition: record.offset for partition, record in expected.items()})
-            require_same_records(expected, found)
-
-    def _require_unchanged_topic(self, batch: Batch) -> dict[int, Bounds]:
-        """Return what the topic holds now. Raises BrokerError, and DataConflict when it is not the one of the plan."""
-        source, bounds = self._topic.look_up()
-        source.require_same(batch.source)
-        for offsets in batch.ranges:
-            held = bounds.get(offsets.partition)
-            if held is None or held.end < offsets.end:
-                raise DataConflict(
-                    f"partition {offsets.partition} ended at offset {offsets.end:,} or later and ends at "
-                    f"{held.end if held else 0:,} now: the topic was replaced or truncated; choose another "
-                    "--output-path for the new topic"
-                )
-        return bounds
 
 
 def _warn_of_conversion(found: str, config: ProcessorConfig) -> None:

@@ -51,12 +51,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return entry.run(lambda: _TASKS[task](flags))
 
 
-def _process(flags: argparse.Namespace) -> None:
-    config = ProcessorConfig.from_sources(flags, os.environ)
+def _set_up_logging(config: ProcessorConfig | VerifyConfig | CompactConfig | ForgetConfig) -> None:
     logs.configure_logging(config.log_level, config.log_format)
     catalogue.warn_of_near_misses(os.environ)
+
+
+def _ready_to_change(config: ProcessorConfig | CompactConfig | ForgetConfig) -> Shutdown:
+    """Return what asks to stop, for a task that changes the output: it must end in order."""
+    _set_up_logging(config)
     warn_of_failpoint(os.environ)
-    stop = Shutdown().install()
+    return Shutdown().install()
+
+
+def _process(flags: argparse.Namespace) -> None:
+    config = ProcessorConfig.from_sources(flags, os.environ)
+    stop = _ready_to_change(config)
     _log.info("%s", config.describe())
     # A bad setting is answered before the libraries that a run needs are loaded.
     from processor.run import run
@@ -66,8 +75,7 @@ def _process(flags: argparse.Namespace) -> None:
 
 def _verify(flags: argparse.Namespace) -> None:
     config = VerifyConfig.from_sources(flags, os.environ)
-    logs.configure_logging(config.log_level, config.log_format)
-    catalogue.warn_of_near_misses(os.environ)
+    _set_up_logging(config)
     from processor.verification import run
 
     run(config)
@@ -75,10 +83,7 @@ def _verify(flags: argparse.Namespace) -> None:
 
 def _compact(flags: argparse.Namespace) -> None:
     config = CompactConfig.from_sources(flags, os.environ)
-    logs.configure_logging(config.log_level, config.log_format)
-    catalogue.warn_of_near_misses(os.environ)
-    warn_of_failpoint(os.environ)
-    stop = Shutdown().install()
+    stop = _ready_to_change(config)
     from processor.compaction import run
 
     run(config, stop)
@@ -86,10 +91,7 @@ def _compact(flags: argparse.Namespace) -> None:
 
 def _forget(flags: argparse.Namespace) -> None:
     config = ForgetConfig.from_sources(flags, os.environ)
-    logs.configure_logging(config.log_level, config.log_format)
-    catalogue.warn_of_near_misses(os.environ)
-    warn_of_failpoint(os.environ)
-    stop = Shutdown().install()
+    stop = _ready_to_change(config)
     from processor.forgetting import run
 
     run(config, stop)

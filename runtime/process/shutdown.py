@@ -6,6 +6,10 @@ import signal
 from types import FrameType
 
 
+class StopAsked(Exception):
+    """Something was abandoned because somebody asked to stop; the text says what, if that is not plain."""
+
+
 class Shutdown:
     """A flag that signals set and loops read.
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,6 @@ from processor.config import ForgetConfig
 from processor.forgetting import Forgetting
 from processor.plan import Bounds
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, SettingError
-from runtime.process.clock import Clock
-from runtime.process.shutdown import Shutdown
 from runtime.settings.location import OutputLocation
 from store.files import Disk
 from store.manifest import Manifest, Record, Source, read_manifest
@@ -23,28 +20,7 @@ from store.output import Output
 from tests.support.datasets import Published
 from tests.support.disks import QuickDisk
 from tests.support.staging import SOURCE, messages, publish_batch, ticket
-
-
-class Time(Shutdown, Clock):
-    """A clock that only waiting moves on; a stop is asked for at ``stop_at``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.passed = 0.0
-        self.stop_at = 1e9
-
-    def seconds(self) -> float:
-        return self.passed
-
-    def now(self) -> datetime:
-        return datetime(2026, 2, 1, 8, tzinfo=UTC) + timedelta(seconds=self.passed)
-
-    def wait(self, seconds: float | None = None) -> bool:
-        assert seconds is not None
-        self.passed += seconds
-        if self.passed >= self.stop_at:
-            self.ask()
-        return self.asked
+from tests.support.time import Time
 
 
 @dataclass

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,10 +22,8 @@ from processor.plan import Bounds, OffsetRange
 from processor.processor import SparkProcessor
 from processor.receipt import Receipt
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
-from runtime.process.clock import Clock
 from runtime.process.display import LogDisplay
 from runtime.process.heartbeat import Heartbeat
-from runtime.process.shutdown import Shutdown
 from runtime.settings.location import OutputLocation
 from store.datasets import DATASETS
 from store.files import Disk
@@ -35,39 +33,13 @@ from store.staging import Staging
 from tests.support.datasets import Published
 from tests.support.disks import QuickDisk
 from tests.support.staging import SOURCE, messages, stage, ticket
+from tests.support.time import Time
 
 Progress = Callable[[int], None]
 Work = Callable[[Sequence[OffsetRange], Staging, Progress], list[Receipt]]
 Answer = tuple[Source, dict[int, Bounds]]
 
 GONE = BrokerError("the broker does not answer")
-
-
-class Time(Shutdown, Clock):
-    """A clock that only waiting and working move on; a stop is asked for at ``stop_at``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.passed = 0.0
-        self.stop_at = 1e9
-        self.waits: list[float] = []
-        self.while_waiting: list[Callable[[], object]] = []
-
-    def seconds(self) -> float:
-        return self.passed
-
-    def now(self) -> datetime:
-        return datetime(2026, 1, 31, 11, tzinfo=UTC) + timedelta(seconds=self.passed)
-
-    def wait(self, seconds: float | None = None) -> bool:
-        assert seconds is not None
-        self.waits.append(seconds)
-        if self.while_waiting:
-            self.while_waiting.pop(0)()
-        self.passed += seconds
-        if self.passed >= self.stop_at:
-            self.ask()
-        return self.asked
 
 
 @dataclass

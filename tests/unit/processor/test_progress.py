@@ -3,6 +3,7 @@
 import pytest
 
 from processor.progress import ReadingProgress, is_due, span, tell
+from tests.support.screen import Screen
 
 
 def test_a_line_tells_messages_of_how_many_the_rate_and_the_time_left() -> None:
@@ -48,19 +49,6 @@ def test_the_time_left_is_rounded_up(seconds: float, told: str) -> None:
 )
 def test_a_line_is_due_after_a_while_unless_all_is_read(since_last_s: float, messages: int, due: bool) -> None:
     assert is_due(since_last_s, 5.0, messages, 100) is due
-
-
-class Screen:
-    every_s = 5.0
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def show(self, line: str) -> None:
-        self.lines.append(line)
-
-    def close(self) -> None:
-        self.lines.append("closed")
 
 
 def test_finished_ranges_are_shown_no_more_often_than_the_display_wants_and_a_short_batch_not_at_all() -> None:

@@ -22,6 +22,7 @@ from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError, NotAcknowledged
 from runtime.process.heartbeat import Heartbeat
 from runtime.process.shutdown import Shutdown
+from tests.support.screen import Screen
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
@@ -54,19 +55,6 @@ class Broker:
 
     def close(self, timeout: float) -> None:
         self.closed = True
-
-
-class Screen:
-    every_s = 5.0
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def show(self, line: str) -> None:
-        self.lines.append(line)
-
-    def close(self) -> None:
-        self.lines.append("closed")
 
 
 def config(rate: float = 0, count: int = 0, duration: float = 0) -> ProducerConfig:

@@ -1,0 +1,62 @@
+"""Is the topic still the one that was read before, and planned on? Asked before a batch and before its commit."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from processor.batch import Batch
+from processor.plan import Bounds, require_same_records, still_there
+from processor.receipt import Receipt, last_records
+from runtime.errors import DataConflict
+from store.manifest import Record, Source
+
+
+class TopicLookUp(Protocol):
+    """What the broker says of the topic."""
+
+    def check(self) -> None:
+        """Raise BrokerError, naming the step that failed, when the broker cannot be used; return early on a stop."""
+
+    def look_up(self) -> tuple[Source, dict[int, Bounds]]:
+        """Return the identity of the topic and the offsets of each partition. Raises BrokerError."""
+
+    def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
+        """Return the message at one offset of each partition, for those that hold one there. Raises BrokerError."""
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Say, while something else goes on inside, when the broker is away and when it is back."""
+
+
+def confirm(topic: TopicLookUp, batch: Batch, receipts: Sequence[Receipt]) -> None:
+    """Raise before the commit when the topic is not, or cannot be shown to be, the one that was planned on."""
+    if batch.ranges:
+        bounds = require_unchanged(topic, batch)
+        require_records(topic, batch.source, last_records(receipts), bounds)
+
+
+def require_records(
+    topic: TopicLookUp, source: Source, records: Mapping[int, Record], bounds: Mapping[int, Bounds]
+) -> None:
+    """Raise DataConflict when the topic holds other messages than those that were read.
+
+    Asked only where the broker tells no topic id, by which a topic of the same name is known for another.
+    """
+    expected = still_there(records, bounds)
+    if source.topic_id is None and expected:
+        found = topic.records({partition: record.offset for partition, record in expected.items()})
+        require_same_records(expected, found)
+
+
+def require_unchanged(topic: TopicLookUp, batch: Batch) -> dict[int, Bounds]:
+    """Return what the topic holds now. Raises BrokerError, and DataConflict when it is not the one of the plan."""
+    source, bounds = topic.look_up()
+    source.require_same(batch.source)
+    for offsets in batch.ranges:
+        held = bounds.get(offsets.partition)
+        if held is None or held.end < offsets.end:
+            raise DataConflict(
+                f"partition {offsets.partition} ended at offset {offsets.end:,} or later and ends at "
+                f"{held.end if held else 0:,} now: the topic was replaced or truncated; choose another "
+                "--output-path for the new topic"
+            )
+    return bounds
