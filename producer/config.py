@@ -2,9 +2,11 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from producer.sources import config as sources
+from producer.sources.config import SourceConfig
 from runtime.broker import security
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import SettingError
@@ -44,8 +46,13 @@ class ProducerConfig:
     log_level: str
     log_format: str
     security: KafkaSecurity
+    source: SourceConfig = field(default_factory=SourceConfig)
 
     def __post_init__(self) -> None:
+        if not self.source.is_random:
+            for flag, given in (("--workers", self.workers > 1), ("--seed", self.seed is not None)):
+                if given:
+                    raise SettingError(f"{flag} means nothing with --source {self.source.shown}; leave it out")
         if self.count and self.workers > self.count:
             raise SettingError(f"--workers {self.workers} is more than --count {self.count}; give each worker a ticket")
 
@@ -56,7 +63,12 @@ class ProducerConfig:
         """Resolve command line, environment and ``.env``. Raises SettingError."""
         catalogue.refuse_typos(env_file)
         login = KafkaSecurity.from_settings(settings.resolve(security.SETTINGS, flags, environ, env_file))
-        return cls(security=login, **settings.resolve(SETTINGS, flags, environ, env_file))
+        source = SourceConfig(**settings.resolve(sources.SETTINGS, flags, environ, env_file))
+        values = settings.resolve(SETTINGS, flags, environ, env_file)
+        if not source.is_random and flags.rate is None:
+            # PRODUCER_RATE stands in .env, and is meant for tickets that are made up.
+            values["rate"] = 0.0
+        return cls(security=login, source=source, **values)
 
     def share(self, worker: int) -> "ProducerConfig":
         """Return the part of one of the workers, counted from 0: the shares add up to the whole."""
@@ -68,9 +80,11 @@ class ProducerConfig:
         rate = f"{self.rate:g} tickets/s" if self.rate else "as many tickets/s as possible"
         limits = [f"{self.count:,} tickets"] if self.count else []
         limits += [f"{self.duration:g} s"] if self.duration else []
+        end = "until stopped" if self.source.is_random or self.source.follow else "until the end"
+        source = "" if self.source.is_random else f"from {self.source.shown} as {self.source.known_as}, "
         return (
-            f"topic {self.topic} at {self.brokers} ({self.security.protocol}), {rate}, "
-            f"{' or '.join(limits) or 'until stopped'}, "
+            f"{source}topic {self.topic} at {self.brokers} ({self.security.protocol}), {rate}, "
+            f"{' or '.join(limits) or end}, "
             f"seed {'none' if self.seed is None else self.seed}, workers {self.workers}, "
             f"partitions of a new topic {self.partitions}"
         )

@@ -3,6 +3,7 @@
     PipelineError
     ├── SettingError        2  a setting or flag that cannot be used
     ├── BrokerError         3  the broker or the topic cannot be reached
+    │   └── SourceUnreachable  the same for the database or API that tickets come from
     ├── DataConflict        4  going on would lose or mix data
     ├── OutputUnavailable   5  the output is locked, not writable or full
     └── NotAcknowledged     6  some tickets were not acknowledged by the broker
@@ -28,6 +29,10 @@ class BrokerError(PipelineError):
     """The broker or the topic cannot be reached."""
 
     exit_code = 3
+
+
+class SourceUnreachable(BrokerError):
+    """The database or API that tickets come from cannot be reached, which may pass."""
 
 
 class DataConflict(PipelineError):
