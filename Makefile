@@ -25,7 +25,8 @@ endif
 # What another Python left in the environment would reach ours, and pip.
 unexport PYTHONHOME PYTHONOPTIMIZE PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
 
-.PHONY: help setup demo broker test test-unit test-compose chaos check audit bench bench-quick schema lock up down
+.PHONY: help setup setup-sources demo broker test test-unit test-compose chaos check audit bench bench-quick schema \
+	lock up down
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,26 +34,29 @@ help: ## list the commands
 setup: ## everything the others need: .venv and jars
 	@bash scripts/setup
 
+setup-sources: setup ## what tickets from a database or an API need besides; the tests need it too
+	@bash scripts/setup sources
+
 demo: setup ## the whole pipeline without Docker: broker, 2,000 tickets, one batch, the results
 	@$(PY) -m embedded.demo $(ARGS)
 
 broker: setup ## a Kafka broker on localhost:9092 in the foreground, data in data/broker; PORT=9095 takes another port
 	@$(PY) -m embedded.broker --port $(PORT) --data-dir data/broker $(ARGS)
 
-test: setup ## all tests that need no Docker; ARGS="-k pacing" goes to pytest
+test: setup-sources ## all tests that need no Docker; ARGS="-k pacing" goes to pytest
 	@$(PY) -m pytest -m "not compose" $(ARGS)
 
-test-unit: setup ## the tests without broker and JVM, in seconds
+test-unit: setup-sources ## the tests without broker and JVM, in seconds
 	@$(PY) -m pytest tests/unit $(ARGS)
 
-test-compose: setup ## docker-compose.yml for real; COMPOSE_REAL_REDPANDA=1 on Redpanda itself, else on a stand-in
+test-compose: setup-sources ## docker-compose.yml for real; COMPOSE_REAL_REDPANDA=1 on Redpanda itself, else on a stand-in
 	@tests/compose/install_tools.sh
 	@$(PY) -m pytest -m compose tests/compose $(ARGS)
 
 chaos: setup ## kill -9 of producer, processor and broker at random moments; MINUTES=30 SEED=7 ARGS="--output-format json"
 	@$(PY) -m tests.support.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-check: setup ## lint, format and types
+check: setup-sources ## lint, format and types
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
@@ -74,7 +78,8 @@ schema: setup ## write contract/ticket.schema.json, which follows from contract/
 
 lock: setup ## pin again what requirements*.txt name; ARGS=--upgrade takes newer ones of the others
 	@$(LOCK) $(ARGS) -o requirements-dev.lock requirements-dev.txt
-	@for name in requirements-build requirements-audit producer/requirements processor/requirements; do \
+	@for name in requirements-build requirements-audit producer/requirements producer/sources/requirements \
+		processor/requirements; do \
 		$(LOCK) $(ARGS) -c requirements-dev.lock -o $$name.lock $$name.txt || exit; done
 
 up: ## the pipeline in containers, in the background
