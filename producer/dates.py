@@ -10,6 +10,7 @@ ORDERS = ("dmy", "mdy")
 
 _SECONDS = re.compile(r"[0-9]{9,10}(\.[0-9]+)?")
 _MILLISECONDS = re.compile(r"[0-9]{12,13}")
+_NAMED_UTC = re.compile(r"(?<=[0-9]) ?(UTC|GMT)$")
 _YEAR_LAST = re.compile(r"\s*([0-9]{1,2})([/.-])([0-9]{1,2})\2([0-9]{4}|[0-9]{2})(?![0-9])")
 # What dateutil would fill from today's date: two parses that differ show it.
 _FILLS = (datetime(2000, 1, 1), datetime(2003, 12, 29))
@@ -30,7 +31,8 @@ def instant(value: object, order: str | None = None, zone: tzinfo = UTC) -> date
     if _MILLISECONDS.fullmatch(text):
         return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(text))
     try:
-        return _in_zone(datetime.fromisoformat(text), zone)
+        # dateutil knows the name of UTC too, but takes fifty times as long.
+        return _in_zone(datetime.fromisoformat(_NAMED_UTC.sub("+00:00", text)), zone)
     except ValueError:
         return _in_zone(_parsed(text, order), zone)
 

@@ -100,8 +100,14 @@ class RealTickets:
         """Save the state and say what was left out. Raises what ended the reading, and SettingError for no ticket."""
         self._closing.set()
         self._pass()
-        if self._reached is not None:
-            self._save()
+        try:
+            if self._reached is not None:
+                self._save()
+        finally:
+            # A thread that waits for an answer ends with the process.
+            self._thread.join(_PUT_S * 2)
+            if not self._thread.is_alive():
+                self._source.close()
         bad = sum(self._bad.values())
         if bad:
             reasons = ", ".join(f"{field} {count:,}" for field, count in self._bad.most_common())

@@ -62,3 +62,6 @@ class RowSource(Protocol):
 
     def keep(self, place: Place) -> Place:
         """Return ``place`` with what another process needs to recognize it."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""

@@ -28,6 +28,7 @@ _TAIL = 256
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _GZIP = b"\x1f\x8b"
+_WIDE = ("utf-16", "utf_16", "utf-32", "utf_32")
 _ZIP = b"PK\x03\x04"
 
 
@@ -108,6 +109,11 @@ class FileSource:
         if opened is not None and opened.prefix is not None:
             kept |= {"sha256": opened.prefix.up_to(place["offset"]), "inode": opened.inode}
         return kept
+
+    def close(self) -> None:
+        """Close all files."""
+        for opened in self._opened.values():
+            opened.handle.close()
 
     @property
     def _name(self) -> str:
@@ -229,7 +235,9 @@ class FileSource:
     def _rotated(self, after: Place) -> _Open | None:
         """Find the file that was read under the name that rotation gave it, when something of it is left."""
         assert self._path is not None
-        for entry in os.scandir(self._path.parent):
+        with os.scandir(self._path.parent) as entries:
+            found = list(entries)
+        for entry in found:
             if entry.inode() == after.get("inode") and entry.is_file() and entry.name != self._path.name:
                 opened = self._open(Path(entry.path))
                 if not opened.whole and self._continues(opened, after):
@@ -257,23 +265,27 @@ class FileSource:
         return self._open(self._path)
 
     def _open(self, path: Path | None) -> _Open:
-        raw: Any = path.open("rb") if path else sys.stdin.buffer
+        handle = _unpacked(path)
+        try:
+            return self._opened_as(path, handle)
+        except BaseException:
+            handle.close()
+            raise
+
+    def _opened_as(self, path: Path | None, raw: Any) -> _Open:
+        packed = isinstance(raw, gzip.GzipFile)
         head = raw.peek(4)[:4]
         if head.startswith(_ZIP):
             raise SettingError(f"{self._name} is a zip file, or a workbook of Excel; unpack it, or save it as CSV")
-        packed = head.startswith(_GZIP)
-        if packed:
-            raw = gzip.GzipFile(fileobj=raw)
-            head = raw.peek(4)[:4]
         encoding, skipped = self._encoding or "utf-8", 0
+        wide = encoding.startswith(_WIDE)
         if head.startswith(_UTF8_BOM):
             skipped = len(_UTF8_BOM)
             raw.read(skipped)
         elif head.startswith(_UTF16_BOMS):
-            encoding = "utf-16"
-        elif b"\0" in head and not encoding.startswith(("utf-16", "utf_16", "utf-32", "utf_32")):
+            encoding, wide = "utf-16", True
+        elif b"\0" in head and not wide:
             raise SettingError(f"{self._name} is not text, or in UTF-16; name its encoding, e.g. --encoding utf-16-le")
-        wide = encoding.startswith(("utf-16", "utf_16", "utf-32", "utf_32"))
         if self._follow and (packed or wide):
             raise SettingError(
                 f"{self._name} is {'packed' if packed else 'in ' + encoding}; --follow cannot follow that"
@@ -295,3 +307,14 @@ class FileSource:
     def _lines(self, handle: Any, offset: int, encoding: str, wide: bool = False) -> Lines:
         readline = io.TextIOWrapper(handle, encoding=encoding, newline="\n").readline if wide else handle.readline
         return Lines(readline, encoding, self._name, offset, lenient=self._encoding is not None)
+
+
+def _unpacked(path: Path | None) -> Any:
+    """Open a file, or standard input, to read bytes; a packed one to read what is packed in it."""
+    raw = path.open("rb") if path else sys.stdin.buffer
+    if not raw.peek(2).startswith(_GZIP):
+        return raw
+    if path is None:
+        return gzip.GzipFile(fileobj=raw)
+    raw.close()
+    return gzip.GzipFile(path)

@@ -111,6 +111,10 @@ class HttpSource:
         """Return ``place`` without the rows behind it."""
         return place | {"given": place["given"][: place["count"]]}
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def _get(self, url: httpx.URL) -> httpx.Response | None:
         """Return a good answer; None when the producer is to stop while it waits for one."""
         attempt = 0

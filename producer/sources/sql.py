@@ -99,6 +99,10 @@ class SqlSource:
         """Return ``place`` as JSON keeps it."""
         return {"watermark": written(place["watermark"])}
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._engine.dispose()
+
     def _read(self, reached: Any) -> Iterator[Sequence[Row]]:
         with self._engine.connect() as connection:
             if reached is None:

@@ -311,3 +311,44 @@ def test_a_slow_rate_is_no_silence(caplog: pytest.LogCaptureFixture) -> None:
         reporter.update(Progress(1, 1, 0))
 
     assert caplog.messages == []
+
+
+def test_only_tickets_without_a_gap_before_them_are_confirmed() -> None:
+    broker = Broker(answer=lambda number: Answer(is_done=number not in (2, 4)))
+    delivery = Delivery(broker, "tickets")
+    assert delivery.confirmed == 0
+    delivery.send([Message(b"C", b"{}")] * 5)
+
+    delivery.settle_all()
+    assert (delivery.progress.acknowledged, delivery.confirmed) == (3, 1)
+    broker.answers[1].is_done = True
+    delivery.settle_all()
+    assert (delivery.progress.acknowledged, delivery.confirmed) == (4, 3)
+    broker.answers[3].is_done, broker.answers[3].exception = True, KafkaTimeoutError()
+    delivery.settle()
+    # What failed is never confirmed, nor what comes after it.
+    assert (delivery.progress.acknowledged, delivery.confirmed) == (4, 3)
+
+
+def test_a_source_that_ends_ends_the_run_and_learns_what_was_acknowledged() -> None:
+    class Few:
+        ended = False
+        confirmed = 0
+
+        def take(self, number: int) -> list[Message]:
+            messages, self._left = self._left[:number], self._left[number:]
+            self.ended = not messages
+            return messages
+
+        def confirm(self, acknowledged: int) -> None:
+            self.confirmed = acknowledged
+
+        _left = [Message(b"C", b"{}")] * 700
+
+    few, time = Few(), Time()
+    progress = ProductionManager(
+        config(), few, Delivery(Broker(), "tickets"), time, lambda progress: None, lambda: time.now
+    ).run()
+
+    assert progress == Progress(sent=700, acknowledged=700)
+    assert few.confirmed == 700
