@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pymysql
 import pytest
@@ -68,8 +68,19 @@ class MariaDb:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        log = (self._folder / "mariadbd.log").open("ab")
-        self._process = subprocess.Popen(
+        with (self._folder / "mariadbd.log").open("ab") as log:
+            self._process = self._popen(log)
+
+        def answers() -> bool:
+            with suppress(pymysql.Error):
+                pymysql.connect(host="127.0.0.1", port=self.port, user="root").close()
+                return True
+            return False
+
+        wait_for(answers, 60, "MariaDB")
+
+    def _popen(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [
                 self._program,
                 "--no-defaults",
@@ -87,14 +98,6 @@ class MariaDb:
             stdout=log,
             stderr=log,
         )
-
-        def answers() -> bool:
-            with suppress(pymysql.Error):
-                pymysql.connect(host="127.0.0.1", port=self.port, user="root").close()
-                return True
-            return False
-
-        wait_for(answers, 60, "MariaDB")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End the server."""
