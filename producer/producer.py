@@ -4,6 +4,7 @@ import gc
 import time
 from collections.abc import Callable
 
+from producer.answers import AnswerKey, Faulty
 from producer.config import ProducerConfig
 from producer.delivery import DELIVERY_TIMEOUT_S, Delivery, connect
 from producer.pacing import Pacer, planned
@@ -147,7 +148,24 @@ def produce(config: ProducerConfig, worker: int, stop: Shutdown, report: Report)
 
     Raises like ``ProductionManager.run``.
     """
-    return send(RandomTickets(config.seed, worker), config, worker, stop, report)
+    tickets = RandomTickets(config.seed, worker)
+    if not config.is_faulty and config.answers is None:
+        return send(tickets, config, worker, stop, report)
+    key = AnswerKey(config.answers) if config.answers else None
+    note = key.note if key else lambda line: None
+    last = Progress()
+
+    def remember(progress: Progress) -> None:
+        nonlocal last
+        last = progress
+        report(progress)
+
+    try:
+        source = Faulty(tickets, config.invalid_rate, config.duplicate_rate, config.seed, note)
+        return send(source, config, worker, stop, remember)
+    finally:
+        if key:
+            key.close(last.sent, last.acknowledged)
 
 
 def send(source: TicketSource, config: ProducerConfig, worker: int, stop: Shutdown, report: Report) -> Progress:

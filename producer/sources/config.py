@@ -86,7 +86,7 @@ def _zone(text: str) -> tzinfo:
 
 def _encoding(text: str) -> str:
     try:
-        b"".decode(text)
+        "x".encode(text)
     except (LookupError, ValueError):
         raise ValueError("must be an encoding that Python knows, e.g. cp1252") from None
     return text.lower()

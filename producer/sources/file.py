@@ -311,7 +311,7 @@ class FileSource:
 
 def _unpacked(path: Path | None) -> Any:
     """Open a file, or standard input, to read bytes; a packed one to read what is packed in it."""
-    raw = path.open("rb") if path else sys.stdin.buffer
+    raw: Any = path.open("rb") if path else sys.stdin.buffer
     if not raw.peek(2).startswith(_GZIP):
         return raw
     if path is None:

@@ -4,6 +4,7 @@ import csv
 import json
 import signal
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,11 +209,12 @@ SQL_FLAGS = ("--table=tickets", "--watermark=updated", *COLUMNS, "--map=request_
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDb]:
-    server = MariaDb(tmp_path_factory.mktemp("mariadb"))
-    server.install()
-    yield server
-    server.stop(signal.SIGKILL)
+def installed() -> Iterator[MariaDb]:
+    with tempfile.TemporaryDirectory(prefix="client-tickets-mariadb-") as folder:
+        server = MariaDb(Path(folder))
+        server.install()
+        yield server
+        server.stop(signal.SIGKILL)
 
 
 @pytest.fixture
@@ -411,3 +413,44 @@ def test_what_is_wrong_with_an_api_is_said_in_words(pipe: Pipe, helpdesk: Helpde
         (pipe.state / "api.json").unlink(missing_ok=True)
     away = pipe.send("http://127.0.0.1:1/next", *http_flags(pipe, "next"), expect=3)
     assert "http://127.0.0.1:1/next cannot be reached" in away.stderr
+
+
+# The answer key
+
+
+def test_the_answer_key_says_what_the_pipeline_made_of_injected_faults(pipe: Pipe) -> None:
+    key, output = pipe.folder / "key.jsonl", pipe.folder / "output"
+    where = ["--broker", pipe.broker.address, "--topic", pipe.topic]
+    faults = ["--invalid-rate=0.1", "--duplicate-rate=0.05", f"--answers={key}", "--seed=1"]
+    pipe.processes.run(PRODUCER, *where, "--count=2000", "--rate=0", *faults)
+    again = pipe.processes.run(PRODUCER, *where, "--count=1", *faults, expect=5)
+    assert "key.jsonl exists; name a new file with --answers" in again.stderr
+    injected = Counter(json.loads(line)["injected"] for line in key.read_text().splitlines())
+    assert injected["invalid"] > 150
+    assert injected["duplicate"] > 60
+
+    processor = "processor/spark_processor.py"
+    pipe.processes.run(processor, *where, "--memory=1g", f"--output-path={output}")
+    verify = [processor, "--verify", f"--output-path={output}", f"--answers={key}"]
+    told = json.loads(pipe.processes.run(*verify, env={"LOG_FORMAT": "json"}).stdout)["answers"]
+    assert told == {
+        "complete": True,
+        "sent": 2_000,
+        "invalid": injected["invalid"],
+        "rejected": injected["invalid"],
+        "rejected_otherwise": 0,
+        "invalid_absent": 0,
+        "duplicates": injected["duplicate"],
+        "published_again": injected["duplicate"],
+        "dropped_or_absent": 0,
+    }
+    text = pipe.processes.run(*verify).stdout
+    assert (
+        f"  {injected['invalid']} invalid: {injected['invalid']} rejected for the right reason, 0 for another" in text
+    )
+    # The key of a killed producer lacks its end, and may end in the middle of a line.
+    key.write_text(key.read_text()[:-20])
+    assert "the producer was killed" in pipe.processes.run(*verify).stdout
+    (pipe.folder / "other").write_text("x\n")
+    other = pipe.processes.run(*verify[:-1], f"--answers={pipe.folder / 'other'}", expect=2)
+    assert "must be a key that the producer wrote with --answers" in other.stderr

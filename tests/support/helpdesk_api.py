@@ -41,7 +41,7 @@ class Api(BaseHTTPRequestHandler):
         page = int(query.get("page", query.get("after", ["0"]))[0])
         shown = tickets[page * PAGE : (page + 1) * PAGE]
         more = len(tickets) > (page + 1) * PAGE
-        link = f"http://127.0.0.1:{self.server.server_address[1]}{parts.path}?page={page + 1}"
+        link = f"http://{self.headers['Host']}{parts.path}?page={page + 1}"
         match parts.path:
             case "/next":
                 return self._answer(200, {"data": {"tickets": shown}, "links": {"next": link if more else None}})

@@ -23,7 +23,10 @@ _SERVERS = ("/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd")
 
 
 class MariaDb:
-    """One server; ``stop`` and ``start`` let it go away and come back on the same port."""
+    """One server; ``stop`` and ``start`` let it go away and come back on the same port.
+
+    As root's servant it runs as somebody else, who must reach ``folder``: pytest's folders are closed to others.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._program = shutil.which("mariadbd") or next((name for name in _SERVERS if Path(name).exists()), "")
@@ -42,10 +45,6 @@ class MariaDb:
         self._folder.mkdir(parents=True, exist_ok=True)
         if os.getuid() == 0:
             shutil.chown(self._folder, self._user)
-            for parent in self._folder.parents:
-                # pytest makes its folders for one user only.
-                with suppress(PermissionError):
-                    parent.chmod(parent.stat().st_mode | 0o011)
         done = subprocess.run(
             [
                 str(self._installer),
