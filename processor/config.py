@@ -287,7 +287,8 @@ def senseless(task: str | None, flags: argparse.Namespace) -> list[str]:
         if setting.flag and getattr(flags, setting.flag.lstrip("-").replace("-", "_")) is not None
     }
     if task is None:
-        return ["--readers-stopped without --compact or --forget"] if "readers_stopped" in typed else []
+        owners = {"readers_stopped": "--compact or --forget", "answers": "--verify"}
+        return [f"{typed[name]} without {owner}" for name, owner in owners.items() if name in typed]
     without = [flag for name, flag in typed.items() if name not in (task, *_BESIDE[task])]
     topic_alone = task == "verify" and "topic" in typed and "broker" not in typed
     return without + (["--topic without --broker"] if topic_alone else [])

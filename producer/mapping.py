@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
+from functools import cache
 from typing import Any
 
 from contract.ticket import FIELDS, PRIORITIES, REQUEST_TYPES, UUID_PATTERN, InvalidTicket, Ticket, decode, encode
@@ -100,6 +101,7 @@ def identity(rules: Rules, row: Row) -> str:
     return str(uuid.uuid5(namespace(rules.name), text))
 
 
+@cache
 def namespace(name: str) -> uuid.UUID:
     """Return the namespace (RFC 9562, section 6.5) of the ids of a source."""
     return uuid.uuid5(uuid.NAMESPACE_URL, f"client-tickets:{name}")

@@ -15,7 +15,7 @@ import pytest
 from contract.ticket import Ticket, decode
 from embedded.broker import EmbeddedBroker
 from runtime.settings.setting import ROOT
-from tests.support import helpdesk_api, topics
+from tests.support import documents, helpdesk_api, topics
 from tests.support.listeners import free_ports
 from tests.support.mariadb import PASSWORD, MariaDb
 from tests.support.processes import Processes, Running, wait_for
@@ -454,3 +454,48 @@ def test_the_answer_key_says_what_the_pipeline_made_of_injected_faults(pipe: Pip
     (pipe.folder / "other").write_text("x\n")
     other = pipe.processes.run(*verify[:-1], f"--answers={pipe.folder / 'other'}", expect=2)
     assert "must be a key that the producer wrote with --answers" in other.stderr
+
+
+# The document
+
+
+def test_every_command_of_the_document_runs_as_it_is_written(pipe: Pipe, database: MariaDb, helpdesk: Helpdesk) -> None:
+    """But for the names of hosts, a limit for what follows a file, and Docker Compose, which needs a daemon."""
+    for export in EXPORTS.iterdir():
+        (pipe.folder / export.name).write_bytes(export.read_bytes())
+    write_csv(pipe.folder / "tickets.csv", range(3))
+    database.insert("tickets", [db_row(number, "2026-02-01 00:00:00", f"db {number}") for number in range(2)])
+    helpdesk.add(*range(100, 105))
+    for part in ("producer", "processor"):
+        (pipe.folder / part).symlink_to(ROOT / part)
+    (pipe.folder / "bin").mkdir()
+    python = pipe.folder / "bin" / "python"
+    python.write_text(
+        f'#!/bin/sh\ncase "$1" in producer/*) exec {sys.executable} "$@" --source-state {pipe.state};; esac\n'
+        f'exec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    environ = {
+        "PATH": f"{python.parent}:/usr/bin:/bin",
+        "REDPANDA_BROKER_LOCAL": pipe.broker.address,
+        "TOPIC_NAME": pipe.topic,
+        "OUTPUT_PATH": str(pipe.folder / "output"),
+        "SPARK_MEMORY": "1g",
+    }
+    blocks = [
+        block for block in documents.code_blocks(documents.read("docs/sources.md")) if "docker-compose" not in block
+    ]
+    assert len(blocks) == 9
+    for block in blocks:
+        script = block.replace("reader@db.example.com:3306", f"reader@127.0.0.1:{database.port}")
+        script = script.replace("https://desk.example.com", f"http://127.0.0.1:{helpdesk.port}")
+        script = script.replace("--follow --poll 1", "--follow --poll 1 --duration 2")
+        done = pipe.processes.start_command(["sh", "-ec", script], env=environ, cwd=pipe.folder)
+        assert done.wait(180) == 0, f"{block}\n{done.output}"
+    assert "answer key: 2,000 messages" in done.stdout
+    values = [message.value or b"" for message in topics.read(pipe.broker.address, pipe.topic)]
+    sent = Counter(json.loads(value)["request"] for value in values if b'"row ' in value or b'"db ' in value)
+    # Standard input and the file have names of their own, and so have the two queries and the two pages.
+    assert {f"row {number}": 2 for number in range(3)}.items() <= sent.items()
+    assert {f"row {number}": 2 for number in range(100, 105)}.items() <= sent.items()
+    assert {"db 0": 2, "db 1": 2}.items() <= sent.items()

@@ -9,7 +9,15 @@ from runtime.settings.setting import ROOT
 # The top folders that hold our code.
 PARTS = ("contract", "store", "runtime", "producer", "processor", "embedded")
 
-NAMES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/reading.md", "docs/faults.md")
+NAMES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/reading.md",
+    "docs/faults.md",
+    "docs/sources.md",
+)
 
 _CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE_CODE = re.compile(r"`([^`\n]+)`")

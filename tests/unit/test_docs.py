@@ -137,6 +137,7 @@ def test_every_direct_dependency_is_explained() -> None:
     }
     files = {
         "producer": "producer/requirements.txt",
+        "sources": "producer/sources/requirements.txt",
         "processor": "processor/requirements.txt",
         "build": "requirements-build.txt",
         "dev": "requirements-dev.txt",
