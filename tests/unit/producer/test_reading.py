@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from producer.state import Sent, State
 from producer.ticket import Message, Place, Row
 from runtime.errors import DataConflict, OutputUnavailable, PipelineError, SettingError, SourceUnreachable
 from runtime.process.heartbeat import Heartbeat
+from tests.support import documents
 from tests.support.processes import wait_for
 
 VALUES = {"client_id": "C", "created_at": "2026-01-31T09:30:00Z", "request_type": "billing", "priority": "low"}
@@ -265,3 +267,24 @@ def test_an_unexpected_error_of_a_source_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         one.close()
     assert not issubclass(ZeroDivisionError, PipelineError)
+
+
+def test_the_source_that_the_guide_shows_is_one(tmp_path: Path) -> None:
+    (code,) = documents.code_blocks(documents.section(documents.read("CONTRIBUTING.md"), "a source"), "python")
+    assert len(code.splitlines()) <= 50
+    shown: dict[str, Any] = {}
+    exec(code, shown)
+    mails = tmp_path / "mails"
+    mail = "From ann\nMessage-ID: <{0}>\nFrom: ann\nDate: Sat, 31 Jan 2026 09:30:00 +0100\n\nmail {0}\n\n"
+    mails.write_text(mail.format(1) + mail.format(2))
+    rules = Rules("mails", {}, {}, {"request_type": "general", "priority": "low"})
+
+    for sent in (["mail 1\n", "mail 2\n"], ["mail 3\n"]):
+        with State(tmp_path, "mails", "mails", "tickets") as state:
+            one = RealTickets(shown["MailSource"](mails), rules, state, lambda s: True, None, Heartbeat(None)).start()
+            found = requests(all_of(one))
+            one.confirm(len(found))
+            one.close()
+        assert found == sent
+        with mails.open("a") as out:
+            out.write(mail.format(3))
