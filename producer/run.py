@@ -22,13 +22,13 @@ def run(config: ProducerConfig, stop: Shutdown) -> None:
     if stop.asked:
         _log.info("stopped before the first ticket")
         return
-    ensure_topic(config)
+    topic_id = ensure_topic(config)
     heartbeat = Heartbeat.from_environment(os.environ)
     rest_s = max(1 / config.rate if config.rate else 0.0, config.source.poll_s if config.source.follow else 0.0)
     reporter = Reporter(choose_display(), heartbeat, rest_s)
     try:
         if not config.source.is_random:
-            send_source(config, stop, reporter.update, heartbeat)
+            send_source(config, topic_id, stop, reporter.update, heartbeat)
         elif config.workers == 1:
             produce(config, 0, stop, reporter.update)
         else:

@@ -15,13 +15,15 @@ from runtime.process.shutdown import Shutdown
 _log = logging.getLogger(__name__)
 
 
-def send_source(config: ProducerConfig, stop: Shutdown, report: Report, heartbeat: Heartbeat) -> None:
+def send_source(
+    config: ProducerConfig, topic_id: str | None, stop: Shutdown, report: Report, heartbeat: Heartbeat
+) -> None:
     """Send what is new in the source of ``config``, and note how far that is. Raises PipelineError."""
     source = config.source
     with ExitStack() as stack:
         state = None
         if source.source != STDIN:
-            state = stack.enter_context(State(source.state, source.known_as, identity(source), config.topic))
+            state = stack.enter_context(State(source.state, source.known_as, identity(source), config.topic, topic_id))
             if state.sent.place is not None:
                 _log.info("going on behind %s tickets that %s counts as sent", f"{state.sent.tickets:,}", state.file)
         rows = open_source(source, stop.wait)

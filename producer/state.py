@@ -21,10 +21,12 @@ class Sent:
     """What the file says: every row up to ``place`` is in the topic or was reported as bad.
 
     ``source`` and ``topic`` name what was read and where it went; ``tickets`` and ``bad_rows`` count since the start.
+    ``topic_id`` is None where the broker tells none.
     """
 
     source: str
     topic: str
+    topic_id: str | None = None
     place: Place | None = None
     tickets: int = 0
     bad_rows: int = 0
@@ -38,13 +40,19 @@ class State:
     """
 
     def __init__(
-        self, folder: Path, name: str, source: str, topic: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        folder: Path,
+        name: str,
+        source: str,
+        topic: str,
+        topic_id: str | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.file = folder / f"{name}.json"
         self._now = now
         self._lock = _lock(folder / f"{name}.lock", name)
         try:
-            self.sent = read(self.file, Sent(source, topic))
+            self.sent = read(self.file, Sent(source, topic, topic_id))
         except BaseException:
             os.close(self._lock)
             raise
@@ -103,6 +111,11 @@ def read(file: Path, expected: Sent) -> Sent:
                 f"{file} is the state of the {what} {was}, not of {wanted}; take another --source-name, or remove the "
                 "file to send everything from the start"
             )
+    if None not in (found.topic_id, expected.topic_id) and found.topic_id != expected.topic_id:
+        raise DataConflict(
+            f"{file} is the state of another topic {found.topic}, which was deleted or is in another cluster; remove "
+            "the file to send everything to this one, or take another --source-name"
+        )
     return found
 
 
@@ -112,7 +125,14 @@ def _sent(content: Any) -> Sent:
     place = content["place"]
     if place is not None and not isinstance(place, dict):
         raise TypeError(place)
-    return Sent(str(content["source"]), str(content["topic"]), place, int(content["tickets"]), int(content["bad_rows"]))
+    return Sent(
+        str(content["source"]),
+        str(content["topic"]),
+        content["topic_id"],
+        place,
+        int(content["tickets"]),
+        int(content["bad_rows"]),
+    )
 
 
 def _lock(file: Path, name: str) -> int:

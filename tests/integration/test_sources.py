@@ -249,7 +249,8 @@ def test_a_table_is_read_to_its_end_and_then_from_its_watermark_on(pipe: Pipe, d
 
     # A changed row, one that was committed late, within the overlap, and one that was too late for it.
     database.run("UPDATE tickets SET body = 'changed', updated = '2026-02-01 01:00:00' WHERE id = 7")
-    database.insert("tickets", [db_row(20_000, "2026-01-31 23:59:30"), db_row(20_001, "2026-01-31 23:58:00")])
+    late = (("2026-01-31 23:59:01.000", 20_000), ("2026-01-31 23:59:00.999", 20_001))
+    database.insert("tickets", [db_row(number, updated) for updated, number in late])
     pipe.send(database.url, *sql_flags(pipe))
     again = pipe.requests()
     assert (again["changed"], again["row 20000"], again["row 20001"]) == (1, 1, 0)

@@ -93,13 +93,13 @@ def test_the_state_follows_the_last_acknowledged_row_and_passes_bad_ones(
     one.confirm(0)
     assert not state.file.exists()
     one.confirm(1)
-    assert state.sent == Sent("file", "tickets", {"row": 2, "kept": True}, 1, 1)
+    assert state.sent == Sent("file", "tickets", None, {"row": 2, "kept": True}, 1, 1)
     one.confirm(2)
     assert state.sent.place == {"row": 3, "kept": True}
     one.confirm(3)
     one.close()
 
-    assert state.sent == Sent("file", "tickets", {"row": 5, "kept": True}, 3, 2)
+    assert state.sent == Sent("file", "tickets", None, {"row": 5, "kept": True}, 3, 2)
     written = json.loads(state.file.read_text())
     assert (written["place"], written["tickets"], written["bad_rows"]) == ({"row": 5, "kept": True}, 3, 2)
     assert source.closed
@@ -241,7 +241,7 @@ def test_a_second_producer_on_the_same_source_is_refused(state: State) -> None:
 )
 def test_a_state_of_something_else_is_refused(tmp_path: Path, source: str, topic: str, message: str) -> None:
     with State(tmp_path, "crm", "table a by w", "tickets") as state:
-        state.save(Sent("table a by w", "tickets", {"row": 1}, 1, 0))
+        state.save(Sent("table a by w", "tickets", None, {"row": 1}, 1, 0))
     with pytest.raises(DataConflict, match=message):
         State(tmp_path, "crm", source, topic)
     # A refusal leaves no lock behind.
@@ -288,3 +288,15 @@ def test_the_source_that_the_guide_shows_is_one(tmp_path: Path) -> None:
         assert found == sent
         with mails.open("a") as out:
             out.write(mail.format(3))
+
+
+def test_a_topic_that_was_deleted_and_created_again_is_not_taken_for_the_one_that_holds_the_tickets(
+    tmp_path: Path,
+) -> None:
+    with State(tmp_path, "crm", "file", "tickets", "id-1") as state:
+        state.save(Sent("file", "tickets", "id-1", {"row": 1}, 1, 0))
+    with pytest.raises(DataConflict, match="which was deleted or is in another cluster; remove the file"):
+        State(tmp_path, "crm", "file", "tickets", "id-2")
+    for known in ("id-1", None):
+        with State(tmp_path, "crm", "file", "tickets", known) as state:
+            assert state.sent.tickets == 1
