@@ -25,14 +25,17 @@ endif
 # What another Python left in the environment would reach ours, and pip.
 unexport PYTHONHOME PYTHONOPTIMIZE PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
 
-.PHONY: help setup demo dashboard broker test test-unit test-browser test-compose chaos check audit bench bench-quick long-run \
-	schema lock up down
+.PHONY: help setup setup-sources demo dashboard broker test test-unit test-browser test-compose chaos check audit bench \
+	bench-quick long-run schema lock up down
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## everything the others need: .venv and jars
 	@bash scripts/setup
+
+setup-sources: ## setup, and what tickets from a database or an API need besides; the tests need it too
+	@bash scripts/setup producer/sources
 
 demo: setup ## the whole pipeline without Docker: broker, 2,000 tickets, one batch, the results
 	@$(PY) -m embedded.demo $(ARGS)
@@ -44,10 +47,10 @@ dashboard: ## the output on a page, http://localhost:8501; ARGS="--port 8600 --o
 	@bash scripts/setup dashboard
 	@$(PY) -m dashboard.serve $(ARGS)
 
-test: setup ## all tests that need no Docker and no browser; ARGS="-k pacing" goes to pytest
+test: setup-sources ## all tests that need no Docker and no browser; ARGS="-k pacing" goes to pytest
 	@$(PY) -m pytest -m "not compose and not browser" $(ARGS)
 
-test-unit: setup ## the tests without broker and JVM, in seconds
+test-unit: setup-sources ## the tests without broker and JVM, in seconds
 	@$(PY) -m pytest tests/unit $(ARGS)
 
 test-browser: ## the dashboard in Debian's Chromium, which is installed where it is missing (as root)
@@ -55,14 +58,14 @@ test-browser: ## the dashboard in Debian's Chromium, which is installed where it
 	@tests/browser/install_tools.sh
 	@$(PY) -m pytest -m browser tests/browser $(ARGS)
 
-test-compose: setup ## docker-compose.yml for real; COMPOSE_REAL_REDPANDA=1 on Redpanda itself, else on a stand-in
+test-compose: setup-sources ## docker-compose.yml for real; COMPOSE_REAL_REDPANDA=1 on Redpanda itself, else on a stand-in
 	@tests/compose/install_tools.sh
 	@$(PY) -m pytest -m compose tests/compose $(ARGS)
 
 chaos: setup ## kill -9 of producer, processor and broker at random moments; MINUTES=30 SEED=7 ARGS="--output-format json"
 	@$(PY) -m tests.support.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-check: setup ## lint, format and types
+check: setup-sources ## lint, format and types
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
@@ -89,8 +92,8 @@ schema: setup ## write contract/ticket.schema.json, which follows from contract/
 
 lock: setup ## pin again what requirements*.txt name; ARGS=--upgrade takes newer ones of the others
 	@$(LOCK) $(ARGS) -o requirements-dev.lock requirements-dev.txt
-	@for name in requirements-build requirements-audit producer/requirements processor/requirements \
-		dashboard/requirements tests/browser/requirements; do \
+	@for name in requirements-build requirements-audit producer/requirements producer/sources/requirements \
+		processor/requirements dashboard/requirements tests/browser/requirements; do \
 		$(LOCK) $(ARGS) -c requirements-dev.lock -o $$name.lock $$name.txt || exit; done
 
 up: ## the pipeline in containers, in the background

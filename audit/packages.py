@@ -18,7 +18,7 @@ _TIMEOUT_S = 600
 
 def locks() -> list[Path]:
     """Return the locks of this repository, pip-audit's own among them."""
-    return sorted([*ROOT.glob("*.lock"), *ROOT.glob("*/requirements.lock"), *ROOT.glob("tests/*/requirements.lock")])
+    return sorted([*ROOT.glob("*.lock"), *ROOT.glob("*/requirements.lock"), *ROOT.glob("*/*/requirements.lock")])
 
 
 def look_up(folder: Path) -> Looked:

@@ -35,7 +35,7 @@ from benchmarks.whole_process import running
 from contract.ticket import decode, encode
 from embedded.broker import EmbeddedBroker
 from producer.delivery import client_settings
-from producer.ticket import TicketSource
+from producer.sources.random import RandomTickets
 from runtime.settings.setting import ROOT
 
 # Made before the clock starts, and sent round and round: the peer pays nothing for its messages.
@@ -61,8 +61,8 @@ class _Partitioner(DefaultPartitioner):  # type: ignore[misc]
 
 def peer(address: str, topic: str, count: int) -> float:
     """Send ``count`` messages as a user would write it, with the settings of the product; return messages a second."""
-    source = TicketSource(seed=1)
-    tickets = [source.take(datetime.now(UTC)) for _ in range(PEER_MESSAGES)]
+    source = RandomTickets(seed=1)
+    tickets = [source.draw(datetime.now(UTC)) for _ in range(PEER_MESSAGES)]
     messages = [(ticket.client_id.encode(), encode(ticket)) for ticket in tickets]
     settings = {**client_settings(), "partitioner": _Partitioner()}
     with closing(KafkaProducer(bootstrap_servers=address, **settings)) as client:

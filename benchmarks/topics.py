@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient
 
 from contract.ticket import URGENT, encode
 from producer.delivery import client_settings
-from producer.ticket import TicketSource
+from producer.sources.random import RandomTickets
 
 PARTITIONS = 4
 # Different tickets; a topic repeats them under other ids.
@@ -45,8 +45,8 @@ class Filler:
     """Makes topics on one broker and fills them with messages of the size and compression of the product's own."""
 
     def __init__(self, address: str) -> None:
-        source = TicketSource(seed=1)
-        drafts = [source.take(datetime.now(UTC)) for _ in range(_DRAFTS)]
+        source = RandomTickets(seed=1)
+        drafts = [source.draw(datetime.now(UTC)) for _ in range(_DRAFTS)]
         self.address = address
         self._messages = [(draft.client_id.encode(), encode(draft)) for draft in drafts]
         self._urgent = list(itertools.accumulate((draft.priority in URGENT for draft in drafts), initial=0))

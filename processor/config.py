@@ -14,7 +14,7 @@ from runtime.errors import SettingError
 from runtime.process.memory import memory_limit_mib
 from runtime.settings import catalogue, parsers
 from runtime.settings.location import OutputLocation
-from runtime.settings.parsers import heap_mib
+from runtime.settings.parsers import heap_mib, readable_file
 from runtime.settings.setting import ENV_FILE, Setting, resolve, source_of
 from runtime.settings.text_files import read_text
 
@@ -34,6 +34,15 @@ VERIFY = Setting(
     "check everything that is published against the ledger, and end; asks the broker only if --broker is given",
     "--verify",
     switch=True,
+)
+
+ANSWERS = Setting(
+    None,
+    None,
+    readable_file,
+    "with --verify: the key that the producer wrote, to be told what became of its faults",
+    "--answers",
+    anchored=True,
 )
 
 COMPACT = Setting(
@@ -115,6 +124,7 @@ SETTINGS: dict[str, Setting] = {
     "dedupe": catalogue.DEDUPE,
     "accept_gap": ACCEPT_GAP,
     "verify": VERIFY,
+    "answers": ANSWERS,
     "compact": COMPACT,
     "forget": FORGET,
     "forget_file": FORGET_FILE,
@@ -127,12 +137,12 @@ SETTINGS: dict[str, Setting] = {
 # Flags that ask for something else than reading the topic, and what may stand beside each.
 _FORGETTING = ("output", "broker", "topic", "readers_stopped", "forget", "forget_file")
 _BESIDE = {
-    "verify": ("output", "broker", "topic"),
+    "verify": ("output", "broker", "topic", "answers"),
     "compact": ("output", "readers_stopped"),
     "forget": _FORGETTING,
     "forget_file": _FORGETTING,
 }
-_OF_OTHER_TASKS = {*_BESIDE, "readers_stopped"}
+_OF_OTHER_TASKS = {*_BESIDE, "answers", "readers_stopped"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +206,7 @@ class VerifyConfig:
     output: OutputLocation
     broker: str | None = None
     topic: str | None = None
+    answers: Path | None = None
     log_level: str = catalogue.LOG_LEVEL.default
     log_format: str = catalogue.LOG_FORMAT.default
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
@@ -210,7 +221,7 @@ class VerifyConfig:
         """
         catalogue.refuse_typos(env_file)
         fields = ["output", "log_level", "log_format"]
-        fields += [name for name in ("broker", "topic") if getattr(flags, name) is not None]
+        fields += [name for name in ("broker", "topic", "answers") if getattr(flags, name) is not None]
         values = resolve({name: SETTINGS[name] for name in fields}, flags, environ, env_file)
         if "broker" in values:
             values["security"] = KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
@@ -276,7 +287,8 @@ def senseless(task: str | None, flags: argparse.Namespace) -> list[str]:
         if setting.flag and getattr(flags, setting.flag.lstrip("-").replace("-", "_")) is not None
     }
     if task is None:
-        return ["--readers-stopped without --compact or --forget"] if "readers_stopped" in typed else []
+        owners = {"readers_stopped": "--compact or --forget", "answers": "--verify"}
+        return [f"{typed[name]} without {owner}" for name, owner in owners.items() if name in typed]
     without = [flag for name, flag in typed.items() if name not in (task, *_BESIDE[task])]
     topic_alone = task == "verify" and "topic" in typed and "broker" not in typed
     return without + (["--topic without --broker"] if topic_alone else [])

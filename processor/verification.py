@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 
+from processor.answers import Outcome, judge, lines, read_key
 from processor.config import VerifyConfig
 from processor.unread import Unread, ask, compare
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable
 from store.manifest import WAY_OUT
+from store.reader import open_output
 from store.verify import Report, verify
 
 _WIDTH = 80
@@ -30,8 +32,11 @@ def run(config: VerifyConfig) -> None:
             report, unread = _with_broker(report, config)
         except BrokerError as error:
             silent = error
+    outcome = None
+    if config.answers is not None and (reader := open_output(config.output)) is not None:
+        outcome = judge(reader, read_key(config.answers))
     tell = as_json if config.log_format == "json" else as_text
-    _write(tell(report, unread, str(silent) if silent else None))
+    _write(tell(report, unread, str(silent) if silent else None, outcome))
     if report.differences:
         raise DataConflict(
             f"{config.output} is not what its ledger says: {len(report.differences):,} differences, the first is that "
@@ -48,21 +53,25 @@ def _with_broker(report: Report, config: VerifyConfig) -> tuple[Report, list[Unr
     return msgspec.structs.replace(report, differences=[*report.differences, *differences]), unread
 
 
-def as_json(report: Report, unread: Sequence[Unread] | None, silent: str | None) -> str:
+def as_json(report: Report, unread: Sequence[Unread] | None, silent: str | None, outcome: Outcome | None = None) -> str:
     """Return one JSON object on one line; ``unread`` is null where no broker was asked or none answered."""
     fields: dict[str, Any] = msgspec.to_builtins(report, str_keys=True)
     del fields["source"]["unknown"]
     in_order = not report.differences
     told = {"in_order": in_order, **fields, "unread": msgspec.to_builtins(unread), "broker_error": silent}
+    if outcome is not None:
+        told["answers"] = msgspec.to_builtins(outcome)
     return msgspec.json.encode(told).decode() + "\n"
 
 
-def as_text(report: Report, unread: Sequence[Unread] | None, silent: str | None) -> str:
+def as_text(report: Report, unread: Sequence[Unread] | None, silent: str | None, outcome: Outcome | None = None) -> str:
     """Return a table and what is to be said beside it, in 80 columns."""
-    return "".join(f"{_printable(line)}\n" for line in _lines(report, unread, silent))
+    return "".join(f"{_printable(line)}\n" for line in _lines(report, unread, silent, outcome))
 
 
-def _lines(report: Report, unread: Sequence[Unread] | None, silent: str | None) -> Iterator[str]:
+def _lines(
+    report: Report, unread: Sequence[Unread] | None, silent: str | None, outcome: Outcome | None
+) -> Iterator[str]:
     moment = f"{report.updated_at:%Y-%m-%d %H:%M:%S} UTC"
     yield f"{report.output}"
     yield f"commit {report.commit}, batch {report.batch_id}, {report.format}, {moment}"
@@ -99,6 +108,9 @@ def _lines(report: Report, unread: Sequence[Unread] | None, silent: str | None) 
         yield ""
         yield "the broker could not be asked:"
         yield from _wrapped([silent])
+    if outcome is not None:
+        yield ""
+        yield from lines(outcome)
     yield ""
     yield "Not in order." if report.differences else "In order: files, rows and counts are what the ledger says."
 

@@ -2,9 +2,11 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from producer.sources import config as sources
+from producer.sources.config import SourceConfig
 from runtime.broker import security
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import SettingError
@@ -21,6 +23,11 @@ SETTINGS: dict[str, Setting] = {
     "duration": Setting(None, 0.0, parsers.number(0, "60"), "seconds to send for, 0 for no end", "--duration"),
     "seed": Setting(None, None, parsers.integer(0, "42"), "whole number that makes a run reproducible", "--seed"),
     "workers": Setting(None, 1, parsers.integer(1, "2", 64), "processes that share the work", "--workers"),
+    "invalid_rate": Setting(None, 0.0, parsers.share, "share of messages that are spoilt on purpose", "--invalid-rate"),
+    "duplicate_rate": Setting(None, 0.0, parsers.share, "share of messages that repeat another", "--duplicate-rate"),
+    "answers": Setting(
+        None, None, parsers.path, "new file that says which were spoilt or repeated", "--answers", anchored=True
+    ),
     "log_level": catalogue.LOG_LEVEL,
     "log_format": catalogue.LOG_FORMAT,
 }
@@ -44,8 +51,26 @@ class ProducerConfig:
     log_level: str
     log_format: str
     security: KafkaSecurity
+    source: SourceConfig = field(default_factory=SourceConfig)
+    invalid_rate: float = 0.0
+    duplicate_rate: float = 0.0
+    answers: Path | None = None
 
     def __post_init__(self) -> None:
+        if not self.source.is_random:
+            for flag, given in (
+                ("--workers", self.workers > 1),
+                ("--seed", self.seed is not None),
+                ("--invalid-rate", self.invalid_rate),
+                ("--duplicate-rate", self.duplicate_rate),
+                ("--answers", self.answers),
+            ):
+                if given:
+                    raise SettingError(f"{flag} means nothing with --source {self.source.shown}; leave it out")
+        if self.invalid_rate + self.duplicate_rate > 1:
+            raise SettingError("--invalid-rate and --duplicate-rate must be at most 1 together")
+        if self.workers > 1 and (self.answers or self.is_faulty):
+            raise SettingError("faults are injected, and --answers written, by one worker only; leave out --workers")
         if self.count and self.workers > self.count:
             raise SettingError(f"--workers {self.workers} is more than --count {self.count}; give each worker a ticket")
 
@@ -56,7 +81,17 @@ class ProducerConfig:
         """Resolve command line, environment and ``.env``. Raises SettingError."""
         catalogue.refuse_typos(env_file)
         login = KafkaSecurity.from_settings(settings.resolve(security.SETTINGS, flags, environ, env_file))
-        return cls(security=login, **settings.resolve(SETTINGS, flags, environ, env_file))
+        source = SourceConfig(**settings.resolve(sources.SETTINGS, flags, environ, env_file))
+        values = settings.resolve(SETTINGS, flags, environ, env_file)
+        if not source.is_random and flags.rate is None:
+            # PRODUCER_RATE stands in .env, and is meant for tickets that are made up.
+            values["rate"] = 0.0
+        return cls(security=login, source=source, **values)
+
+    @property
+    def is_faulty(self) -> bool:
+        """Whether faults are injected."""
+        return self.invalid_rate + self.duplicate_rate > 0
 
     def share(self, worker: int) -> "ProducerConfig":
         """Return the part of one of the workers, counted from 0: the shares add up to the whole."""
@@ -68,9 +103,11 @@ class ProducerConfig:
         rate = f"{self.rate:g} tickets/s" if self.rate else "as many tickets/s as possible"
         limits = [f"{self.count:,} tickets"] if self.count else []
         limits += [f"{self.duration:g} s"] if self.duration else []
+        end = "until stopped" if self.source.is_random or self.source.follow else "until the end"
+        source = "" if self.source.is_random else f"from {self.source.shown} as {self.source.known_as}, "
         return (
-            f"topic {self.topic} at {self.brokers} ({self.security.protocol}), {rate}, "
-            f"{' or '.join(limits) or 'until stopped'}, "
+            f"{source}topic {self.topic} at {self.brokers} ({self.security.protocol}), {rate}, "
+            f"{' or '.join(limits) or end}, "
             f"seed {'none' if self.seed is None else self.seed}, workers {self.workers}, "
             f"partitions of a new topic {self.partitions}"
         )

@@ -10,9 +10,9 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.partitioner.default import murmur2
 
-from contract.ticket import Ticket, encode
 from producer.config import ProducerConfig
 from producer.progress import Progress
+from producer.ticket import Message
 from runtime.errors import BrokerError
 
 # The client's own memory limit bounds nothing, so this does: some 20 MB of tickets and futures.
@@ -52,7 +52,9 @@ class Delivery:
     def __init__(self, client: Client, topic: str) -> None:
         self._client = client
         self._topic = topic
-        self._pending: deque[Future] = deque()
+        # In the order of sending, each with its number.
+        self._pending: deque[tuple[int, Future]] = deque()
+        self._first_failed: int | None = None
         self._partitions = 0
         self._sent = 0
         self._acknowledged = 0
@@ -69,40 +71,45 @@ class Delivery:
         """The counts as of the last ``settle``."""
         return Progress(self._sent, self._acknowledged, self._failed)
 
+    @property
+    def confirmed(self) -> int:
+        """How many tickets, from the first on and without a gap, are known to be in the topic."""
+        undecided = self._pending[0][0] if self._pending else self._sent
+        return undecided if self._first_failed is None else min(undecided, self._first_failed)
+
     def prepare(self) -> None:
         """Learn the partitions of the topic, which takes the first ticket 0.1 s otherwise. Raises BrokerError."""
         self._partitioner()
 
-    def send(self, tickets: Iterable[Ticket]) -> None:
-        """Hand tickets to the client. Raises BrokerError when the topic is gone or the client is beyond repair."""
+    def send(self, messages: Iterable[Message]) -> None:
+        """Hand messages to the client. Raises BrokerError when the topic is gone or the client is beyond repair."""
         send, topic, remember = self._client.send, self._topic, self._pending.append
         partition_of = self._partitioner()
-        for ticket in tickets:
-            key, value = ticket.client_id.encode(), encode(ticket)
+        for key, value in messages:
             try:
                 future = send(topic, value, key, partition=partition_of(key))
             except (KafkaError, ValueError) as error:
                 raise self._explained(error) from error
-            remember(future)
+            remember((self._sent, future))
             self._sent += 1
 
     def settle(self) -> None:
         """Count the tickets that are decided by now."""
         pending = self._pending
-        while pending and pending[0].is_done:
-            self._count(pending.popleft())
+        while pending and pending[0][1].is_done:
+            self._count(*pending.popleft())
         if not self.room:
             # One slow partition must not hide what the others acknowledged.
             self.settle_all()
 
     def settle_all(self) -> None:
         """Count every ticket that is decided by now, not only those before the oldest undecided one."""
-        waiting = deque[Future]()
-        for future in self._pending:
+        waiting = deque[tuple[int, Future]]()
+        for number, future in self._pending:
             if future.is_done:
-                self._count(future)
+                self._count(number, future)
             else:
-                waiting.append(future)
+                waiting.append((number, future))
         self._pending = waiting
 
     def close(self) -> None:
@@ -126,11 +133,12 @@ class Delivery:
             return BrokerError(f"topic {self._topic} is gone: was it deleted? Start again to create it")
         return BrokerError(f"the Kafka client cannot go on ({type(error).__name__})")
 
-    def _count(self, future: Future) -> None:
+    def _count(self, number: int, future: Future) -> None:
         if future.exception is None:
             self._acknowledged += 1
         else:
             self._failed += 1
+            self._first_failed = number if self._first_failed is None else min(number, self._first_failed)
             self.cause = self.cause or future.exception
 
 

@@ -3,12 +3,13 @@
 import gc
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
+from producer.answers import AnswerKey, Faulty
 from producer.config import ProducerConfig
 from producer.delivery import DELIVERY_TIMEOUT_S, Delivery, connect
 from producer.pacing import Pacer, planned
 from producer.progress import Progress
+from producer.sources.random import RandomTickets
 from producer.ticket import TicketSource
 from runtime.errors import NotAcknowledged
 from runtime.process.shutdown import Shutdown
@@ -21,6 +22,7 @@ OVERTIME_S = 5.0
 
 _REPORT_EVERY_S = 0.1
 _FULL_PAUSE_S = 0.01
+_DRY_PAUSE_S = 0.02
 
 # gc.set_threshold: how many objects must be new before Python's garbage collector looks at them, and how many of such
 # looks make one at those that are older, and at all.
@@ -63,6 +65,7 @@ class ProductionManager:
             self._report(counted)
             self._delivery.close()
             self._delivery.settle_all()
+            self._source.confirm(self._delivery.confirmed)
             # Not when closing decided nothing: the report would add the time that it took to that of the tickets.
             if self._delivery.progress != counted:
                 self._report(self._delivery.progress)
@@ -79,18 +82,20 @@ class ProductionManager:
         end = start + self._config.duration if self._config.duration else float("inf")
         deadline = end + (OVERTIME_S if self._config.rate else 0)
         left = self._tickets_planned()
-        while left > 0 and not self._stop.asked and not self._delivery.cause:
+        while left > 0 and not self._source.ended and not self._stop.asked and not self._delivery.cause:
             now = self._clock()
             if now >= deadline:
                 return
             number = int(min(pacer.due(now), self._delivery.room, left))
+            before = self._delivery.progress.sent
             if number:
-                self._delivery.send(self._source.take(datetime.now(UTC)) for _ in range(number))
-                pacer.spend(number)
-                left -= number
+                self._delivery.send(self._source.take(number))
+            sent = self._delivery.progress.sent - before
+            pacer.spend(sent)
+            left -= sent
             self._look()
-            self._stop.wait(self._pause(pacer, deadline))
-        if self._config.duration and not self._config.count:
+            self._stop.wait(self._pause(pacer, deadline) if sent or not number else _DRY_PAUSE_S)
+        if self._config.duration and not self._config.count and not self._source.ended:
             self._stop.wait(max(0.0, end - self._clock()))
 
     def _tickets_planned(self) -> float:
@@ -123,6 +128,7 @@ class ProductionManager:
 
     def _look(self) -> None:
         self._delivery.settle()
+        self._source.confirm(self._delivery.confirmed)
         now = self._clock()
         if now - self._reported >= _REPORT_EVERY_S:
             self._reported = now
@@ -138,8 +144,32 @@ def unacknowledged(progress: Progress, cause: str) -> str:
 
 
 def produce(config: ProducerConfig, worker: int, stop: Shutdown, report: Report) -> Progress:
-    """Produce in this process, as worker number ``worker`` from 0. Raises like ``ProductionManager.run``."""
-    source = TicketSource(config.seed, worker)
+    """Produce random tickets in this process, as worker number ``worker`` from 0.
+
+    Raises like ``ProductionManager.run``.
+    """
+    tickets = RandomTickets(config.seed, worker)
+    if not config.is_faulty and config.answers is None:
+        return send(tickets, config, worker, stop, report)
+    key = AnswerKey(config.answers) if config.answers else None
+    note = key.note if key else lambda line: None
+    last = Progress()
+
+    def remember(progress: Progress) -> None:
+        nonlocal last
+        last = progress
+        report(progress)
+
+    try:
+        source = Faulty(tickets, config.invalid_rate, config.duplicate_rate, config.seed, note)
+        return send(source, config, worker, stop, remember)
+    finally:
+        if key:
+            key.close(last.sent, last.acknowledged)
+
+
+def send(source: TicketSource, config: ProducerConfig, worker: int, stop: Shutdown, report: Report) -> Progress:
+    """Send the tickets of ``source`` in this process. Raises like ``ProductionManager.run``."""
     delivery = Delivery(connect(config, worker), config.topic)
     _collect_garbage_rarely()
     return ProductionManager(config, source, delivery, stop, report).run()

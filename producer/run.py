@@ -6,6 +6,7 @@ import os
 from producer.config import ProducerConfig
 from producer.producer import produce
 from producer.progress import Reporter
+from producer.sending import send_source
 from producer.topic import ensure_topic
 from producer.workers import produce_with_workers
 from runtime.broker.preflight import check_broker
@@ -22,11 +23,14 @@ def run(config: ProducerConfig, stop: Shutdown) -> None:
     if stop.asked:
         _log.info("stopped before the first ticket")
         return
-    ensure_topic(config)
-    rest_s = 1 / config.rate if config.rate else 0.0
-    reporter = Reporter(choose_display(), Heartbeat.from_environment(os.environ), rest_s)
+    topic_id = ensure_topic(config)
+    heartbeat = Heartbeat.from_environment(os.environ)
+    rest_s = max(1 / config.rate if config.rate else 0.0, config.source.poll_s if config.source.follow else 0.0)
+    reporter = Reporter(choose_display(), heartbeat, rest_s)
     try:
-        if config.workers == 1:
+        if not config.source.is_random:
+            send_source(config, topic_id, stop, reporter.update, heartbeat)
+        elif config.workers == 1:
             produce(config, 0, stop, reporter.update)
         else:
             produce_with_workers(config, stop, reporter.update)

@@ -17,6 +17,7 @@ if __name__ == "__main__":
     prepare("producer/ticket_producer.py", "producer")
 
 from producer.config import SETTINGS, ProducerConfig
+from producer.sources.config import GROUPS, SOURCE
 from runtime.process import entry, logs
 from runtime.process.shutdown import Shutdown
 from runtime.settings import catalogue
@@ -29,11 +30,13 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command line of the producer; values stay text, the config checks them."""
     parser = argparse.ArgumentParser(
         prog="ticket_producer.py",
-        description="Send random support tickets to a Kafka topic.",
+        description="Send support tickets to a Kafka topic: random ones, or those of a file, a database or an API.",
         epilog="Order: command line > environment > .env > default. Log and Kafka security: see .env.",
         allow_abbrev=False,
     )
-    add_flags(parser, SETTINGS.values())
+    add_flags(parser, [*SETTINGS.values(), SOURCE])
+    for title, group in GROUPS.items():
+        add_flags(parser.add_argument_group(title), group.values())
     return parser
 
 

@@ -14,10 +14,15 @@ _log = logging.getLogger(__name__)
 TIMEOUT_MS = 8_000
 _UNKNOWN_TOPIC = 3
 _BROKER_DEFAULT = -1
+# What a broker says that knows no ids of topics.
+_NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000"
 
 
-def ensure_topic(config: ProducerConfig) -> None:
-    """Create the topic when it is missing; leave it alone when it is there. Raises BrokerError."""
+def ensure_topic(config: ProducerConfig) -> str | None:
+    """Create the topic when it is missing; leave it alone when it is there. Raises BrokerError.
+
+    Returns its id, which another topic of the same name does not have; None where the broker tells none.
+    """
     try:
         admin = KafkaAdminClient(
             bootstrap_servers=config.brokers.split(","),
@@ -27,6 +32,8 @@ def ensure_topic(config: ProducerConfig) -> None:
         )
         with closing(admin):
             _ensure(admin, config)
+            topic_id = admin.describe_topics([config.topic])[0].get("topic_id")
+            return None if topic_id is None or str(topic_id) == _NO_TOPIC_ID else str(topic_id)
     except KafkaError as error:
         raise BrokerError(
             f"topic {config.topic} could not be looked up or created ({type(error).__name__}); "

@@ -2,9 +2,10 @@
 
     PipelineError
     ├── SettingError        2  a setting or flag that cannot be used
-    ├── BrokerError         3  the broker or the topic cannot be reached
+    ├── BrokerError         3  the broker, the topic or the source of tickets cannot be reached
+    │   └── SourceUnreachable  the database or API that tickets come from; trying again may help
     ├── DataConflict        4  going on would lose or mix data
-    ├── OutputUnavailable   5  the output is locked, not writable or full
+    ├── OutputUnavailable   5  the output or the source is locked, not writable or full
     └── NotAcknowledged     6  some tickets were not acknowledged by the broker
 
 A message says what was wrong, what was found and what would work. These print no traceback; anything else is a bug,
@@ -25,9 +26,13 @@ class SettingError(PipelineError):
 
 
 class BrokerError(PipelineError):
-    """The broker or the topic cannot be reached."""
+    """The broker, the topic or the source of tickets cannot be reached."""
 
     exit_code = 3
+
+
+class SourceUnreachable(BrokerError):
+    """The database or API that tickets come from cannot be reached, which may pass."""
 
 
 class DataConflict(PipelineError):
@@ -37,7 +42,7 @@ class DataConflict(PipelineError):
 
 
 class OutputUnavailable(PipelineError):
-    """The output is locked, not writable or full."""
+    """The output or the source is locked, not writable or full."""
 
     exit_code = 5
 

@@ -77,6 +77,14 @@ def integer(lowest: int, example: str, highest: int | None = None) -> Callable[[
     return parse
 
 
+def share(text: str) -> float:
+    """Return a share of a whole."""
+    value = number(0, "0.01")(text)
+    if value > 1:
+        raise ValueError("must be a number from 0 to 1, e.g. 0.01")
+    return value
+
+
 def choice(*names: str, fold: Callable[[str], str] = str) -> Callable[[str], str]:
     """Return a parser of one of ``names``; ``fold`` brings the text to their case."""
 

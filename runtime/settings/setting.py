@@ -24,7 +24,7 @@ class Setting:
 
     ``parse`` turns text into the value and raises ValueError with the words "must be …" when it cannot. The value of an
     ``anchored`` setting is a path: its ``parse`` takes, as a second argument, the folder where a relative one starts,
-    and its default is text.
+    and its default is text. The flag of one that takes ``several`` may be repeated, and its value is a tuple.
     """
 
     key: str | None
@@ -35,10 +35,11 @@ class Setting:
     switch: bool = False
     secret: bool = False
     anchored: bool = False
+    several: bool = False
 
     def describe(self) -> str:
         """Return the help text with the ``.env`` key and the default, as ``--help`` shows it."""
-        default = "none" if self.default in (None, "") else self.default
+        default = "none" if self.default in (None, "", ()) else self.default
         notes = [self.key or "no .env key"] + ([] if self.switch else [f"default: {default}"])
         return f"{self.help} [{', '.join(notes)}]"
 
@@ -61,7 +62,7 @@ class Given:
             raise SettingError(f"{self.source} {error}, found {shown}") from None
 
 
-def add_flags(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -> None:
+def add_flags(parser: argparse._ActionsContainer, settings: Iterable[Setting]) -> None:
     """Add the flag of each setting that has one. Values stay text: ``resolve`` parses them, whatever their source."""
     for setting in settings:
         if setting.flag is None:
@@ -71,7 +72,8 @@ def add_flags(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -> N
             parser.add_argument(setting.flag, action="store_const", const="true", help=help_text)
         else:
             metavar = setting.flag.lstrip("-").replace("-", "_").upper()
-            parser.add_argument(setting.flag, metavar=metavar, help=help_text)
+            action = "append" if setting.several else "store"
+            parser.add_argument(setting.flag, metavar=metavar, action=action, help=help_text)
 
 
 def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -107,11 +109,21 @@ def resolve(
     from_file = read_env_file(env_file)
     values = {}
     for field, setting in settings.items():
+        if setting.several:
+            values[field] = _several(setting, flags)
+            continue
         given = _given(setting, flags, environ, from_file, env_file)
         if given is None and setting.anchored and setting.default is not None:
             given = Given(setting.default, "the default", ROOT)
         values[field] = setting.default if given is None else given.parse(setting)
     return values
+
+
+def _several(setting: Setting, flags: argparse.Namespace) -> tuple[Any, ...]:
+    """Return the values of a flag that may be repeated, in the order in which they were typed."""
+    flag = setting.flag or ""
+    texts = getattr(flags, flag.lstrip("-").replace("-", "_")) or ()
+    return tuple(Given(text, flag, Path.cwd()).parse(setting) for text in texts)
 
 
 def _given(

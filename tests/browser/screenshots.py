@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 from contract.ticket import encode
 from dashboard.config import DashboardConfig
 from dashboard.serve import command, environment
-from producer.ticket import TicketSource
+from producer.sources.random import RandomTickets
 from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT
 from store.output import Output
@@ -35,12 +35,12 @@ _NO_TICKETS = [b"hello", b'{"ticket_id": 7}', b"", b'{"client_id": "CLIENT_1"}']
 
 def publish(location: OutputLocation) -> None:
     """Publish a batch for every six hours up to now."""
-    output, draw, source = Output(location, QuickDisk()), random.Random(5), TicketSource(seed=5)
+    output, draw, source = Output(location, QuickDisk()), random.Random(5), RandomTickets(seed=5)
     now, step, manifest = datetime.now(UTC), timedelta(hours=6), None
     for number in range(4 * _DAYS):
         end = now - step * (4 * _DAYS - 1 - number)
         moments = [end - step * draw.random() for _ in range(_A_DAY // 4)]
-        values = [encode(source.take(moment)) for moment in sorted(moments) if draw.random() < _demand(moment)]
+        values = [encode(source.draw(moment)) for moment in sorted(moments) if draw.random() < _demand(moment)]
         values += [bad for bad in _NO_TICKETS if draw.random() < 0.4]
         start = manifest.next_offsets[0] if manifest else 0
         piece = messages(values, first_offset=start)

@@ -23,6 +23,8 @@ FLAGS = [
     (PRODUCER, "--workers", "0", "--workers must be a whole number from 1 to 64, e.g. 2, found '0'"),
     (PRODUCER, "--broker", "localhost:99999", "--broker must be host:port with a port from 1 to 65535"),
     (PRODUCER, "--topic", "a/b", "--topic must be 1 to 249 letters"),
+    (PRODUCER, "--source", "/nowhere.csv", "--source must be random, - for standard input, a file that can be read"),
+    (PRODUCER, "--map", "ticket_id=Id", "--map means nothing with --source random; leave it out"),
     (PROCESSOR, "--memory", "2x", "--memory must be a size in m or g of at least 512m, e.g. 4g, found '2x'"),
     (PROCESSOR, "--memory", "100m", "--memory must be a size in m or g of at least 512m, e.g. 4g, found '100m'"),
     (PROCESSOR, "--output-format", "csv", "--output-format must be one of parquet, json, found 'csv'"),
@@ -112,7 +114,7 @@ def test_help_is_there_at_once_from_the_root_and_from_the_folder(
 @pytest.mark.parametrize(
     ("arguments", "lacks"),
     [
-        ([PRODUCER], "lacks Faker, crc32c, kafka-python, msgspec, python-dotenv, zstandard"),
+        ([PRODUCER], "lacks Faker, crc32c, kafka-python, msgspec, python-dateutil, python-dotenv, zstandard"),
         (
             [PROCESSOR],
             "lacks confluent-kafka, crc32c, kafka-python, msgspec, numpy, pyarrow, pyspark, python-dotenv, zstandard",

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from contract.ticket import decode
 from embedded.broker import EmbeddedBroker
-from producer.ticket import TicketSource
+from producer.sources.random import RandomTickets
 from runtime.errors import BrokerError
 from runtime.settings.location import OutputLocation
 from store.verify import verify
@@ -56,8 +56,8 @@ class Sender:
         """Fail unless the tickets that were acknowledged are in ``held``; return how many they are at least."""
         told = re.findall(r"acknowledged ([0-9,]+)", self.running.stderr)
         acknowledged = int(told[-1].replace(",", "")) if told else 0
-        source, now = TicketSource(self.seed), datetime.now(UTC)
-        ids = (source.take(now).ticket_id for _ in itertools.count())
+        source, now = RandomTickets(self.seed), datetime.now(UTC)
+        ids = (source.draw(now).ticket_id for _ in itertools.count())
         if self.running.process.returncode == BrokerError.exit_code:
             # One that gave up counts what was acknowledged behind tickets that were not.
             sent = int(re.findall(r"sent ([0-9,]+)", self.running.stderr)[-1].replace(",", "")) if told else 0

@@ -25,6 +25,7 @@ NAMES = (
     "docs/reading.md",
     "docs/services.md",
     "docs/settings.md",
+    "docs/sources.md",
     "docs/ticket.md",
     "docs/troubleshooting.md",
     "docs/walkthrough.md",

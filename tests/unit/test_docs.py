@@ -32,7 +32,7 @@ PARSERS = {
 
 # Flags of other people's programs.
 FOREIGN_FLAGS = {
-    *("--build", "--no-deps", "--profile", "--rm", "--scale"),  # docker-compose
+    *("--build", "--no-deps", "--profile", "--rm", "--scale", "--volume"),  # docker-compose
     "--unsafe-bypass-fsync",  # Redpanda
     "--set",  # rpk
     *("--strict", "--upgrade"),
@@ -191,6 +191,7 @@ def test_every_direct_dependency_is_explained() -> None:
     }
     files = {
         "producer": "producer/requirements.txt",
+        "sources": "producer/sources/requirements.txt",
         "processor": "processor/requirements.txt",
         "dashboard": "dashboard/requirements.txt",
         "build": "requirements-build.txt",

@@ -6,8 +6,10 @@ import processor.config
 import producer.config
 from contract.routing import TEAMS
 from contract.ticket import FIELDS
+from producer.sources import config as sources
 from runtime import errors
 from runtime.settings import catalogue
+from runtime.settings.setting import Setting
 from store.datasets import DATASETS
 from store.manifest import KEYS
 from tests.support import documents
@@ -26,13 +28,29 @@ def test_the_table_of_settings_is_the_catalogue() -> None:
 
 def test_the_flags_without_a_key_stand_in_the_tables_of_their_service() -> None:
     rows = documents.table(documents.section(documents.read("docs/services.md"), "Broker, producer, processor"))
-    settings = {**producer.config.SETTINGS, **processor.config.SETTINGS}.values()
-    ours = {setting.flag: setting for setting in settings if setting.flag and not setting.key}
-    assert {row[0] for row in rows} == set(ours)
+    settings = [*producer.config.SETTINGS.values(), *processor.config.SETTINGS.values()]
+    ours = [setting for setting in settings if setting.flag and not setting.key]
+    assert {row[0] for row in rows} == {setting.flag for setting in ours}
+    assert_told(rows, ours)
+
+
+def test_the_flags_of_sources_stand_in_their_document() -> None:
+    rows = documents.table(documents.read("docs/sources.md"))
+    ours = list(sources.SETTINGS.values())
+    assert {row[0] for row in rows} == {setting.flag for setting in ours}
+    assert_told(rows, ours)
+
+
+def assert_told(rows: list[list[str]], settings: list[Setting]) -> None:
+    """A flag may mean one thing to the producer and another to the processor."""
     for flag, default, meaning in rows:
-        setting = ours[flag]
-        assert (setting.default if default in {"none", "off"} else setting.parse(default)) == setting.default, flag
-        assert setting.help.startswith(meaning), flag
+        (setting,) = (each for each in settings if each.flag == flag and each.help.startswith(meaning))
+        if setting.anchored or setting.several or default in {"none", "off"}:
+            assert str(setting.default or default) in {default, "False"}, flag
+        elif flag == "--timezone":
+            assert str(setting.default) == default
+        else:
+            assert setting.parse(default) == setting.default, flag
 
 
 def test_the_refused_prefixes_are_named() -> None:

@@ -158,6 +158,7 @@ def test_every_lock_is_looked_up() -> None:
         "dashboard/requirements.lock",
         "processor/requirements.lock",
         "producer/requirements.lock",
+        "producer/sources/requirements.lock",
         "requirements-audit.lock",
         "requirements-build.lock",
         "requirements-dev.lock",

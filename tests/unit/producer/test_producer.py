@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,14 +9,15 @@ from datetime import UTC, datetime
 import pytest
 from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 
-from contract.ticket import Ticket, decode
+from contract.ticket import decode
 from producer import delivery as delivery_module
 from producer import producer as producer_module
 from producer.config import ProducerConfig
 from producer.delivery import Delivery
 from producer.producer import ProductionManager
 from producer.progress import Progress, Reporter
-from producer.ticket import TicketSource
+from producer.sources.random import RandomTickets
+from producer.ticket import Message
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError, NotAcknowledged
 from runtime.process.heartbeat import Heartbeat
@@ -79,7 +79,7 @@ class Time(Shutdown):
 
 def manager(broker: Broker, settings: ProducerConfig, stop_at: float = 1e9) -> ProductionManager:
     time = Time(stop_at)
-    source, delivery = TicketSource(1), Delivery(broker, settings.topic)
+    source, delivery = RandomTickets(1), Delivery(broker, settings.topic)
     return ProductionManager(settings, source, delivery, time, lambda progress: None, lambda: time.now)
 
 
@@ -162,7 +162,7 @@ def test_what_closing_the_client_decides_is_reported(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(broker, "close", give_up)
 
     with pytest.raises(NotAcknowledged, match="KafkaTimeoutError"):
-        ProductionManager(config(), TicketSource(1), Delivery(broker, "tickets"), stop, reports.append).run()
+        ProductionManager(config(), RandomTickets(1), Delivery(broker, "tickets"), stop, reports.append).run()
 
     assert reports[-1] == Progress(sent=500, failed=500)
 
@@ -180,7 +180,7 @@ def test_a_silent_broker_gets_no_more_than_the_limit_and_a_stop_is_heard(monkeyp
     monkeypatch.setattr(delivery_module, "MAX_IN_FLIGHT", 100)
     monkeypatch.setattr(producer_module, "FLUSH_S", 0.2)
     broker = Broker(answer=lambda number: Answer())
-    stop, source = Shutdown(), TicketSource(1)
+    stop, source = Shutdown(), RandomTickets(1)
     threading.Timer(0.2, stop.ask).start()
 
     with pytest.raises(NotAcknowledged, match=r"^100 of 100 tickets were not acknowledged \(no answer\)"):
@@ -226,7 +226,7 @@ def test_a_topic_whose_partitions_are_unknown_is_an_error_of_the_broker(monkeypa
 
 
 def test_a_fault_of_the_source_is_not_taken_for_one_of_the_topic() -> None:
-    def tickets() -> Iterator[Ticket]:
+    def tickets() -> Iterator[Message]:
         raise ValueError("broken source")
         yield
 
@@ -237,7 +237,7 @@ def test_a_fault_of_the_source_is_not_taken_for_one_of_the_topic() -> None:
 def test_a_key_has_one_partition_and_gets_another_only_when_the_topic_grows() -> None:
     broker = Broker()
     delivery = Delivery(broker, "tickets")
-    tickets = [Ticket(str(uuid.uuid4()), client, NOW, "x", "billing", "low") for client in ("CLIENT_1", "CLIENT_2")]
+    tickets = [Message(client, b"{}") for client in (b"CLIENT_1", b"CLIENT_2")]
 
     delivery.send(tickets * 2)
     broker.partitions = set(range(12))
@@ -250,8 +250,8 @@ def test_a_key_has_one_partition_and_gets_another_only_when_the_topic_grows() ->
 def test_one_slow_partition_does_not_hide_what_the_others_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery_module, "MAX_IN_FLIGHT", 10)
     broker = Broker(answer=lambda number: Answer(is_done=number > 1))
-    delivery, source = Delivery(broker, "tickets"), TicketSource(1)
-    delivery.send(source.take(NOW) for _ in range(10))
+    delivery, source = Delivery(broker, "tickets"), RandomTickets(1)
+    delivery.send(source.take(10))
 
     delivery.settle()
 
@@ -299,3 +299,44 @@ def test_a_slow_rate_is_no_silence(caplog: pytest.LogCaptureFixture) -> None:
         reporter.update(Progress(1, 1, 0))
 
     assert caplog.messages == []
+
+
+def test_only_tickets_without_a_gap_before_them_are_confirmed() -> None:
+    broker = Broker(answer=lambda number: Answer(is_done=number not in (2, 4)))
+    delivery = Delivery(broker, "tickets")
+    assert delivery.confirmed == 0
+    delivery.send([Message(b"C", b"{}")] * 5)
+
+    delivery.settle_all()
+    assert (delivery.progress.acknowledged, delivery.confirmed) == (3, 1)
+    broker.answers[1].is_done = True
+    delivery.settle_all()
+    assert (delivery.progress.acknowledged, delivery.confirmed) == (4, 3)
+    broker.answers[3].is_done, broker.answers[3].exception = True, KafkaTimeoutError()
+    delivery.settle()
+    # What failed is never confirmed, nor what comes after it.
+    assert (delivery.progress.acknowledged, delivery.confirmed) == (4, 3)
+
+
+def test_a_source_that_ends_ends_the_run_and_learns_what_was_acknowledged() -> None:
+    class Few:
+        ended = False
+        confirmed = 0
+
+        def take(self, number: int) -> list[Message]:
+            messages, self._left = self._left[:number], self._left[number:]
+            self.ended = not messages
+            return messages
+
+        def confirm(self, acknowledged: int) -> None:
+            self.confirmed = acknowledged
+
+        _left = [Message(b"C", b"{}")] * 700
+
+    few, time = Few(), Time()
+    progress = ProductionManager(
+        config(), few, Delivery(Broker(), "tickets"), time, lambda progress: None, lambda: time.now
+    ).run()
+
+    assert progress == Progress(sent=700, acknowledged=700)
+    assert few.confirmed == 700

@@ -7,21 +7,21 @@ from datetime import UTC, datetime
 
 import pytest
 
-from contract.ticket import PRIORITIES, REQUEST_TYPES, decode, encode
-from producer.ticket import Ticket, TicketSource
+from contract.ticket import PRIORITIES, REQUEST_TYPES, Ticket, decode, encode
+from producer.sources.random import RandomTickets
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def tickets() -> list[Ticket]:
-    source = TicketSource(seed=7)
-    return [source.take(NOW) for _ in range(20_000)]
+    source = RandomTickets(seed=7)
+    return [source.draw(NOW) for _ in range(20_000)]
 
 
 def take(count: int, seed: int | None, worker: int = 0) -> list[Ticket]:
-    source = TicketSource(seed, worker)
-    return [source.take(NOW) for _ in range(count)]
+    source = RandomTickets(seed, worker)
+    return [source.draw(NOW) for _ in range(count)]
 
 
 def test_every_generated_ticket_is_valid_on_the_wire(tickets: list[Ticket]) -> None:
@@ -135,4 +135,4 @@ def test_seeds_workers_and_runs_without_seed_differ() -> None:
 
 
 def test_a_ticket_carries_the_time_it_was_taken() -> None:
-    assert TicketSource(1).take(NOW).created_at == NOW
+    assert RandomTickets(1).draw(NOW).created_at == NOW

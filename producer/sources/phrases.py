@@ -1,7 +1,8 @@
 """What clients write: sentences by request type, with places that Faker fills, and the words that may go around them.
 
-``{…}`` names an entry of ``producer.ticket``'s vocabulary. A body belongs to the locale whose names it takes, and to a
-mood, which decides how a text with it may begin and end: nobody thanks a colleague and then asks for a workaround.
+``{…}`` names an entry of the vocabulary in ``producer.sources.random``. A body belongs to the locale whose names it
+takes, and to a mood, which decides how a text with it may begin and end: nobody thanks a colleague and then asks for a
+workaround.
 """
 
 from typing import Literal, NamedTuple

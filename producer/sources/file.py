@@ -1,0 +1,320 @@
+"""A file of tickets: found again where it was left, followed while it grows, is rotated or truncated."""
+
+import gzip
+import hashlib
+import io
+import logging
+import os
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from producer.sources.csv import CsvFormat
+from producer.sources.jsonl import JsonFormat, is_json
+from producer.sources.lines import Lines, Problem
+from producer.ticket import Place, Row
+from runtime.errors import SettingError
+
+_log = logging.getLogger(__name__)
+
+_ROWS = 500
+_CHUNK = 1 << 20
+# What stands before the place of reading is compared at each poll, to notice a file that was truncated and has grown.
+_TAIL = 256
+
+_UTF8_BOM = b"\xef\xbb\xbf"
+_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+_GZIP = b"\x1f\x8b"
+_WIDE = ("utf-16", "utf_16", "utf-32", "utf_32")
+_ZIP = b"PK\x03\x04"
+
+
+@dataclass
+class _Open:
+    """A file that is being read. ``whole`` is the checksum of one in which no place can be found by its offset."""
+
+    number: int
+    handle: Any
+    lines: Lines
+    inode: int
+    whole: str = ""
+    row: int = 0
+    format: CsvFormat | JsonFormat | None = None
+    retired: bool = False
+    prefix: "_Prefix | None" = None
+    tail: bytes = b""
+
+
+@dataclass
+class _Prefix:
+    """The checksum of the first ``length`` bytes of a file, which only ever grows."""
+
+    descriptor: int
+    length: int = 0
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+
+    def up_to(self, offset: int) -> str:
+        """Return the checksum of the first ``offset`` bytes."""
+        while self.length < offset:
+            chunk = os.pread(self.descriptor, min(_CHUNK, offset - self.length), self.length)
+            if not chunk:
+                break
+            self.digest.update(chunk)
+            self.length += len(chunk)
+        return self.digest.hexdigest()
+
+
+class FileSource:
+    """The rows of a CSV or JSON-lines file, or of standard input (no ``path``).
+
+    A place is an offset and the checksum of everything before it, so a file that was exchanged is told from one that
+    has grown. Of a packed file, or one in UTF-16, it is a number of rows and the checksum of the whole.
+    """
+
+    def __init__(
+        self, path: Path | None, encoding: str | None = None, delimiter: str | None = None, follow: bool = False
+    ) -> None:
+        self._path = path
+        self._encoding = encoding
+        self._delimiter = delimiter
+        self._follow = follow
+        self._current: _Open | None = None
+        self._opened: dict[int, _Open] = {}
+        self._count = 0
+
+    def read(self, after: Place | None) -> Iterator[Sequence[Row]]:
+        """Yield the rows behind ``after``. Raises SettingError for a file that cannot be read."""
+        try:
+            yield from self._read(after)
+        except OSError as error:
+            raise SettingError(f"{self._name} cannot be read ({error.strerror or error})") from error
+        except (EOFError, zlib.error) as error:
+            raise SettingError(
+                f"{self._name} is packed, and damaged or cut off ({error}); what stands before that was sent. "
+                "Get a whole copy and start again"
+            ) from error
+        except UnicodeError as error:
+            raise SettingError(f"{self._name} is not in the encoding that it begins with ({error})") from error
+
+    def keep(self, place: Place) -> Place:
+        """Return ``place`` with the checksum of what stands before it."""
+        number = place["file"]
+        for old in [other for other in self._opened if other < number]:
+            self._opened.pop(old).handle.close()
+        opened = self._opened.get(number)
+        kept = {key: value for key, value in place.items() if key != "file"}
+        if opened is not None and opened.prefix is not None:
+            kept |= {"sha256": opened.prefix.up_to(place["offset"]), "inode": opened.inode}
+        return kept
+
+    def close(self) -> None:
+        """Close all files."""
+        for opened in self._opened.values():
+            opened.handle.close()
+
+    @property
+    def _name(self) -> str:
+        return str(self._path) if self._path else "standard input"
+
+    def _read(self, after: Place | None) -> Iterator[Sequence[Row]]:
+        if self._current is None:
+            self._current = self._resume(after)
+        elif self._was_truncated(self._current):
+            _log.warning("%s was truncated or written anew; it is read from its first row", self._name)
+            self._current = self._first()
+        while True:
+            current = self._current
+            yield from self._rows(current, final=not self._follow or current.retired)
+            if not current.retired:
+                if not self._follow or not self._was_rotated(current):
+                    return
+                # What was written between the last look and the exchange.
+                yield from self._rows(current, final=True)
+            _log.info("%s is another file now (rotated); going on with its first row", self._name)
+            self._current = self._first()
+
+    def _rows(self, current: _Open, final: bool) -> Iterator[Sequence[Row]]:
+        """Yield the rows up to the end of the file; its last line is a row only if it is whole or ``final``."""
+        lines = current.lines
+        if current.format is None and not self._recognize(current, final):
+            return
+        assert current.format is not None
+        rows: list[Row] = []
+        start = lines.offset
+        stuck: Place | None = None
+        for record in current.format.records(lines):
+            problem = record.text if isinstance(record, Problem) else ""
+            if not final and (lines.unterminated or (isinstance(record, Problem) and record.unfinished)):
+                break
+            if isinstance(record, Problem) and record.unfinished and stuck is None:
+                # The next run may find the rest of it, so it must begin here.
+                stuck = self._place(current, start, None)
+            current.row += 1
+            end = lines.offset
+            place = stuck or self._place(current, end, start if lines.unterminated else None)
+            rows.append(Row(current.row, place, {} if isinstance(record, Problem) else record, problem))
+            start = end
+            if len(rows) == _ROWS:
+                yield rows
+                rows = []
+        if rows:
+            yield rows
+        if not current.whole:
+            self._go_to(current, start)
+
+    def _go_to(self, current: _Open, offset: int) -> None:
+        current.handle.seek(offset)
+        current.lines = self._lines(current.handle, offset, current.lines.encoding)
+        current.tail = os.pread(current.handle.fileno(), min(_TAIL, offset), max(0, offset - _TAIL))
+
+    def _recognize(self, current: _Open, final: bool) -> bool:
+        """Learn the format from the first line; return False while that is not there."""
+        first = current.lines.peek()
+        if not first or not (final or first.endswith("\n")):
+            self._go_to(current, current.lines.offset)
+            return False
+        try:
+            current.format = JsonFormat(current.lines) if is_json(first) else CsvFormat(current.lines, self._delimiter)
+        except ValueError as error:
+            raise SettingError(f"{self._name} cannot be read as CSV or JSON lines: {error}") from None
+        return True
+
+    def _place(self, current: _Open, end: int, open_from: int | None) -> Place:
+        if current.whole:
+            return {"file": current.number, "row": current.row, "whole": current.whole}
+        place: Place = {"file": current.number, "row": current.row, "offset": end}
+        if open_from is not None:
+            place["open_from"] = open_from
+        return place
+
+    def _resume(self, after: Place | None) -> _Open:
+        current = self._first()
+        if after is None or self._path is None:
+            return current
+        if current.whole or "whole" in after:
+            if after.get("whole") == current.whole:
+                self._skip(current, after["row"])
+                return current
+        elif self._continues(current, after):
+            return current
+        elif rotated := self._rotated(after):
+            return rotated
+        _log.info(
+            "%s is not the file that was sent (replaced, truncated or rotated); sending it from its start", self._name
+        )
+        return self._first()
+
+    def _skip(self, current: _Open, rows: int) -> None:
+        if rows and self._recognize(current, final=True):
+            assert current.format is not None
+            for _ in current.format.records(current.lines):
+                current.row += 1
+                if current.row == rows:
+                    break
+
+    def _continues(self, current: _Open, after: Place) -> bool:
+        """Go on behind ``after`` when the file begins with all that was read up to there."""
+        offset, row = after["offset"], after["row"]
+        size = os.fstat(current.handle.fileno()).st_size
+        assert current.prefix is not None
+        if size < offset or current.prefix.up_to(offset) != after.get("sha256"):
+            return False
+        if offset > current.lines.offset:
+            if not self._recognize(current, final=True):
+                return False
+            if "open_from" in after and os.pread(current.handle.fileno(), 1, offset) not in (b"", b"\r", b"\n"):
+                # The last row had no line break, and what seemed whole has grown.
+                offset, row = after["open_from"], row - 1
+            self._go_to(current, offset)
+        current.row = row
+        return True
+
+    def _rotated(self, after: Place) -> _Open | None:
+        """Find the file that was read under the name that rotation gave it, when something of it is left."""
+        assert self._path is not None
+        with os.scandir(self._path.parent) as entries:
+            found = list(entries)
+        for entry in found:
+            if entry.inode() == after.get("inode") and entry.is_file() and entry.name != self._path.name:
+                opened = self._open(Path(entry.path))
+                if not opened.whole and self._continues(opened, after):
+                    _log.info("going on with %s, which was %s (rotated)", entry.path, self._name)
+                    opened.retired = True
+                    return opened
+        return None
+
+    def _was_truncated(self, current: _Open) -> bool:
+        if current.whole:
+            return False
+        descriptor, offset = current.handle.fileno(), current.lines.offset
+        tail = os.pread(descriptor, min(_TAIL, offset), max(0, offset - _TAIL))
+        return os.fstat(descriptor).st_size < offset or tail != current.tail
+
+    def _was_rotated(self, current: _Open) -> bool:
+        assert self._path is not None
+        try:
+            return self._path.stat().st_ino != current.inode
+        except FileNotFoundError:
+            # Between the two steps of a rotation.
+            return False
+
+    def _first(self) -> _Open:
+        return self._open(self._path)
+
+    def _open(self, path: Path | None) -> _Open:
+        handle = _unpacked(path)
+        try:
+            return self._opened_as(path, handle)
+        except BaseException:
+            handle.close()
+            raise
+
+    def _opened_as(self, path: Path | None, raw: Any) -> _Open:
+        packed = isinstance(raw, gzip.GzipFile)
+        head = raw.peek(4)[:4]
+        if head.startswith(_ZIP):
+            raise SettingError(f"{self._name} is a zip file, or a workbook of Excel; unpack it, or save it as CSV")
+        encoding, skipped = self._encoding or "utf-8", 0
+        wide = encoding.startswith(_WIDE)
+        if head.startswith(_UTF8_BOM):
+            skipped = len(_UTF8_BOM)
+            raw.read(skipped)
+        elif head.startswith(_UTF16_BOMS):
+            encoding, wide = "utf-16", True
+        elif b"\0" in head and not wide:
+            raise SettingError(f"{self._name} is not text, or in UTF-16; name its encoding, e.g. --encoding utf-16-le")
+        if self._follow and (packed or wide):
+            raise SettingError(
+                f"{self._name} is {'packed' if packed else 'in ' + encoding}; --follow cannot follow that"
+            )
+        self._count += 1
+        opened = _Open(self._count, raw, self._lines(raw, skipped, encoding, wide), inode=0)
+        if path is None:
+            opened.whole = "standard input"
+        else:
+            opened.inode = os.fstat(raw.fileno()).st_ino
+            if packed or wide:
+                with path.open("rb") as content:
+                    opened.whole = hashlib.file_digest(content, "sha256").hexdigest()
+            else:
+                opened.prefix = _Prefix(raw.fileno())
+        self._opened[opened.number] = opened
+        return opened
+
+    def _lines(self, handle: Any, offset: int, encoding: str, wide: bool = False) -> Lines:
+        readline = io.TextIOWrapper(handle, encoding=encoding, newline="\n").readline if wide else handle.readline
+        return Lines(readline, encoding, self._name, offset, lenient=self._encoding is not None)
+
+
+def _unpacked(path: Path | None) -> Any:
+    """Open a file, or standard input, to read bytes; a packed one to read what is packed in it."""
+    raw: Any = path.open("rb") if path else sys.stdin.buffer
+    if not raw.peek(2).startswith(_GZIP):
+        return raw
+    if path is None:
+        return gzip.GzipFile(fileobj=raw)
+    raw.close()
+    return gzip.GzipFile(path)

@@ -1,0 +1,64 @@
+"""Which class reads which source."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from producer.sources.config import STDIN, SourceConfig
+from producer.sources.file import FileSource
+from producer.ticket import RowSource
+from runtime.errors import SettingError
+from runtime.settings.text_files import read_text
+
+
+def identity(config: SourceConfig) -> str:
+    """Return what its state says of a source: with another one under the same name its place means nothing."""
+    if config.is_sql:
+        what = (config.table and f"table {config.table}") or f"query {config.query}"
+        return f"{what} by {config.watermark}"
+    # A file is told from another one by what is in it.
+    return config.shown if config.is_http else "file"
+
+
+def open_source(config: SourceConfig, wait: Callable[[float], bool]) -> RowSource:
+    """Return the source that the flags name; ``wait`` sleeps and returns whether to stop. Raises SettingError."""
+    secret = read_text(config.secret_file).strip() if config.secret_file else None
+    if config.is_sql:
+        _require("sqlalchemy", "pymysql", "cryptography")
+        from producer.sources.sql import SqlSource
+
+        return SqlSource(
+            config.source,
+            secret,
+            config.query or config.table or "",
+            config.query is not None,
+            config.watermark or "",
+            dict(config.columns)["ticket_id"],
+            config.overlap_s,
+        )
+    if config.is_http:
+        _require("httpx")
+        from producer.sources import http
+
+        return http.HttpSource(
+            http.connect(secret),
+            config.source,
+            config.items,
+            config.next_link,
+            config.cursor,
+            config.cursor_parameter,
+            wait,
+        )
+    path = None if config.source == STDIN else Path(config.source)
+    return FileSource(path, config.encoding, config.delimiter, config.follow)
+
+
+def _require(*packages: str) -> None:
+    """Raise SettingError when a library is missing that only some sources need."""
+    for package in packages:
+        try:
+            import_module(package)
+        except ModuleNotFoundError:
+            raise SettingError(
+                f"this source needs the package {package}, which is not installed; run `make setup-sources` once"
+            ) from None

@@ -1,0 +1,205 @@
+"""A table or query of MySQL or MariaDB, read in the order of a column that grows with each change of a row."""
+
+import base64
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import and_, column, func, or_, select, table, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
+
+from producer.ticket import Place, Row
+from runtime.errors import SettingError, SourceUnreachable
+
+_log = logging.getLogger(__name__)
+
+# A page is read at once, so that no query stays open while its rows wait to be sent.
+_PAGE = 5_000
+_TIMEOUT_S = 60
+
+# How many rows of the overlap are remembered; those beyond are sent again.
+_REMEMBERED = 100_000
+
+# Numbers of errors that trying again does not mend: login, rights, database, table, column, syntax, no such host user.
+_PERMANENT = {1044, 1045, 1046, 1049, 1054, 1064, 1130, 1142, 1143, 1146, 1251, 1370, 1698}
+
+_KINDS: dict[str, Callable[[str], Any]] = {
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "int": int,
+    "Decimal": Decimal,
+    "str": str,
+}
+
+
+def bound(watermark: Any, overlap_s: float) -> Any:
+    """Return from where on to read again. Only of times it is known how much ``overlap_s`` seconds are."""
+    if isinstance(watermark, datetime):
+        return watermark - timedelta(seconds=overlap_s)
+    if isinstance(watermark, date):
+        return watermark - timedelta(days=-(-overlap_s // 86_400))
+    return watermark
+
+
+def written(watermark: Any) -> dict[str, str]:
+    """Return a watermark as JSON keeps it. Raises SettingError for a type that does not grow."""
+    kind = type(watermark).__name__
+    if kind == "bytes":
+        return {"bytes": base64.b64encode(watermark).decode()}
+    if kind not in _KINDS:
+        raise SettingError(f"--watermark must be a column of times, whole numbers, decimals or text, found {kind}")
+    return {kind: watermark.isoformat() if isinstance(watermark, date) else str(watermark)}
+
+
+def read_back(kept: dict[str, str]) -> Any:
+    """Return the watermark that ``written`` was given."""
+    ((kind, text_),) = kept.items()
+    return base64.b64decode(text_) if kind == "bytes" else _KINDS[kind](text_)
+
+
+class SqlSource:
+    """The rows of a database. A place is a watermark: rows are read again from ``overlap_s`` before it.
+
+    What this object gave already, and has not changed, is left out.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        password: str | None,
+        content: str,
+        is_query: bool,
+        watermark: str,
+        key: str,
+        overlap_s: float,
+    ) -> None:
+        self._watermark = watermark
+        self._key = key
+        self._overlap_s = overlap_s
+        self._engine = _engine(url, password)
+        self._shown = self._engine.url.set(username=None, password=None, query={}).render_as_string()
+        self._content = _content(content, is_query)
+        self._recent: dict[Any, int] = {}
+        self._order = deque[tuple[Any, Any]]()
+        self._number = 0
+
+    def read(self, after: Place | None) -> Iterator[Sequence[Row]]:
+        """Yield the rows from the overlap on. Raises SourceUnreachable, and SettingError for a wrong flag."""
+        try:
+            yield from self._read(_watermark_of(after))
+        except DBAPIError as error:
+            raise self._explained(error) from error
+
+    def keep(self, place: Place) -> Place:
+        """Return ``place`` as JSON keeps it."""
+        return {"watermark": written(place["watermark"])}
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._engine.dispose()
+
+    def _read(self, reached: Any) -> Iterator[Sequence[Row]]:
+        with self._engine.connect() as connection:
+            if reached is None:
+                self._require_columns(connection)
+        low = None if reached is None else bound(reached, self._overlap_s)
+        last: tuple[Any, Any] | None = None
+        while True:
+            # A connection of its own for each page: the next one may be hours away at a low rate.
+            with self._engine.connect() as connection:
+                found = connection.execute(self._page(low, last)).mappings().all()
+            rows = []
+            for values in found:
+                mark, key = values[self._watermark], values[self._key]
+                reached = mark if reached is None else max(reached, mark)
+                self._number += 1
+                if self._is_new(mark, key, values):
+                    rows.append(Row(self._number, {"watermark": reached}, dict(values)))
+            if rows:
+                yield rows
+            if len(found) < _PAGE:
+                return
+            last = found[-1][self._watermark], found[-1][self._key]
+
+    def _page(self, low: Any, last: tuple[Any, Any] | None) -> Any:
+        mark: Any = column(self._watermark)
+        key: Any = column(self._key)
+        query = select(text("*")).select_from(self._content).where(mark.is_not(None))
+        if last is not None:
+            query = query.where(and_(mark >= last[0], or_(mark > last[0], key > last[1])))
+        elif low is not None:
+            query = query.where(mark >= low)
+        return query.order_by(mark, key).limit(_PAGE)
+
+    def _require_columns(self, connection: Any) -> None:
+        """Raise SettingError when a column is missing, and warn of rows that will never be read."""
+        found = list(connection.execute(select(text("*")).select_from(self._content).limit(0)).keys())
+        for flag, name in (("--watermark", self._watermark), ("--map ticket_id", self._key)):
+            if name not in found:
+                raise SettingError(f"{flag} must name a column, found {name!r}; the columns are {', '.join(found)}")
+        unmarked = select(func.count()).select_from(self._content).where(column(self._watermark).is_(None))
+        if count := connection.execute(unmarked).scalar():
+            _log.warning("%s rows have no %s and are not read", f"{count:,}", self._watermark)
+
+    def _is_new(self, mark: Any, key: Any, values: Any) -> bool:
+        """Whether a row was not given yet as it is now."""
+        content = hash(tuple(values.values()))
+        if self._recent.get(key) == content:
+            return False
+        self._recent[key] = content
+        self._order.append((mark, key))
+        low = bound(mark, self._overlap_s)
+        while self._order and (len(self._order) > _REMEMBERED or self._order[0][0] < low):
+            _, old = self._order.popleft()
+            if old != key:
+                self._recent.pop(old, None)
+        return True
+
+    def _explained(self, error: DBAPIError) -> Exception:
+        # PyMySQL gives the number of MySQL, and its words; there are none for what went wrong on this side.
+        arguments = error.orig.args if error.orig else ()
+        number = arguments[0] if arguments and isinstance(arguments[0], int) else 0
+        said = f"{self._shown} says: {arguments[-1] if arguments else type(error.orig).__name__} (error {number})"
+        if number in _PERMANENT or (isinstance(error, ProgrammingError) and number):
+            return SettingError(f"{said}; correct the source, its login, --table, --query, --watermark or --map")
+        return SourceUnreachable(f"{said}; check that the database runs and can be reached from here")
+
+
+def _watermark_of(after: Place | None) -> Any:
+    if after is None:
+        return None
+    kept = after["watermark"]
+    return read_back(kept) if isinstance(kept, dict) else kept
+
+
+def _engine(url: str, password: str | None) -> sqlalchemy.Engine:
+    try:
+        parsed: URL = make_url(url).set(drivername="mysql+pymysql")
+    except (ArgumentError, ValueError):
+        raise SettingError("--source must be a URL such as mysql://user@host:3306/database") from None
+    if password is not None:
+        parsed = parsed.set(password=password)
+    if not parsed.database:
+        raise SettingError("--source must name a database, such as mysql://user@host:3306/database")
+    # Columns of type TIMESTAMP come in UTC, whatever the server's zone.
+    options = {
+        "charset": "utf8mb4",
+        "connect_timeout": 10,
+        "read_timeout": _TIMEOUT_S,
+        "init_command": "SET time_zone = '+00:00'",
+    }
+    return sqlalchemy.create_engine(parsed, pool_pre_ping=True, pool_size=1, connect_args=options)
+
+
+def _content(content: str, is_query: bool) -> Any:
+    if is_query:
+        # A colon would begin a parameter.
+        query = content.strip().rstrip(";").replace(":", r"\:")
+        return text(f"({query}) AS source")
+    schema, _, name = content.rpartition(".")
+    return table(name, schema=schema or None)
