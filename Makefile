@@ -50,8 +50,8 @@ dashboard: ## the output on a page, http://localhost:8501; ARGS="--port 8600 --o
 test: setup-sources ## all tests that need no Docker and no browser; ARGS="-k pacing" goes to pytest
 	@$(PY) -m pytest -m "not compose and not browser" $(ARGS)
 
-test-unit: setup-sources ## the tests without broker and JVM, in seconds
-	@$(PY) -m pytest tests/unit $(ARGS)
+test-unit: setup-sources ## the tests without broker, JVM and the model of the disk, in seconds
+	@$(PY) -m pytest -n auto -m "not model" tests/unit $(ARGS)
 
 test-browser: ## the dashboard in Debian's Chromium, which is installed where it is missing (as root)
 	@bash scripts/setup tests/browser

@@ -20,6 +20,8 @@ from tests.support.model_disk import Call, Fault, Killed, ModelDisk, Surface
 from tests.support.model_run import Run, left_over, new_surface, published, put
 from tests.support.staging import ticket
 
+pytestmark = pytest.mark.model
+
 Published = dict[str, bytes]
 # Given a call and its path: whether the process is killed before it.
 KillAt = Callable[[str, Path], bool]

@@ -32,6 +32,8 @@ from tests.support.model_disk import Killed, ModelDisk, Surface
 from tests.support.model_run import Run, left_over, new_surface
 from tests.support.staging import ticket
 
+pytestmark = pytest.mark.model
+
 EXAMPLES = os.environ.get("CLIENT_TICKETS_EXAMPLES")
 
 TAKE_SPACE = frozenset({"create", "write", "sync", "make_folder", "replace", "lock", "link"})
