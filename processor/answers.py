@@ -1,4 +1,4 @@
-"""``--answers``: what became of the faults that the producer injected on purpose."""
+"""``--answers``: compare the output with the faults that the producer injected on purpose."""
 
 import hashlib
 from collections import Counter
@@ -27,9 +27,9 @@ class Line(msgspec.Struct):
 class Outcome(msgspec.Struct, frozen=True):
     """How many faults were injected, and what the output holds of them.
 
-    ``rejected_otherwise``: for another reason than the key says. ``invalid_absent``: no rejected message has these
-    bytes; they may be unread. ``published_again``: tickets beyond the first of an id that was sent repeatedly.
-    ``complete``: whether the key has its last line, which a killed producer cannot write.
+    ``rejected_otherwise``: rejected for another reason than the key says. ``invalid_absent``: no rejected message has
+    these bytes; they may be unread. ``published_again``: if an id was sent several times, its tickets after the first.
+    ``complete``: whether the key has its last line; it is missing if the producer was killed.
     """
 
     complete: bool
@@ -44,7 +44,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def read_key(path: Path) -> list[Line]:
-    """Return the lines of a key; one that a kill cut is left out. Raises SettingError."""
+    """Return the lines of a key, without an unfinished last one. Raises SettingError."""
     decode = msgspec.json.Decoder(Line).decode
     try:
         written = path.read_bytes().split(b"\n")
@@ -90,8 +90,8 @@ def judge(reader: Reader, key: list[Line]) -> Outcome:
 
 
 def lines(outcome: Outcome) -> Iterator[str]:
-    """Yield what a person reads."""
-    key = f"{outcome.sent:,} messages" if outcome.complete else "the producer was killed, so it may lack the last ones"
+    """Yield the lines of the report for people."""
+    key = f"{outcome.sent:,} messages" if outcome.complete else "the producer was killed, so its end is missing"
     yield f"answer key: {key}"
     yield (
         f"  {outcome.invalid:,} invalid: {outcome.rejected:,} rejected for the right reason, "

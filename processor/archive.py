@@ -1,7 +1,7 @@
 """Make the class-data archive with which Spark's JVM starts faster: ``python -m processor.archive``.
 
-Set-up and the image's build run it. Where there is a fitting archive already it does nothing, in a moment; where none
-can be made it says why, and Spark starts without.
+Set-up and the image's build run it. If a fitting archive exists, it does nothing. If none can be made, it logs why, and
+Spark starts without one.
 """
 
 import logging
@@ -18,13 +18,13 @@ from runtime.process import entry
 _log = logging.getLogger(__name__)
 
 _WORKERS = 2
-# Some 10 s on a quiet machine.
+# Writing takes some 10 s on a quiet machine.
 _WRITING_S = 180.0
 
 
 @dataclass(frozen=True)
 class _Small:
-    """The smallest Spark that does what a batch does."""
+    """Settings of the smallest Spark that loads what a batch loads."""
 
     master: str = f"local[{_WORKERS}]"
     memory: str = "512m"
@@ -44,7 +44,7 @@ def _make_if_missing() -> None:
     try:
         archive.make(target, _run_once)
     except (PipelineError, OSError) as error:
-        _log.warning("Spark will start more slowly, as its class-data archive was not made: %s", error)
+        _log.warning("Spark's class-data archive was not made, so Spark will start more slowly: %s", error)
     else:
         sys.stdout.write(f"{target} ({target.stat().st_size / 1e6:.0f} MB)\n")
 
@@ -53,19 +53,19 @@ def _run_once(unfinished: Path) -> None:
     """Let a JVM load the classes of a start and of a job, and write them to ``unfinished`` at its exit."""
     from processor.session import start_context
 
-    # What the JVM prints and runs lies beside the archive, in a folder that goes with it.
+    # The log lies in the temporary folder of the unfinished archive, so both are removed together.
     folder = unfinished.parent
     jvm = SparkJvm(_Small.memory, folder / "spark.log", archive_to=unfinished)
     try:
         context = start_context(_Small(), jvm)
-        # Twice: what only a second job loads, such as the reuse of a worker, belongs to it.
+        # Twice, because a second job loads more classes, such as those that reuse a worker.
         for _ in range(2):
             context.parallelize(range(_WORKERS), _WORKERS).map(abs).collect()
         context.stop()
     except BaseException:
         jvm.close()
         raise
-    # A JVM that is killed writes nothing.
+    # The JVM writes the archive when it exits, so it must not be killed before.
     jvm.close(patience_s=_WRITING_S)
 
 

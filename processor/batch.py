@@ -1,4 +1,4 @@
-"""From the receipts of a batch to its commit record: totals, one-file datasets, names of the published files."""
+"""Make the commit record of a batch from its receipts: totals, one-file datasets, names of the published files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ from store.staging import Change, Staging, read_clients, read_ids
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step of the ledger: ``ranges`` are read, after which each partition goes on where its range ends.
+    """One step of the ledger: ``ranges`` are read, and the next batch starts where they end.
 
-    ``positions`` says where each partition stands before, with its accepted gap behind it.
+    ``positions`` is the offset at which each partition starts, after its accepted gap.
     """
 
     batch_id: int
@@ -52,7 +52,7 @@ def assemble(
 ) -> CommitRecord:
     """Return the record that publishes ``batch``, whose files wait in the staging folder of ``change``.
 
-    ``deduped`` says that none of its tickets was there before.
+    ``deduped`` says that duplicates were rejected, so none of its tickets was published before.
     Raises DataConflict when the receipts do not account for every message, OutputUnavailable when a file cannot be
     written.
     """
@@ -81,7 +81,7 @@ def assemble(
 
 
 def find_duplicates(staging: Staging, receipts: Sequence[Receipt], ids: IdSet) -> tuple[Run, Duplicates]:
-    """Return the tickets that were there before ``receipts``, or twice in them, and a run of the ids of all others.
+    """Return a run of the ids of all new tickets, and the duplicates: published earlier, or twice in ``receipts``.
 
     Raises DataConflict when the receipts do not fit the ids that their tasks staged, OutputUnavailable when a file
     cannot be read or written.
@@ -97,7 +97,7 @@ def find_duplicates(staging: Staging, receipts: Sequence[Receipt], ids: IdSet) -
 
 
 def account(before: Mapping[int, Partition], batch: Batch, receipts: Sequence[Receipt]) -> dict[int, Partition]:
-    """Return the partitions of the ledger after ``batch``: what became of each offset that it passed."""
+    """Return the partitions of the ledger after ``batch``: what became of each offset in its ranges and gaps."""
     partitions = {number: before.get(number, Partition(at, at)) for number, at in batch.positions.items()}
     for gap in batch.gaps:
         known = partitions[gap.partition]
@@ -130,7 +130,7 @@ def _published_hours(output: Output, before: Manifest | None) -> pa.Table:
 
 
 def _append(change: Change, batch_id: int, receipts: Sequence[Receipt]) -> None:
-    """Give the staged files their names; a dataset that would have no file gets an empty one, for its schema."""
+    """Name the staged files. A dataset without any file gets an empty one, so that readers find its schema."""
     for dataset in (d for d in DATASETS if d.appended):
         staged = [file for receipt in receipts for file in receipt.files if file.dataset == dataset.name]
         if not staged and not change.names(dataset):

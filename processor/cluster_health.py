@@ -1,6 +1,6 @@
 """Health of the Spark master and workers of the profile ``cluster``, asked from inside their containers.
 
-``python -m processor.cluster_health master|worker`` exits 0 when the master leads, or the worker's master knows it.
+``python -m processor.cluster_health master|worker`` exits 0 when the master is ALIVE, or lists this worker as ALIVE.
 """
 
 import json
@@ -32,7 +32,7 @@ def master() -> tuple[bool, str]:
 
 
 def worker() -> tuple[bool, str]:
-    """Whether the master counts this worker in: one that it gave up still runs, and works for nobody."""
+    """Whether the master lists this worker as alive: a worker that it gave up still runs, but gets no work."""
     own = _ask(_WORKER)["id"]
     state = {known["id"]: known["state"] for known in _ask(_MASTER)["workers"]}.get(own, "unknown to the master")
     return state == "ALIVE", f"{own} {state}"

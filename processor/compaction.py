@@ -1,4 +1,4 @@
-"""``--compact``: merge what is worth it, and tell what was done. No broker, no JVM."""
+"""``--compact``: merge small files by hand, and log what was done. Needs no broker and no JVM."""
 
 import logging
 
@@ -16,10 +16,10 @@ _log = logging.getLogger(__name__)
 
 
 def run(config: CompactConfig, stop: Shutdown, clock: Clock | None = None, disk: Disk | None = None) -> None:
-    """Merge files until nothing is worth it, or until asked to stop.
+    """Merge files until no merge is worth it, or until asked to stop.
 
-    Raises SettingError when there is no output, OutputUnavailable when another processor works on it, when folders
-    cannot be exchanged and readers may be there, or when something cannot be read or written; DataConflict when ledger
+    Raises SettingError when there is no output; OutputUnavailable when another processor works on it, when folders
+    cannot be exchanged while readers may be there, or when a file cannot be read or written; DataConflict when ledger
     and files do not belong together.
     """
     clock = clock or Clock()
@@ -40,6 +40,7 @@ def run(config: CompactConfig, stop: Shutdown, clock: Clock | None = None, disk:
 
 def _compact_all(output: Output, manifest: Manifest, readers_stopped: bool, stop: Shutdown, clock: Clock) -> None:
     def between() -> None:
+        # Nothing is committed yet, so the staged files can go.
         if stop.asked:
             output.discard_staging()
             raise StopAsked
@@ -50,21 +51,22 @@ def _compact_all(output: Output, manifest: Manifest, readers_stopped: bool, stop
         try:
             done = compact(output, manifest, merges, clock.now(), between, readers_stopped)
         except StopAsked:
-            _log.info("stopped in the middle of that: nothing of it was published")
+            _log.info("asked to stop, so this merge was abandoned; nothing of it was published")
             break
         if isinstance(done, Refused):
             raise OutputUnavailable(
-                f"{output.root} cannot be compacted beside readers: {done.reason}, and while files are moved one by "
-                "one, a reader could count wrong; stop all readers and add --readers-stopped; nothing was changed"
+                f"{output.root} cannot be compacted while readers are open: {done.reason}, and while files are moved "
+                "one by one, a reader could count wrong; nothing was changed; stop all readers and add "
+                "--readers-stopped"
             )
         manifest = done
     after = _count(manifest)
     if after == before:
-        _log.info("nothing to merge: of the %s files, fewer than %d small ones follow each other", before, BY_HAND + 1)
+        _log.info("nothing to merge: among the %s files, fewer than %d small ones are neighbours", before, BY_HAND + 1)
         return
     _log.info("compacted %s in %.1f s: %s files were %s", output.root, clock.seconds() - began, after, before)
     if output.replaced.next_s() is not None:
-        _log.info("the merged files stay for ten minutes, for readers; a run after that removes them")
+        _log.info("the old files stay for ten minutes for readers that have them open; a run after that removes them")
 
 
 def _count(manifest: Manifest) -> int:

@@ -31,7 +31,7 @@ VERIFY = Setting(
     None,
     False,
     lambda text: text == "true",
-    "check everything that is published against the ledger, and end; asks the broker only if --broker is given",
+    "check everything that is published against the ledger, and exit; asks the broker only if --broker is given",
     "--verify",
     switch=True,
 )
@@ -40,7 +40,7 @@ ANSWERS = Setting(
     None,
     None,
     readable_file,
-    "with --verify: the key that the producer wrote, to be told what became of its faults",
+    "with --verify: the answer key that the producer wrote; reports what became of each injected fault",
     "--answers",
     anchored=True,
 )
@@ -49,7 +49,7 @@ COMPACT = Setting(
     None,
     False,
     lambda text: text == "true",
-    "merge small files that follow each other, and end; asks no broker",
+    "merge neighbouring small files, and exit; asks no broker",
     "--compact",
     switch=True,
 )
@@ -62,7 +62,7 @@ def _client_id(text: str) -> str:
 
 
 def _client_ids(text: str, base: Path) -> tuple[str, ...]:
-    """Return the ids in a file, one a line; a line that is a JSON string stands for what it spells."""
+    """Return the ids in a file, one a line; a line that is a JSON string is decoded."""
     file = parsers.readable_file(text, base)
     ids = [_from_json(line) for line in read_text(file).split("\n") if line.strip()]
     if not ids:
@@ -82,26 +82,31 @@ FORGET = Setting(
     None,
     None,
     _client_id,
-    "erase every row of this client, also those that are still unread, and end; asks the broker",
+    "erase every row of this client, also those that are still unread, and exit; asks the broker",
     "--forget",
 )
 
 FORGET_FILE = Setting(
-    None, None, _client_ids, "the same for each client whose id is a line of this file", "--forget-file", anchored=True
+    None,
+    None,
+    _client_ids,
+    "like --forget, for each id in this file, one a line",
+    "--forget-file",
+    anchored=True,
 )
 
 READERS_STOPPED = Setting(
     None,
     False,
     lambda text: text == "true",
-    "for --compact and --forget: nobody reads, so folders need not be exchanged",
+    "for --compact and --forget: all readers are stopped, so folders need not be exchanged as a whole",
     "--readers-stopped",
     switch=True,
 )
 
-# What the JVM takes beside its heap, the driver, and one task with its consumer and its Arrow columns.
+# Memory beside the heap: the JVM's own, the driver, and one task with its consumer and its Arrow columns.
 BESIDE_HEAP_MIB = 768
-# What each further task takes that runs at the same time.
+# Memory for each further task that runs at the same time.
 TASK_MIB = 384
 
 
@@ -134,7 +139,7 @@ SETTINGS: dict[str, Setting] = {
     "compact_files": catalogue.COMPACT_FILES,
 }
 
-# Flags that ask for something else than reading the topic, and what may stand beside each.
+# Flags that ask for another task than reading the topic, and the settings that each may be combined with.
 _FORGETTING = ("output", "broker", "topic", "readers_stopped", "forget", "forget_file")
 _BESIDE = {
     "verify": ("output", "broker", "topic", "answers"),
@@ -163,7 +168,7 @@ class ProcessorConfig:
     log_level: str = catalogue.LOG_LEVEL.default
     log_format: str = catalogue.LOG_FORMAT.default
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
-    # For a message only: what decided ``output_format``.
+    # Where ``output_format`` was set; only for a message.
     format_source: str = field(default="the default", compare=False)
 
     def __post_init__(self) -> None:
@@ -201,7 +206,7 @@ class ProcessorConfig:
 
 @dataclass(frozen=True, slots=True)
 class VerifyConfig:
-    """What ``--verify`` needs to know. Without ``broker`` none is asked; ``topic`` None is the one of the ledger."""
+    """What ``--verify`` needs to know. No broker is asked if ``broker`` is None; ``topic`` None is the ledger's."""
 
     output: OutputLocation
     broker: str | None = None
@@ -275,12 +280,12 @@ class ForgetConfig:
 
 
 def task_of(flags: argparse.Namespace) -> str | None:
-    """Return what is asked for instead of reading the topic, None for nothing: the first that was typed."""
+    """Return the task that the flags ask for instead of reading the topic (the first one typed), or None."""
     return next((task for task in _BESIDE if getattr(flags, task) is not None), None)
 
 
 def senseless(task: str | None, flags: argparse.Namespace) -> list[str]:
-    """Return the flags that were typed and mean nothing to ``task``."""
+    """Return the flags that were typed and have no effect on ``task``."""
     typed = {
         name: setting.flag
         for name, setting in SETTINGS.items()

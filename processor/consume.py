@@ -1,9 +1,9 @@
 """Offset ranges of a topic → their messages, with librdkafka, inside a task.
 
 The driver has decided where a range ends, so a task never asks the broker for offsets. A range has been read to its end
-when a message at or beyond that end arrives, or when the broker reports the end of the partition there. An offset
-without a message (compacted away, aborted, the marker of a transaction) does not show: the messages of a range are
-fewer than its offsets, and nobody here can say why.
+when a message at or beyond that end arrives, or when the broker reports the end of the partition there. A consumer does
+not see offsets without a message (compacted away, aborted, the marker of a transaction), so a range may hold fewer
+messages than offsets.
 """
 
 import hashlib
@@ -22,62 +22,63 @@ from processor.patience import KINDS, PATIENCE_S, Patience
 from processor.plan import OffsetRange
 from store.manifest import Record
 
-# A piece is yielded once it has so many messages or so many bytes.
+# A piece is yielded once it has this many messages or this many bytes.
 PIECE_MESSAGES = 10_000
 PIECE_BYTES = 4 << 20
 
-# What one answer of a broker may hold, compressed. Smaller would save memory where messages shrink a thousandfold, and
-# cost speed where producers send batches of a few kilobytes: with 16 KiB half as much memory, and half as fast.
+# The most that one answer of a broker holds, compressed. A smaller limit saves memory where messages shrink a
+# thousandfold, but is slower where producers send batches of a few kilobytes: 16 KiB takes half the memory, and twice
+# the time.
 FETCH_BYTES = 32 << 10
-# What waits inside librdkafka, expanded. More would be fetched in vain behind the end of a range.
+# The most that waits inside librdkafka, decompressed. With more, messages after the end of a range are fetched in vain.
 QUEUE_KIB = 8 << 10
 
-# Partitions read at the same time. Fewer cost time, each round some 25 ms. More would cost memory, if a broker took
-# FETCH_BYTES for a limit of each partition instead of all.
+# Partitions read at the same time. With fewer, reading takes more rounds of some 25 ms. With more, memory would grow if
+# a broker applies FETCH_BYTES to each partition instead of to the whole answer.
 _AT_ONCE = 64
-# Messages taken at a time before their size is looked at.
+# Messages taken from librdkafka before their size is checked.
 _STEP = 100
 _POLL_S = 0.1
 _LATEST_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999 UTC
 
 _OPTIONS: dict[str, str | int | bool] = {
     "client.id": "client-tickets",
-    # librdkafka wants a name. Nobody joins this group and no offset is committed to it.
+    # librdkafka requires a name. The consumer does not join this group and commits no offset to it.
     "group.id": "client-tickets",
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "allow.auto.create.topics": False,
     "isolation.level": "read_committed",
-    # An offset that is gone is an error; the other choices jump over what is missing in silence.
+    # A deleted offset is an error; the other choices skip the missing messages silently.
     "auto.offset.reset": "error",
     "enable.partition.eof": True,
     "check.crcs": True,
-    # Bounds of memory; message.max.bytes is here because librdkafka refuses a fetch.max.bytes below it.
+    # Limits of memory; message.max.bytes is set because librdkafka refuses a fetch.max.bytes below it.
     "fetch.max.bytes": FETCH_BYTES,
     "message.max.bytes": FETCH_BYTES,
     "fetch.message.max.bytes": FETCH_BYTES,
     "queued.max.messages.kbytes": QUEUE_KIB,
-    # By default a full queue stops all fetching for a second, however fast it is emptied.
+    # By default a full queue stops all fetching for a second, even if it is emptied sooner.
     "fetch.queue.backoff.ms": 5,
-    # A broker with nothing new to send waits for so long before it says so, and each range that ends with the log waits
+    # A broker without new messages answers only after this time, and each range that ends at the end of the log waits
     # for that answer.
     "fetch.wait.max.ms": 10,
-    # A broker that hangs is given up early enough to find the new leader within PATIENCE_S.
+    # Give up a broker that hangs early enough to find the new leader within PATIENCE_S.
     "socket.timeout.ms": 10_000,
     "socket.connection.setup.timeout.ms": 10_000,
     "reconnect.backoff.max.ms": 1_000,
-    # The driver has just seen the topic, so a broker that does not know it yet soon will.
+    # The driver has just seen the topic, so wait for a broker that does not know it yet.
     "topic.metadata.propagation.max.ms": 3_000,
     "enable.metrics.push": False,
-    # Otherwise librdkafka prints to standard error what happens to connections. We get that as events.
+    # Without this, librdkafka prints connection problems to standard error; they reach us as events (error_cb).
     "log_level": 0,
 }
 
 
 class Piece(NamedTuple):
-    """Messages of one or several ranges, ``values[i]`` being that of ``messages[i]``; offsets of a partition rise.
+    """Messages of one or several ranges, each partition by offset; ``values[i]`` is the value of ``messages[i]``.
 
-    ``read`` lists the ranges that ended in this piece. None of their messages comes in a later one.
+    ``read`` lists the ranges that ended in this piece: no later piece holds messages of them.
     """
 
     messages: list[Message]
@@ -102,12 +103,12 @@ def consume(
     """Yield every committed message of ``ranges`` once, and each range in the ``read`` of one piece.
 
     ``security`` is what ``KafkaSecurity.for_librdkafka`` returned. Ranges of different partitions are read at the same
-    time and come mixed; in each of them offsets rise. The consumer is closed when the generator ends or is closed.
+    time, so a piece mixes them; within a partition offsets rise. The consumer is closed when the generator ends or is
+    closed.
 
-    Memory: QUEUE_KIB, two pieces, and for each broker what FETCH_BYTES expand to, or one batch of a producer where that
-    is larger, since a broker never cuts a batch; when large messages follow small ones, once 100 of them more. Above
-    what the imports take, that is 40 to 100 MB for tickets, and up to 480 MB for messages of 1 MB that zstd turned into
-    90 bytes.
+    Memory: QUEUE_KIB, two pieces, and for each broker the decompressed FETCH_BYTES, or one batch of a producer if that
+    is larger, because a broker never cuts a batch; if large messages follow small ones, 100 of them more. Beyond the
+    imports, that is 40 to 100 MB for tickets, and up to 480 MB for messages of 1 MB that zstd turned into 90 bytes.
 
     Raises ConsumeFailed when nothing arrived for ``patience_s`` seconds of ``clock``, or as soon as it is clear that
     nothing will; KafkaException for any other error of a partition, such as a wrong checksum. A topic that was replaced
@@ -117,16 +118,15 @@ def consume(
     options = {**_OPTIONS, **security, "bootstrap.servers": brokers, "error_cb": events.append}
     with Consumer(options) as consumer:
         if "sasl.password" in security:
-            # A setting loses white space at its beginning, which a password may well have.
+            # librdkafka strips leading white space from a setting, and a password may begin with it.
             consumer.set_sasl_credentials(security["sasl.username"], security["sasl.password"])
         yield from _Reading(consumer, topic, ranges, events, Patience(patience_s, clock)).pieces()
 
 
 def utc_microseconds(message: Message) -> int | None:
-    """Return the record timestamp in µs since 1970 (UTC), or None when it is missing or cannot be true.
+    """Return the record timestamp in µs since 1970 (UTC), or None when it is missing or outside 1970 to 9999.
 
-    Kafka stores milliseconds, of the years 1970 to 9999. Microseconds or nanoseconds that a producer wrote in their
-    place would lie far beyond.
+    Kafka stores milliseconds. If a producer wrote microseconds or nanoseconds instead, they lie far beyond that.
     """
     kind, milliseconds = message.timestamp()
     if kind == TIMESTAMP_NOT_AVAILABLE or not 0 <= milliseconds <= _LATEST_MS:
@@ -136,7 +136,7 @@ def utc_microseconds(message: Message) -> int | None:
 
 @dataclass(slots=True)
 class _UnderWay:
-    """A range of which more may come: its messages from offset ``next`` on."""
+    """A range that is being read: the next message is at offset ``next`` or later."""
 
     range: OffsetRange
     next: int
@@ -150,7 +150,7 @@ class _UnderWay:
 
 
 class _Reading:
-    """The ranges of one call, through one consumer."""
+    """Reads the ranges of one call of ``consume`` with one consumer."""
 
     def __init__(
         self,
@@ -185,15 +185,15 @@ class _Reading:
             if len(messages) >= PIECE_MESSAGES or size >= PIECE_BYTES or not self._under_way:
                 yield Piece(messages, values, self._read)
                 messages, values, size, self._read = [], [], 0, []
-                # The time that the caller took is not time without progress.
+                # The time that the caller took does not count as time without a message.
                 self._patience.progress()
 
     def _poll(self) -> tuple[list[Message], int]:
-        """Return messages and notices, about a piece of them, and about how many bytes they have.
+        """Return the messages and notices that are there, about a piece at most, and roughly their size in bytes.
 
-        That is what is there, or the first that comes in _POLL_S.
+        Waits up to _POLL_S for the first one.
         """
-        # A call for many waits until it has them all, so only a call for one may wait.
+        # A call for several messages waits until it has all of them, so only the call for one gets a time-out.
         arrived = self._consumer.consume(1, _POLL_S)
         size = sum(map(len, arrived))
         while arrived and len(arrived) < PIECE_MESSAGES and size < PIECE_BYTES:
@@ -201,20 +201,20 @@ class _Reading:
             if not step:
                 break
             arrived += step
-            # One message stands for all of the step: exact enough, and much faster than to look at each.
+            # The last message stands for all of the step: exact enough, and much faster than adding up their sizes.
             size += len(step) * len(step[-1])
             self._step = max(1, min(_STEP, PIECE_BYTES // (len(step[-1]) + 1)))
         return arrived, size
 
     def _sort(self, arrived: list[Message]) -> list[Message]:
-        """Return the messages that lie in ranges under way, act on everything else, and see to the next ranges."""
+        """Return the messages of ranges that are being read; handle notices and events, and start the next ranges."""
         notices: list[Message] = []
         if any(map(Message.error, arrived)):
             notices = [message for message in arrived if message.error()]
             arrived = [message for message in arrived if not message.error()]
         kept: list[Message] = []
         for partition, run in groupby(arrived, Message.partition):
-            # Of a partition whose range has ended, more may have been fetched.
+            # librdkafka may have fetched more of a partition whose range has ended: drop that.
             if under_way := self._under_way.get(partition):
                 kept += self._take(under_way, list(run))
         for notice in notices:
@@ -246,18 +246,21 @@ class _Reading:
         return run[:cut]
 
     def _act_on(self, notice: Message) -> None:
-        """Act on what librdkafka says in place of a message. Raises ConsumeFailed or KafkaException."""
+        """Handle an error that librdkafka delivers as a message. Raises ConsumeFailed or KafkaException."""
         error = notice.error()
         assert error is not None
         if error.code() == KafkaError._PARTITION_EOF:
+            # Offsets without a message at the end of a range show only here: the end of the partition lies behind them.
             if under_way := self._under_way.get(notice.partition()):
                 under_way.partition_end = _offset(notice)
                 if under_way.partition_end >= under_way.range.end:
                     self._end(under_way, reached=under_way.partition_end)
         elif notice.topic() is None:
-            # It concerns the group, which we do not use; a user may well lack the right to it.
+            # It concerns the consumer group, which we do not use and the user may have no right to, so it only counts
+            # as an event.
             self._events.append(error)
         elif kind := KINDS.get(error.code()):
+            # The driver explains these to the user; running the task again at once would not help.
             raise ConsumeFailed(
                 Failure(kind, f"partition {notice.partition()}, offset {notice.offset()}: {error.str()}")
             )
@@ -272,7 +275,7 @@ class _Reading:
         del self._under_way[r.partition]
 
     def _start_waiting(self) -> None:
-        """Let waiting ranges take the places of those that ended. One partition is read in one place at a time."""
+        """Start waiting ranges in place of those that ended; a consumer reads a partition at one offset at a time."""
         if self._ended and (self._waiting or self._under_way):
             self._consumer.incremental_unassign([TopicPartition(self._topic, partition) for partition in self._ended])
         self._ended.clear()
@@ -289,7 +292,7 @@ def _record(message: Message) -> Record:
     kind, milliseconds = message.timestamp()
     digest = hashlib.blake2b(digest_size=16)
     for part in (message.key(), message.value()):
-        # Lengths keep a key and a value apart, and nothing from an empty one.
+        # The lengths separate key and value, and tell a missing one from an empty one.
         digest.update(b"-" if part is None else b"%d:%b" % (len(part), part))
     timestamp = None if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds
     return Record(_offset(message), timestamp, digest.hexdigest())

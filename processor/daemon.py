@@ -1,8 +1,8 @@
-"""The process that Spark forks its Python workers from, with what a task imports already imported.
+"""The process that Spark forks its Python workers from; it has already imported what a task needs.
 
 When the tasks run on this machine, Spark runs ``python -m processor.daemon`` (property spark.python.daemon.module)
-instead of pyspark's own daemon. A worker then begins in milliseconds instead of 0.5 s. Only imports happen before the
-fork: no client, no thread, no Arrow work, since a fork copies none of their state in order.
+instead of pyspark's own daemon. A worker then starts in milliseconds instead of 0.5 s. Only imports happen before the
+fork: no client, no thread, no Arrow work, because their state does not survive a fork.
 """
 
 import gc
@@ -15,19 +15,19 @@ from runtime.process.absent import do_without
 # Everything that a task needs; ``pyspark.worker`` is what Spark runs in a worker.
 PREPARED = ("pyspark.worker", "processor.task")
 
-# Each would start a thread when it is imported: one thread a core for NumPy, one that tidies up for Arrow's jemalloc.
+# Without these, imports start threads: NumPy one for each core, Arrow's jemalloc one that frees memory.
 _WITHOUT_THREADS = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
 def prepare() -> None:
-    """Import what tasks import; what cannot be imported is left to the task, whose error Spark reports."""
+    """Import what tasks import. If an import fails, the task repeats it, and Spark reports the task's error."""
     os.environ.update(_WITHOUT_THREADS)
-    # pyarrow would import it at its first array, where it is installed: 0.4 s for what no task uses.
+    # If pandas is installed, pyarrow imports it with its first array: 0.4 s, and no task uses it.
     do_without("pandas")
     for name in PREPARED:
         with suppress(ImportError):
             importlib.import_module(name)
-    # Workers share these objects' memory until one of them writes to it, which a garbage collection would do.
+    # Workers share the memory of these objects until somebody writes to it, as a garbage collection in a worker would.
     gc.collect()
     gc.freeze()
 

@@ -1,7 +1,7 @@
-"""Which tickets of a batch were there before. Decisions on arrays: no I/O.
+"""Which tickets of a batch are duplicates. Decisions on arrays: no I/O.
 
-Of the messages that carry one ticket id, an earlier batch wins; within a batch the lower partition does, and within a
-partition the lower offset. The others are duplicates.
+If several messages carry the same ticket id, the one of an earlier batch wins, within a batch the one of the lower
+partition, and within a partition the one at the lower offset. The others are duplicates.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from store.datasets import DUPLICATE
 from store.sorted_ids import order_of, pieces
 from store.staging import TicketIds
 
-# So many tickets are looked at together. Each takes some 150 bytes meanwhile.
+# Tickets that are compared at a time. Each takes some 150 bytes meanwhile.
 PIECE = 1 << 18
 
 PUBLISHED_EARLIER = f"{DUPLICATE}the ticket_id was published earlier"
@@ -26,7 +26,7 @@ _NOT_IN_THIS_BATCH = -1
 
 
 class Duplicates(NamedTuple):
-    """Duplicates, and for each the message that won: -1 and -1 where that is of an earlier batch."""
+    """Duplicates, and for each the message that won: partition -1 and offset -1 if that was in an earlier batch."""
 
     partition: Integers
     offset: Integers
@@ -34,7 +34,7 @@ class Duplicates(NamedTuple):
     first_offset: Integers
 
     def within(self, ranges: Iterable[OffsetRange]) -> "Duplicates":
-        """Return those that lie in ``ranges``, all by partition and offset."""
+        """Return the duplicates that lie in ``ranges``, sorted by partition and offset."""
         rows = [_NO_INTEGERS]
         for r in sorted(ranges, key=lambda r: (r.partition, r.start)):
             first, end = np.searchsorted(self.partition, [r.partition, r.partition + 1])
@@ -42,11 +42,11 @@ class Duplicates(NamedTuple):
         return self.at(np.concatenate(rows))
 
     def at(self, rows: Integers) -> "Duplicates":
-        """Return those in ``rows``."""
+        """Return the duplicates at these rows."""
         return Duplicates(*(column[rows] for column in self))
 
     def places(self, partition: Integers, offset: Integers) -> Integers:
-        """Return the row of each message in this, which is by partition and offset; -1 where it is none of these."""
+        """Return for each message its row here, -1 if it is not a duplicate. Needs rows by partition and offset."""
         found = np.full(len(offset), -1)
         for number in np.unique(partition).tolist():
             begin, end = np.searchsorted(self.partition, [number, number + 1])
@@ -58,12 +58,12 @@ class Duplicates(NamedTuple):
         return found
 
     def by_partition(self) -> dict[int, int]:
-        """Return how many there are in each partition that has some."""
+        """Return the number of duplicates in each partition that has any."""
         numbers, counts = np.unique(self.partition, return_counts=True)
         return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
 
     def reason(self, row: int) -> str:
-        """Return what ``rejected_messages`` says of one."""
+        """Return the reason that ``rejected_messages`` gives for a row."""
         if self.first_partition[row] == _NOT_IN_THIS_BATCH:
             return PUBLISHED_EARLIER
         return (
@@ -79,7 +79,7 @@ NO_DUPLICATES = Duplicates(_NO_INTEGERS, _NO_INTEGERS, _NO_INTEGERS, _NO_INTEGER
 def judge(tickets: TicketIds, is_published: Mask) -> tuple[Mask, Duplicates]:
     """Return which of ``tickets`` win, and the others.
 
-    They rise by id, partition and offset; ``is_published`` says which ids an earlier batch has published.
+    ``tickets`` are sorted by id, partition and offset; ``is_published`` says which ids an earlier batch published.
     """
     begins = np.ones(len(tickets.high), bool)
     begins[1:] = (tickets.high[1:] != tickets.high[:-1]) | (tickets.low[1:] != tickets.low[:-1])
@@ -97,9 +97,9 @@ def judge(tickets: TicketIds, is_published: Mask) -> tuple[Mask, Duplicates]:
 
 
 class Sifting:
-    """Goes through the tickets of a batch, those of each task in the order of their ids.
+    """Finds the duplicates of a batch by merging the tickets of its tasks, which each task has sorted by id.
 
-    Memory: that of a piece, beside 24 bytes a duplicate.
+    Memory: one piece, and 24 bytes for each duplicate.
     """
 
     def __init__(self, of_tasks: Sequence[TicketIds], are_published: Callable[[Ids], Mask], piece: int = PIECE) -> None:
@@ -109,7 +109,7 @@ class Sifting:
         self._found = [NO_DUPLICATES]
 
     def winners(self) -> Iterator[Ids]:
-        """Yield the ids of all tickets that win, rising."""
+        """Yield the ids of all tickets that win, in rising order."""
         for slices in pieces([of.ids for of in self._of_tasks], self._piece):
             parts = [of.at(part) for of, part in zip(self._of_tasks, slices, strict=True)]
             tickets = TicketIds(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
@@ -119,13 +119,13 @@ class Sifting:
             yield Ids(tickets.high[wins], tickets.low[wins])
 
     def duplicates(self) -> Duplicates:
-        """Return all that lost, by partition and offset, once every winner was taken."""
+        """Return all duplicates by partition and offset. Call it after ``winners`` has been read to its end."""
         found = Duplicates(*(np.concatenate(columns) for columns in zip(*self._found, strict=True)))
         return found.at(np.lexsort((found.offset, found.partition)))
 
 
 def part(receipts: Iterable[Receipt], duplicates: Duplicates) -> tuple[list[Receipt], list[Receipt]]:
-    """Return the receipts of tasks that read none of ``duplicates``, and the others, whose work is done again."""
+    """Return the receipts of tasks that read no duplicate, and those of the others, which must run again."""
     kept, dropped = list[Receipt](), list[Receipt]()
     for receipt in receipts:
         (dropped if len(duplicates.within(ranges_of([receipt])).offset) else kept).append(receipt)
@@ -133,14 +133,14 @@ def part(receipts: Iterable[Receipt], duplicates: Duplicates) -> tuple[list[Rece
 
 
 def ranges_of(receipts: Iterable[Receipt]) -> list[OffsetRange]:
-    """Return what was read."""
+    """Return the offset ranges that the receipts say were read."""
     return [OffsetRange(read.partition, read.start, read.end) for receipt in receipts for read in receipt.reads]
 
 
 def require_same_reading(before: Sequence[Receipt], after: Sequence[Receipt], duplicates: Duplicates) -> None:
     """Raise DataConflict unless the second reading found the messages of the first, and ``duplicates`` among them.
 
-    A topic may be compacted in between. Then a message that won could be gone, and with it the ticket.
+    If the topic was compacted in between, a message that won may be gone, and its ticket would be lost.
     """
     first, second = read_by_partition(before), read_by_partition(after)
     lost = duplicates.within(ranges_of(before)).by_partition()

@@ -1,4 +1,4 @@
-"""``--forget``: erase clients from what is published, and have their unread messages left out. Needs no Spark."""
+"""``--forget``: erase clients from what is published, and leave out their unread messages. Needs no Spark."""
 
 import logging
 from collections.abc import Iterable
@@ -18,15 +18,15 @@ from store.status import StatusFile
 
 _log = logging.getLogger(__name__)
 
-# A folder that could not be removed is tried again after this.
+# Pause before trying again to remove a folder that could not be removed.
 _PAUSE_S = 1.0
 
 
 class TopicEnds(TopicLookUp, Protocol):
-    """What the broker says of the topic, and how far it reaches."""
+    """What the broker says of the topic, and where its partitions end."""
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the offset behind the last message of each partition. Raises BrokerError."""
+        """Return the offset after the last message of each partition. Raises BrokerError."""
 
 
 def run(config: ForgetConfig, stop: Shutdown) -> None:
@@ -35,7 +35,7 @@ def run(config: ForgetConfig, stop: Shutdown) -> None:
 
 
 class Forgetting:
-    """Erases clients, and stays until the old files are gone as well: readers have ten minutes to let go of them."""
+    """Erases clients, then waits until the old files are removed too: readers have ten minutes to close them."""
 
     def __init__(
         self, config: ForgetConfig, topic: TopicEnds, stop: Shutdown, clock: Clock, disk: Disk | None = None
@@ -47,11 +47,11 @@ class Forgetting:
         self._clock = clock
 
     def run(self) -> None:
-        """Erase, tell what was done, and wait for the old files, or until asked to stop.
+        """Erase, log what was done, and wait until the old files are removed or somebody asks to stop.
 
-        Raises SettingError when there is no output, BrokerError when the broker cannot say how far the topic reaches,
+        Raises SettingError when there is no output, BrokerError when the broker cannot say where the topic ends,
         DataConflict when output and topic do not belong together, OutputUnavailable when the output is in use, cannot
-        be written, or cannot be changed under its readers.
+        be written, or cannot be changed while readers are open.
         """
         output = self._output
         if read_manifest(output.disk, output.root) is None:
@@ -69,7 +69,7 @@ class Forgetting:
                 if output.is_own():
                     status.set("stopped")
         _tell(done)
-        # The lock is free again: the processor may be started meanwhile.
+        # The lock is free by now, so the processor may be started during this wait.
         self._wait_for_readers()
 
     def _erase(self) -> Forgotten:
@@ -106,7 +106,7 @@ class Forgetting:
 
 
 def _tell(done: Forgotten) -> None:
-    """Say what was done without naming anybody: logs are kept."""
+    """Log what was done without a client id, because logs are kept."""
     _log.info(
         "erased %s tickets and %s rejected messages of %s clients",
         *(f"{count:,}" for count in (done.tickets, done.rejected, done.clients)),

@@ -1,4 +1,4 @@
-"""Messages that were in the topic when their client was forgotten: they are read, and not published."""
+"""Messages that were in the topic when their client was forgotten (``--forget``): they are read, but not published."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -20,7 +20,7 @@ def concerning(erasures: Sequence[Erasure], ranges: Sequence[OffsetRange]) -> tu
 
 
 def erased_rows(erasures: Sequence[Erasure], piece: Piece, decoded: DecodedMessages) -> set[int]:
-    """Return which messages of a piece, which was decoded, are of forgotten clients: their places in the piece."""
+    """Return the rows of a piece whose messages are of forgotten clients; ``decoded`` is the decoded piece."""
     rows = set()
     for erasure in erasures:
         for row in _rows_of_clients(erasure, piece, decoded):

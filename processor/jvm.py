@@ -1,8 +1,8 @@
-"""Spark's JVM as a child process of ours: started directly, in an environment of its own, and gone when we are.
+"""Spark's JVM as a child process: started directly, in an environment of its own, and it never outlives us.
 
 pyspark starts a JVM by ``spark-submit``, which runs a first JVM only to work out the command line of the second. We
-know that line (``SPARK_FLAGS``; a test compares it), so ``SparkJvm`` runs it itself. When that does not come up, it
-takes pyspark's way after all.
+know that line (``SPARK_FLAGS``; a test compares it), so ``SparkJvm`` runs it itself. If that JVM does not start, it
+falls back to spark-submit.
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ from runtime.java.jdk import java_executable
 from runtime.process.scratch import Scratch
 from runtime.settings.setting import ROOT
 
-# pyspark itself is imported only once the JVM is on its way: both take their time, and can take it side by side.
+# pyspark is imported only after the JVM was launched, so that the import and the JVM's start run at the same time.
 if TYPE_CHECKING:
     from py4j.java_gateway import JavaGateway
     from pyspark import SparkConf
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 GATEWAY = "org.apache.spark.api.python.PythonGatewayServer"
 
-# What spark-submit of this Spark gives to every JVM, for any Java from 17 on.
+# The flags that this Spark's spark-submit gives to every JVM, for any Java from 17 on.
 _OPENED = (
     *("java.base/java." + name for name in ("lang", "lang.invoke", "lang.reflect", "io", "net", "nio", "util")),
     *("java.base/java.util." + name for name in ("concurrent", "concurrent.atomic")),
@@ -52,8 +52,9 @@ SPARK_FLAGS = (
     "--enable-native-access=ALL-UNNAMED",
     "-Dderby.connection.requireAuthentication=false",
 )
-# The JVM only plans and waits. Code that is optimised further costs 1.5 s of CPU and is hardly used; a heap that begins
-# at 1/64 of the machine's memory takes 90 MB more; PerfData leaves files in /tmp, and a crash would in any folder.
+# The JVM only plans and waits, so it needs little: further optimisation (C2) costs 1.5 s of CPU and hardly pays; the
+# default first heap, 1/64 of the machine's memory, takes 90 MB more; PerfData leaves files in /tmp, and the report of
+# a crash would be left in the current folder.
 OUR_FLAGS = (
     "-Xms64m",
     "-XX:+UseSerialGC",
@@ -64,10 +65,10 @@ OUR_FLAGS = (
     f"-Dlog4j2.configurationFile={(ROOT / 'processor/conf/log4j2.properties').as_uri()}",
 )
 
-# What belongs to another Spark or Hadoop on this machine, or would reach every Python that the JVM starts.
+# Variables of another Spark or Hadoop on this machine, and those that would change every Python that the JVM starts.
 _FOREIGN_PREFIXES = ("SPARK_", "PYSPARK_", "_PYSPARK_", "HADOOP_", "YARN_", "HIVE_")
 _FOREIGN_PYTHON = frozenset({"PYTHONPATH", "PYTHONSTARTUP"})
-# Under which address the executors of a cluster reach the driver is for the user to say.
+# The user sets the address at which the executors of a cluster reach the driver, so these are kept there.
 _ADDRESS = frozenset({"SPARK_LOCAL_IP", "SPARK_LOCAL_HOSTNAME", "SPARK_PUBLIC_DNS"})
 
 _SCRATCH = "client-tickets-spark-"
@@ -76,11 +77,11 @@ _POLL_S = 0.005
 
 
 class JvmNotStarted(Exception):
-    """The JVM ended, or said nothing in time; the message tells which, with what it printed about the reason."""
+    """The JVM ended or did not answer in time; the message says which, and what the JVM printed about the reason."""
 
 
 def pyspark_folder() -> Path:
-    """Return the folder of the pyspark that ``import pyspark`` takes, without importing it."""
+    """Return the folder of the pyspark that ``import pyspark`` would load, without importing it."""
     spec = importlib.util.find_spec("pyspark")
     if spec is None or spec.origin is None:
         raise SettingError("pyspark is missing; run make setup")
@@ -88,18 +89,18 @@ def pyspark_folder() -> Path:
 
 
 def class_path(pyspark: Path) -> list[Path]:
-    """Return pyspark's jars one by one (an archive needs that), in the order of spark-submit."""
+    """Return pyspark's jars one by one (a class-data archive allows no wildcard), in the order of spark-submit."""
     return sorted((pyspark / "jars").glob("*.jar"), key=lambda jar: (not jar.name.startswith("slf4j-api-"), jar.name))
 
 
 def jvm_environment(environ: Mapping[str, str], scratch: Path, local: bool) -> dict[str, str]:
-    """Return the environment of the JVM, which its Python workers inherit: ``environ`` without what is not ours.
+    """Return the environment of the JVM, which its Python workers inherit: ``environ`` without foreign variables.
 
-    Left out is what no JVM of ours gets, and also the variables of another Spark or Hadoop (SPARK_HOME, SPARK_CONF_DIR,
-    SPARK_REMOTE, PYSPARK_SUBMIT_ARGS, HADOOP_USER_NAME, …) and PYTHONPATH.
+    Left out are the variables that ``launch.environment`` removes for every JVM, those of another Spark or Hadoop
+    (SPARK_HOME, SPARK_CONF_DIR, SPARK_REMOTE, PYSPARK_SUBMIT_ARGS, HADOOP_USER_NAME, …) and PYTHONPATH.
     The addresses SPARK_LOCAL_IP, SPARK_LOCAL_HOSTNAME and SPARK_PUBLIC_DNS are kept on a cluster only.
 
-    SPARK_HOME is not set: with it Spark's workers import pyspark from a zip without compiled files, in 0.5 s more.
+    SPARK_HOME is not set: if it is, Spark's workers import pyspark from a zip without compiled files, 0.5 s slower.
     """
     kept = {
         name: value
@@ -107,7 +108,7 @@ def jvm_environment(environ: Mapping[str, str], scratch: Path, local: bool) -> d
         if name not in _FOREIGN_PYTHON and not name.startswith(_FOREIGN_PREFIXES)
     }
     if local:
-        # The host's own name may resolve to nothing, and only after seconds.
+        # Spark would look up the host's own name, which may take seconds and fail.
         kept |= {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOCAL_HOSTNAME": "localhost"}
     else:
         kept |= {name: environ[name] for name in _ADDRESS & environ.keys()}
@@ -122,17 +123,16 @@ class SparkJvm:
     """One JVM with the gateway that pyspark talks to; it is starting when the constructor returns.
 
     ``memory`` is its heap (``2g``), ``log`` the file for what it prints, ``local`` whether the tasks run in it.
-    With ``archive_to`` it writes its class-data archive there when it is closed; without, it uses the one that fits, if
-    there is one.
+    With ``archive_to`` it writes its class-data archive there when it is closed; otherwise it uses a fitting archive,
+    if there is one.
 
-    The JVM is the head of a session of its own, so that Ctrl-C in a terminal does not reach it. It ends with us, also
-    when we get kill -9: Linux kills it with the thread that started it (so start it from the main thread; from another
-    one that is left out), and it exits by itself when the pipe to its standard input breaks. Its Python workers end
-    when their pipe to it breaks. What they all write into temporary files goes into one folder, which ``close``
-    removes, or the next start.
+    The JVM leads a session of its own, so that Ctrl-C in a terminal does not reach it. It ends when we end, also by
+    kill -9: Linux kills it when the thread that started it ends (only if that is the main thread, so start it from
+    there), and it exits by itself when the pipe to its standard input breaks. Its Python workers end when the worker
+    pipe breaks. All temporary files go into one folder, which ``close`` or the next start removes.
 
-    The constructor takes what another Spark left in our own environment out of it, and sets SPARK_HOME, PYSPARK_PYTHON
-    and PYSPARK_DRIVER_PYTHON: pyspark reads them in this process, too.
+    The constructor removes the variables of another Spark from our own environment and sets SPARK_HOME, PYSPARK_PYTHON
+    and PYSPARK_DRIVER_PYTHON, because pyspark reads them in this process, too.
 
     Raises SettingError when Java or pyspark cannot be used, OSError when a file cannot be written.
     """
@@ -166,18 +166,19 @@ class SparkJvm:
         try:
             return launch.start(command, self._log, environ, self._scratch.lock_fd, has_stdin=True)
         except OSError as error:
+            # The log cannot be written, so Java is not at fault.
             if error.filename == str(self._log):
                 raise
             raise SettingError(f"Java at {command[0]} does not run ({error}); set JAVA_HOME to another") from None
 
     @property
     def scratch(self) -> Path:
-        """Folder of the files of this run, into which only this user sees; it goes with the JVM."""
+        """Folder of the temporary files of this run, readable by this user only; ``close`` removes it."""
         return self._scratch.path
 
     @property
     def pid(self) -> int:
-        """Process id of the JVM."""
+        """Process id of the JVM, or of spark-submit after a fallback."""
         return self._process.pid
 
     @property
@@ -200,7 +201,7 @@ class SparkJvm:
             _log.warning("Spark's JVM did not start directly, trying spark-submit; %s", error)
             self._start_by_spark_submit(conf)
             port, secret = self._wait_for_gateway()
-        # Nobody need have waited for it: it may have answered long before it is used.
+        # From the file's time, because the JVM may have been ready long before this call.
         self.start_s = max(0.0, self._connection.stat().st_mtime - self._launched_at)
         gateway = _connected({"PYSPARK_GATEWAY_PORT": str(port), "PYSPARK_GATEWAY_SECRET": secret})
         gateway.proc = self._process
@@ -210,7 +211,7 @@ class SparkJvm:
     def _wait_for_gateway(self) -> tuple[int, str]:
         """Return port and secret, which the JVM writes into a file of big-endian length and bytes."""
         deadline = time.monotonic() + _LIMIT_S
-        # It appears under this name only when it is complete.
+        # The JVM renames the file when it is complete, so half a file is never read.
         while not self._connection.exists():
             code = self._process.poll()
             if code is not None:
@@ -223,10 +224,10 @@ class SparkJvm:
         return port, told[8 : 8 + length].decode()
 
     def _start_by_spark_submit(self, conf: "SparkConf") -> None:
-        """Start another JVM the documented way.
+        """Start another JVM by spark-submit, the documented way.
 
-        pyspark's launch_gateway would do that as well, but waits for ever for a JVM that hangs, and leaves it behind
-        when we are killed.
+        pyspark's launch_gateway would do that as well, but it waits for ever for a JVM that hangs, and if we are
+        killed, its JVM goes on.
         """
         self._kill()
         self._connection.unlink(missing_ok=True)
@@ -237,7 +238,7 @@ class SparkJvm:
         self._process = self._launch([str(self._pyspark / "bin" / "spark-submit"), *settings, "pyspark-shell"])
 
     def close(self, patience_s: float = 0.0) -> None:
-        """End the JVM and remove its temporary folder: kill it, unless it exits by itself in ``patience_s``.
+        """End the JVM and remove its temporary folder. It is killed if it does not exit by itself in ``patience_s``.
 
         Python workers that are busy end within a second.
         """
@@ -262,7 +263,7 @@ def archive_path(java: Path, pyspark: Path) -> Path:
 
 
 def _own_spark_only(pyspark: Path) -> None:
-    """Leave no other Spark in our environment: pyspark looks there when it starts and whenever it collects."""
+    """Remove other Sparks from our environment: pyspark reads it when it starts and at each ``collect``."""
     for name in [name for name in os.environ if name.startswith(("SPARK_", "PYSPARK_", "_PYSPARK_"))]:
         del os.environ[name]
     os.environ["SPARK_HOME"] = str(pyspark)
@@ -282,7 +283,7 @@ def _launch_gateway(**arguments: Any) -> Any:
 
 @contextmanager
 def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
-    """Let ``wanted`` be the environment of this process for a while; only what differs is touched."""
+    """Make ``wanted`` the environment of this process inside the block; only variables that differ are changed."""
     before = dict(os.environ)
     try:
         _become(wanted)
@@ -300,7 +301,7 @@ def _become(wanted: Mapping[str, str]) -> None:
 
 
 def _name_the_user(gateway: Any) -> None:
-    """Give Hadoop, and so Spark, a name for a user id that has none: it would not start for one without a name."""
+    """Give Hadoop a user name if this user id has none: Spark does not start without one."""
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:

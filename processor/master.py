@@ -1,4 +1,4 @@
-"""Can the master of a cluster be reached? Spark itself tries for a minute, and then fails somewhere else."""
+"""Check that the master of a cluster can be reached: Spark itself tries for a minute and then fails elsewhere."""
 
 import socket
 import time
@@ -24,7 +24,7 @@ def require_master(master: str, patience_s: float = 15.0) -> None:
 
 
 def _problems(addresses: list[str]) -> list[str]:
-    """Return what is wrong with each address; nothing when one of them is well."""
+    """Return what is wrong with each address; nothing if one of them can be reached."""
     problems = []
     for address in addresses:
         host, _, port = address.rpartition(":")

@@ -1,4 +1,4 @@
-"""What became of an offset range in a task: it was read to its end, or why it could not be. Knows no Kafka client."""
+"""The result of an offset range in a task: read to its end, or why not. Imports no Kafka client."""
 
 from enum import StrEnum
 
@@ -8,9 +8,9 @@ from store.manifest import Record
 
 
 class RangeRead(msgspec.Struct, frozen=True):
-    """A range that was read to its end: ``reached``, at or beyond ``end``, is the offset that proved it.
+    """A range that was read to its end: ``reached`` is an offset at or beyond ``end`` that was seen, as the proof.
 
-    ``last`` is its last message; None when it holds none.
+    ``last`` is the last message of the range; None if the range has no message.
     """
 
     partition: int
@@ -22,7 +22,7 @@ class RangeRead(msgspec.Struct, frozen=True):
 
 
 class FailureKind(StrEnum):
-    """Why a range could not be read, as far as somebody can act on it."""
+    """Why a range could not be read or written: the causes that the driver can explain to a user."""
 
     OFFSET_GONE = "offset gone"
     TOPIC_GONE = "topic gone"
@@ -33,18 +33,18 @@ class FailureKind(StrEnum):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Fit for a receipt. ``detail`` names partition and offset where they are known, and never a secret."""
+    """Why a task failed, for its receipt. ``detail`` names partition and offset if known, and never a secret."""
 
     kind: FailureKind
     detail: str
 
 
 class TasksLost(Exception):
-    """What runs the tasks died while they had work to do; the message says how. It can be started again."""
+    """Spark's JVM ended while tasks were running; the message says how. A new one can be started."""
 
 
 class ConsumeFailed(Exception):
-    """Carries a Failure to the task, which returns it: to try the task again at once would not help."""
+    """Carries a Failure to the task, which returns it in its receipt, because a retry at once would not help."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.kind}: {failure.detail}")

@@ -1,4 +1,4 @@
-"""When to give up reading: what librdkafka tells of connections and topics, against the time without a message."""
+"""When to give up reading: decided from librdkafka's events and the time without a message."""
 
 from collections.abc import Callable, Collection
 from itertools import islice
@@ -7,9 +7,9 @@ from confluent_kafka import KafkaError, KafkaException
 
 from processor.outcome import ConsumeFailed, Failure, FailureKind
 
-# Seconds without a message after which ranges are given up. A broker restarts and a leader changes in less.
+# Seconds without a message after which reading fails. A broker's restart or a leader's change takes less.
 PATIENCE_S = 30.0
-# Seconds for which a refused login or an unknown topic may be the passing state of a broker that restarts.
+# Seconds for which a refused login or an unknown topic may be transient, because a broker is restarting.
 DOUBT_S = 3.0
 
 _NAMED = 3
@@ -31,7 +31,7 @@ KINDS = {
 
 
 class Patience:
-    """Tells a broker that is away for a moment from a range that will never be read."""
+    """Tells a transient outage of a broker from a range that will never be read."""
 
     def __init__(self, limit_s: float, clock: Callable[[], float]) -> None:
         self._limit_s = limit_s
@@ -42,7 +42,7 @@ class Patience:
         self.progress()
 
     def progress(self) -> None:
-        """Start to wait anew: something arrived, or the time before was not spent on waiting."""
+        """Reset the time without a message: a message arrived, or the time until now was not spent waiting."""
         self._since = self._clock()
         self._heard = ""
         self._doubt = None
@@ -51,18 +51,18 @@ class Patience:
         """Take in an event that concerns connections or the topic. Raises KafkaException for a fatal one."""
         if error.fatal():
             raise KafkaException(error)
-        # It comes after the event that says what happened to the last broker, and says less.
+        # It follows the event about the last broker, which says more.
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             return
         self._heard = error.str()
         kind = KINDS.get(error.code())
-        # librdkafka reports a login that a restarting broker cut off like one that was refused. So such an event is
-        # believed only when nothing else comes; the same one may come again.
+        # librdkafka reports a login that a restarting broker interrupted like one that was refused. So such an event
+        # counts only if neither a message nor another kind of event comes within DOUBT_S.
         if kind != self._doubt:
             self._doubt, self._doubt_since = kind, self._clock()
 
     def check(self, waiting_for: Collection[object]) -> None:
-        """Raise ConsumeFailed when it is time to give up; ``waiting_for`` says what did not come."""
+        """Raise ConsumeFailed when it is time to give up; ``waiting_for`` are the ranges that did not arrive."""
         now = self._clock()
         if self._doubt and now - self._doubt_since >= min(DOUBT_S, self._limit_s):
             raise ConsumeFailed(Failure(self._doubt, self._heard))

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from runtime.errors import DataConflict
 from store.manifest import Gap, Record
 
-# A finished range is what progress is counted in, and a task of this size is worth its start many times over.
+# Progress is counted in finished ranges, so they must not be too large; a task of this size runs far longer than its
+# start takes.
 MOST_IN_A_RANGE = 250_000
-# With less than this for each core, one task is sooner done than several are started.
+# With fewer messages than this for each core, one task finishes sooner than several tasks start.
 WORTH_A_CORE = 25_000
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The offsets that a partition holds: from ``first``, up to but without ``end``."""
+    """The offsets that a partition holds: from ``first`` up to but not including ``end``."""
 
     first: int
     end: int
@@ -25,7 +26,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """A part of a partition: from ``start``, up to but without ``end``."""
+    """Offsets of a partition: from ``start`` up to but not including ``end``."""
 
     partition: int
     start: int
@@ -40,7 +41,7 @@ class OffsetRange:
 def starts(
     next_offsets: Mapping[int, int], bounds: Mapping[int, Bounds], accept_gap: bool, batch_id: int
 ) -> tuple[dict[int, int], list[Gap]]:
-    """Return where to read on in each partition, and the gaps accepted on the way.
+    """Return the offset to read on from in each partition, and the gaps that were accepted.
 
     ``next_offsets`` is what the ledger says; a partition that it does not know starts at its first message. Raises
     DataConflict when messages are gone that were not read, or when a partition ends before what was read.
@@ -48,6 +49,7 @@ def starts(
     positions, gaps = {}, []
     for partition, held in sorted(bounds.items()):
         position = next_offsets.get(partition, held.first)
+        # Offsets only grow, so a lower end is not the topic that was read.
         if position > held.end:
             raise DataConflict(
                 f"partition {partition} ends at offset {held.end:,}, but {position:,} were read: the topic was "
@@ -72,14 +74,14 @@ def starts(
 
 
 def still_there(records: Mapping[int, Record], bounds: Mapping[int, Bounds]) -> dict[int, Record]:
-    """Return those of ``records``, by partition, whose offsets were not deleted meanwhile."""
+    """Return those of ``records``, by partition, whose offsets the topic still holds."""
     return {p: r for p, r in records.items() if p in bounds and bounds[p].first <= r.offset < bounds[p].end}
 
 
 def require_same_records(expected: Mapping[int, Record], found: Mapping[int, Record]) -> None:
-    """Raise DataConflict when a partition has another message where one was read; it is no longer the same topic.
+    """Raise DataConflict when a partition has another message at an offset that was read: the topic was replaced.
 
-    An offset without a message proves nothing: compaction may have taken it.
+    An offset without a message proves nothing: compaction may have removed it.
     """
     for partition, record in sorted(expected.items()):
         now = found.get(partition)
@@ -93,7 +95,7 @@ def require_same_records(expected: Mapping[int, Record], found: Mapping[int, Rec
 def plan_batch(positions: Mapping[int, int], ends: Mapping[int, int], max_messages: int) -> list[OffsetRange]:
     """Return the ranges of one batch: all that is new, or an equal share of each partition up to ``max_messages``.
 
-    A partition with less than its share leaves the rest to the others, so a backlog is read at full batch size.
+    If a partition has less than its share, the others get the rest, so a backlog is read at full batch size.
     """
     waiting = {p: ends[p] - positions[p] for p in sorted(ends) if ends[p] > positions[p]}
     ranges, budget = [], max_messages
@@ -107,9 +109,9 @@ def plan_batch(positions: Mapping[int, int], ends: Mapping[int, int], max_messag
 
 
 def share_out(ranges: Sequence[OffsetRange], cores: int) -> list[list[OffsetRange]]:
-    """Return the ranges of each task, the longest task first: so all cores end at about the same time.
+    """Return the ranges of each task, the longest task first, so that all cores finish at about the same time.
 
-    A range is cut into equal parts where it is longer than a task should be; short ones share a task.
+    A range longer than a task should be is cut into equal parts; short ranges share a task.
     """
     offsets = sum(r.length for r in ranges)
     most = min(MOST_IN_A_RANGE, max(WORTH_A_CORE, math.ceil(offsets / cores)))

@@ -1,4 +1,4 @@
-"""SparkProcessor: plan a batch, let its tasks run, check what they say, publish it."""
+"""SparkProcessor: plan a batch, run its tasks, check their receipts, publish it."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -35,15 +35,15 @@ from store.status import Progress, StatusFile
 _log = logging.getLogger(__name__)
 
 _RETRY_S = 5.0
-# A JVM that is killed again and again has too little memory; one that is killed once was in somebody's way.
+# How often in a row a JVM may end before we give up: once may be chance, again and again is too little memory.
 _LOST_AT_MOST = 3
 
 
 class TaskRunner(Protocol):
-    """What reads the messages and writes the files."""
+    """Reads the messages and writes the files."""
 
     def launch(self) -> None:
-        """Begin to start what running takes, and return at once."""
+        """Begin to start what tasks run on, and return at once."""
 
     def run(
         self,
@@ -55,10 +55,10 @@ class TaskRunner(Protocol):
     ) -> list[Receipt]:
         """Read ``ranges``, write files into ``staging``, and return what the tasks report.
 
-        ``duplicates`` are those known so far, which are rejected; with None nobody looks for any. What ``erasures``
-        concern is left out.
+        ``duplicates`` are those known so far, which are rejected; with None, duplicates are not looked for. Messages
+        that ``erasures`` concern are left out.
 
-        Raises TasksLost when what runs them has died.
+        Raises TasksLost when the process that runs the tasks has ended.
         """
 
     def stop(self) -> None:
@@ -102,12 +102,12 @@ class SparkProcessor:
                 self._manifest = self._output.recover()
                 self._status.set("waiting for broker")
                 try:
-                    # What Spark needs to start, it does while the broker is asked.
+                    # Spark starts while the broker is asked, which saves a second.
                     self._tasks.launch()
                     self._topic.check()
                     self._repeat()
                 finally:
-                    # Where the folder is another one now, its status is not ours to write.
+                    # If the output folder was replaced meanwhile, the new one is not ours to change.
                     if self._output.is_own():
                         self._output.remove_replaced()
                         self._status.set("stopped")
@@ -133,13 +133,13 @@ class SparkProcessor:
             except BrokerError as error:
                 if self._shutdown.asked:
                     return
-                # A service outlives its broker; a single run has nothing to wait for.
+                # With an interval, wait until the broker is back; a single run reports the error and exits.
                 if not self._config.interval_s:
                     raise
                 pause = min(self._config.interval_s, _RETRY_S)
                 _log.warning("%s; trying again in %g s", error, pause)
                 self._status.set("waiting for broker")
-                # Without a heartbeat: to wait for a broker or a topic is no progress.
+                # No heartbeat here: waiting for a broker or a topic is not progress.
                 self._shutdown.wait(pause)
                 continue
             if not self._config.interval_s:
@@ -152,11 +152,11 @@ class SparkProcessor:
             self._rest(rest)
 
     def _rest(self, seconds: float) -> None:
-        """Wait, and remove folders that were exchanged as soon as their time is over."""
+        """Wait, and remove replaced folders as soon as readers have had their ten minutes."""
         until = self._clock.seconds() + seconds
         while True:
             left, due = max(0.0, until - self._clock.seconds()), self._output.replaced.next_s()
-            # One that is due and still there could not be removed.
+            # A folder that is due (0) and still there could not be removed: try again later, not at once.
             self._shutdown.wait(left if due is None else min(left, due or _RETRY_S))
             if self._shutdown.asked or self._clock.seconds() >= until:
                 return
@@ -165,7 +165,7 @@ class SparkProcessor:
     def _catch_up(self) -> None:
         """Publish everything that the topic holds now, in as many batches as the size limit asks for."""
         self._output.require_unchanged(self._manifest.commit_id if self._manifest else None)
-        # It runs already, unless its JVM was lost.
+        # Starts Spark again if its JVM was lost; otherwise it runs already.
         self._tasks.launch()
         source, bounds = self._topic.look_up()
         if self._manifest is not None:
@@ -173,7 +173,7 @@ class SparkProcessor:
             known = {p: of.last_record for p, of in self._manifest.partitions.items() if of.last_record is not None}
             same_topic.require_records(self._topic, source, known, bounds)
         ends = {partition: held.end for partition, held in bounds.items()}
-        # A plan that is refused must be refused before a conversion has changed the output.
+        # Plan first: if the plan is refused, the conversion must not have changed the output.
         batch = self._plan(source, bounds, ends)
         if self._manifest is not None and self._manifest.format != self._config.output_format:
             _warn_of_conversion(self._manifest.format, self._config)
@@ -191,7 +191,7 @@ class SparkProcessor:
             batch = self._plan(source, bounds, ends)
 
     def _compact(self) -> None:
-        """Merge small files when there are too many: as many as one commit may, so that the next batch comes soon."""
+        """If there are too many small files, merge what one commit may, so that the next batch does not wait long."""
         limit, before = self._config.compact_files, self._manifest
         merges = plan(before.contents, limit) if before is not None and limit else []
         if before is None or not merges or self._told_of_refusal or self._shutdown.asked:
@@ -213,7 +213,7 @@ class SparkProcessor:
         _log.info("merged %s in %.1f s", describe(merges), self._clock.seconds() - began)
 
     def _go_on(self, what: str) -> None:
-        """Say that there is progress, or give up because somebody asked to stop."""
+        """Report progress; raise StopAsked if somebody asked to stop."""
         self._heartbeat.beat()
         if self._shutdown.asked:
             self._output.discard_staging()
@@ -263,7 +263,7 @@ class SparkProcessor:
     def _read_all(self, batch: Batch, staging: Staging) -> tuple[list[Receipt], Run | None]:
         """Return receipts for all of ``batch`` and, where duplicates are looked for, the ids of its tickets.
 
-        Tasks that found duplicates are known only when all have ended. What they read is read once more.
+        Which tasks read duplicates is known only when all have ended. Those tasks run once more, without duplicates.
         """
         if not batch.ranges:
             return [], None
@@ -286,7 +286,7 @@ class SparkProcessor:
     def _read(
         self, batch: Batch, ranges: Sequence[OffsetRange], staging: Staging, duplicates: Duplicates | None = None
     ) -> list[Receipt]:
-        """Return the receipts of the tasks that read ``ranges``, which are all of ``batch`` or some of it again."""
+        """Return the receipts of the tasks that read ``ranges``: all of ``batch``, or a part of it once more."""
         done = batch.length - sum(r.length for r in ranges)
         shown = ReadingProgress(self._display, self._clock.seconds, batch.batch_id, done, batch.length)
         try:
@@ -314,7 +314,7 @@ class SparkProcessor:
         shown.update(messages)
 
     def _explain(self, failure: Failure, batch: Batch) -> NoReturn:
-        """Raise what a user can mend behind a task that could not do its share."""
+        """Raise the error that tells a user why a task failed and what to do."""
         if failure.kind == FailureKind.DISK:
             # A folder that was removed meanwhile is a better explanation than a file that cannot be written.
             self._output.require_unchanged(self._manifest.commit_id if self._manifest else None)
@@ -324,20 +324,20 @@ class SparkProcessor:
                 f"the broker refused a task that wanted to read the topic ({failure.kind}: {failure.detail}); check "
                 "KAFKA_SASL_USERNAME, its password, and what that user may read"
             )
-        # What the broker says now tells more than what a task met: it is gone, or the topic is, or is another one.
+        # Ask the broker first: if it is away, or the topic is gone or replaced, that explains more than a task's error.
         self._topic.check()
         if self._shutdown.asked:
             raise StopAsked("a batch")
         bounds = same_topic.require_unchanged(self._topic, batch)
         if failure.kind == FailureKind.OFFSET_GONE:
-            # An error also for a user who accepts gaps: the next plan records it.
+            # An error even with --accept-gap: this batch cannot record the gap, the plan of the next start does.
             starts(batch.positions, bounds, accept_gap=False, batch_id=batch.batch_id)
             raise DataConflict(
-                f"messages were deleted while they were read (retention; {failure.detail}); start again, with "
+                f"messages were deleted while they were read (retention; {failure.detail}); start again with "
                 "--accept-gap to go on without them"
             )
         raise BrokerError(
-            f"the topic could not be read ({failure.kind}: {failure.detail}); see that the broker is well"
+            f"the topic could not be read ({failure.kind}: {failure.detail}); check the broker and its log"
         )
 
 

@@ -1,4 +1,4 @@
-"""How far the reading of a batch is, for people who wait for it."""
+"""Show how much of a batch has been read."""
 
 import math
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from runtime.process.display import Display
 
 
 def tell(batch_id: int, messages: int, of: int, read: int, seconds: float) -> str:
-    """Return a line on a batch of which ``messages`` offsets of ``of`` are read, ``read`` of them in ``seconds``."""
+    """Return a line of progress: ``messages`` of ``of`` offsets are read, ``read`` of them in the last ``seconds``."""
     line = f"batch {batch_id}: {messages:,} of {of:,} messages"
     if not read or seconds <= 0:
         return line
@@ -16,7 +16,7 @@ def tell(batch_id: int, messages: int, of: int, read: int, seconds: float) -> st
 
 
 def span(seconds: float) -> str:
-    """Return a length of time in its two largest units, rounded up to whole seconds, or minutes above an hour."""
+    """Return a duration in its two largest units, rounded up to whole seconds, from an hour on to whole minutes."""
     whole = math.ceil(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -27,15 +27,15 @@ def span(seconds: float) -> str:
 
 
 def is_due(since_last_s: float, every_s: float, messages: int, of: int) -> bool:
-    """Say whether another line is due. The end of a batch has a line of its own, so its last range needs none."""
+    """Whether another line is due. The end of a batch has its own line, so the last range needs none."""
     return messages < of and since_last_s >= every_s
 
 
 class ReadingProgress:
-    """Shows how far one batch is; a batch that is read sooner than a line is due is not spoken of."""
+    """Shows the progress of one batch. A batch that is read before a line is due shows none."""
 
     def __init__(self, display: Display, clock: Callable[[], float], batch_id: int, done: int, of: int) -> None:
-        """Begin with ``done`` of ``of`` offsets, which were read before and do not count for the rate."""
+        """Start at ``done`` of ``of`` offsets: those were read before, and do not count for the rate."""
         self._display = display
         self._clock = clock
         self._batch_id = batch_id
@@ -44,10 +44,10 @@ class ReadingProgress:
         self._began = self._shown_at = clock()
 
     def update(self, read: int) -> None:
-        """Take how many offsets were read since the beginning; with 0, reading begins."""
+        """Update to ``read`` offsets since the beginning; 0 says that reading begins now."""
         now = self._clock()
         if not read:
-            # Spark has started only now; its start would make the rate look lower than it is.
+            # Spark has only just started; its start must not lower the rate.
             self._began = self._shown_at = now
             return
         messages = self._done + read
@@ -56,5 +56,5 @@ class ReadingProgress:
             self._shown_at = now
 
     def close(self) -> None:
-        """Stop showing."""
+        """Remove the line."""
         self._display.close()

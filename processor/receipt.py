@@ -1,4 +1,4 @@
-"""What a task reports to the driver. Only receipts that Spark hands over count: a retried task leaves none behind."""
+"""What a task reports to the driver. Only receipts that Spark returns count, so a retry counts nothing twice."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -17,12 +17,12 @@ from store.staging import StagedFile
 
 
 class Receipt(msgspec.Struct):
-    """The work of one task. ``failure`` says why its ranges could not be read or written; then nothing else counts.
+    """The work of one task. If ``failure`` is set, it says why ranges could not be read or written; ignore the rest.
 
-    ``reads`` are its ranges, each read to its end; ``rejected`` says how many messages of a partition were no tickets,
-    ``reasons`` why, for the log only; ``duplicates`` how many were tickets that had been there before, ``forgotten``
-    how many were of forgotten clients, and were left out. ``clients`` and ``ids`` name staged files with those of the
-    tickets, ``ids`` only where duplicates are looked for.
+    ``reads`` are its ranges, each read to its end. By partition: ``rejected`` counts invalid messages, ``duplicates``
+    tickets with an id that was there before, ``forgotten`` messages of forgotten clients, which were left out.
+    ``reasons`` says why messages were rejected, for the log only. ``clients`` and ``ids`` name staged files with the
+    clients and ids of the tickets, ``ids`` only if duplicates are looked for.
     """
 
     files: list[StagedFile] = []
@@ -42,7 +42,7 @@ decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
 
 
 class PartitionRead(msgspec.Struct, frozen=True):
-    """How many messages of a partition a batch has read, and how many of them were not published as tickets."""
+    """How many messages of a partition a batch read, and how many of them were not published as tickets."""
 
     messages: int = 0
     rejected: int = 0
@@ -51,7 +51,7 @@ class PartitionRead(msgspec.Struct, frozen=True):
 
     @property
     def tickets(self) -> int:
-        """How many of them are published as tickets."""
+        """How many messages were published as tickets."""
         return self.messages - self.rejected - self.duplicates - self.forgotten
 
 
@@ -74,7 +74,7 @@ def read_by_partition(receipts: Iterable[Receipt]) -> dict[int, PartitionRead]:
 
 
 def last_records(receipts: Iterable[Receipt]) -> dict[int, Record]:
-    """Return the last message that was read of each partition that had one."""
+    """Return the last message that was read of each partition; those without any are left out."""
     records = [(read.partition, read.last) for receipt in receipts for read in receipt.reads if read.last is not None]
     return dict(sorted(records, key=lambda found: found[1].offset))
 
@@ -82,10 +82,10 @@ def last_records(receipts: Iterable[Receipt]) -> dict[int, Record]:
 def require_complete(ranges: Iterable[OffsetRange], receipts: Sequence[Receipt]) -> None:
     """Raise DataConflict unless the receipts account for the ranges.
 
-    The reads must cover each range from its start to its end, once, and each must have seen an offset at or beyond its
-    own end. Every message became a ticket or a rejected message that is in a staged file and in the counts, or was of a
-    client who was forgotten; a duplicate is a rejected message there. Offsets without a message (compacted, aborted,
-    markers of transactions) are no loss.
+    The reads must cover each range once from start to end, and each must have seen an offset at or beyond its own end.
+    Every message must be a ticket or a rejected message (duplicates are among these) in a staged file and in the
+    counts, or be of a forgotten client. Offsets without a message (compacted, aborted, markers of transactions) are not
+    a loss.
     """
     reads: dict[int, list[RangeRead]] = defaultdict(list)
     for receipt in receipts:
@@ -119,7 +119,7 @@ def _require_covered(offsets: OffsetRange, reads: Sequence[RangeRead]) -> None:
     at = offsets.start
     for read in reads:
         if read.start != at:
-            raise incomplete(f"partition {offsets.partition} was to be read on at offset {at}, found {read}")
+            raise incomplete(f"partition {offsets.partition} should be read on from offset {at}, found {read}")
         if read.reached < read.end:
             raise incomplete(f"{read} was not read to its end")
         if read.messages > read.end - read.start:

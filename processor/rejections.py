@@ -1,4 +1,4 @@
-"""Why messages were no tickets, counted by task and told in the log. Functions on values: no I/O."""
+"""Count why messages were rejected, by task, and sum it up for the log. Functions on values: no I/O."""
 
 from collections.abc import Iterable, Mapping
 
@@ -7,7 +7,7 @@ import msgspec
 from contract.ticket import kind_of
 from store.datasets import REJECTED
 
-# A receipt stays small, whatever is in the topic. A topic that is not a deliberate test holds a handful of kinds.
+# Keeps a receipt small, whatever is in the topic. Real topics hold a handful of kinds.
 MOST_KINDS = 50
 OTHER_KINDS = "other reasons"
 _TOLD = 3
@@ -22,7 +22,7 @@ class Rejections(msgspec.Struct, frozen=True, array_like=True):
 
 
 def count_rejections(known: dict[str, Rejections], rejected: Iterable[tuple[str, int, int]]) -> None:
-    """Add to ``known``, which is by kind, messages of which reason, partition and offset are given."""
+    """Add messages, each given as (reason, partition, offset), to ``known``, which is by kind of reason."""
     for reason, partition, offset in rejected:
         _add(known, kind_of(reason), Rejections(1, partition, offset))
 
@@ -35,7 +35,7 @@ def _add(known: dict[str, Rejections], kind: str, new: Rejections) -> None:
 
 
 def tell_rejections(messages: int, of_tasks: Iterable[Mapping[str, Rejections]]) -> str:
-    """Return what the log says when some of ``messages`` were no tickets: how many, and the commonest reasons."""
+    """Return the line of the log on rejected messages: how many of ``messages``, and the commonest reasons."""
     known: dict[str, Rejections] = {}
     for of_task in of_tasks:
         for kind, found in of_task.items():
@@ -48,6 +48,6 @@ def tell_rejections(messages: int, of_tasks: Iterable[Mapping[str, Rejections]])
     )
     rest = "; and others" if len(ordered) > _TOLD else ""
     return (
-        f"{rejected:,} messages were no tickets, of {messages:,} that were read; {REJECTED.name} holds them with the "
-        f"reason: {told}{rest}"
+        f"{rejected:,} of {messages:,} messages were rejected as invalid; {REJECTED.name} holds them with the reason: "
+        f"{told}{rest}"
     )

@@ -1,4 +1,4 @@
-"""One run of the processor: give it its output, its topic and Spark, and let it work."""
+"""One run of the processor: build the output, the topic and Spark, and run SparkProcessor with them."""
 
 import os
 
@@ -14,7 +14,7 @@ from store.output import Output
 
 
 def run(config: ProcessorConfig, stop: Shutdown) -> None:
-    """Process as the config says, until done or asked to stop. Raises PipelineError."""
+    """Process until done or asked to stop. Raises PipelineError."""
     clock = Clock()
     output = Output(config.output, clock=clock)
     topic = Topic(config.broker, config.security, config.topic, stop)

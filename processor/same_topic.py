@@ -1,4 +1,4 @@
-"""Is the topic still the one that was read before, and planned on? Asked before a batch and before its commit."""
+"""Check the identity of the topic before a batch and before its commit: it may have been deleted and made again."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -21,14 +21,14 @@ class TopicLookUp(Protocol):
         """Return the identity of the topic and the offsets of each partition. Raises BrokerError."""
 
     def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
-        """Return the message at one offset of each partition, for those that hold one there. Raises BrokerError."""
+        """Return the message at one offset of each partition that has one there. Raises BrokerError."""
 
     def watched(self) -> AbstractContextManager[None]:
-        """Say, while something else goes on inside, when the broker is away and when it is back."""
+        """While the block runs, log when the broker stops answering and when it is back."""
 
 
 def confirm(topic: TopicLookUp, batch: Batch, receipts: Sequence[Receipt]) -> None:
-    """Raise before the commit when the topic is not, or cannot be shown to be, the one that was planned on."""
+    """Before the commit, raise DataConflict if the topic was replaced since the plan, BrokerError if nobody answers."""
     if batch.ranges:
         bounds = require_unchanged(topic, batch)
         require_records(topic, batch.source, last_records(receipts), bounds)
@@ -39,7 +39,7 @@ def require_records(
 ) -> None:
     """Raise DataConflict when the topic holds other messages than those that were read.
 
-    Asked only where the broker tells no topic id, by which a topic of the same name is known for another.
+    Only needed if the broker reports no topic id: an id tells a topic from another one of the same name.
     """
     expected = still_there(records, bounds)
     if source.topic_id is None and expected:

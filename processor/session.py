@@ -1,4 +1,4 @@
-"""Spark for one run: a context on a JVM of ours, with the memory that was asked for and the code that tasks need."""
+"""Spark for one run: a context on our own JVM, with the memory that was set and the code that tasks need."""
 
 import logging
 import os
@@ -20,24 +20,24 @@ from runtime.process.memory import memory_limit_mib
 from runtime.settings.setting import ROOT
 from store.files import writing
 
-# Imported where it is used: it takes its time, in which the JVM can start.
+# pyspark is imported where it is used, so that the JVM starts while it loads.
 if TYPE_CHECKING:
     from pyspark import SparkConf, SparkContext
 
 _log = logging.getLogger(__name__)
 
-# What tasks import; the driver ships it, so that workers run its very code whatever they have installed.
+# Packages that tasks import. The driver sends them to the workers, so that all run the same code.
 _SHIPPED = ("contract", "processor", "runtime", "store")
 
 _TASK_FAILURES = 4
 
-# A task takes and gives back some 100 MB several times a second. glibc would hand each to the kernel and ask for it
-# again, and the page faults of that are a sixth of what a ticket costs.
+# A task allocates and frees some 100 MB several times a second. By default glibc returns that to the kernel each time,
+# and the page faults are a sixth of the cost of a ticket.
 _WORKER_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(512 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
 
 
 class SparkSettings(Protocol):
-    """What of the processor's config decides how Spark starts."""
+    """The settings that decide how Spark starts."""
 
     @property
     def master(self) -> str:
@@ -49,10 +49,10 @@ class SparkSettings(Protocol):
 
 
 def launch_jvm(config: SparkSettings, folder: Path) -> SparkJvm:
-    """Start the JVM of a context and return at once; call it early, it needs a second to get ready.
+    """Start the JVM of a context and return at once. Call it early, because the JVM needs a second to get ready.
 
-    What it prints goes to ``spark.log`` in ``folder``, which must be ours alone by now. Call it from the main
-    thread, and see that ``stop_context`` or ``close`` ends it.
+    What it prints goes to ``spark.log`` in ``folder``; hold the lock of the output before. Call it from the main
+    thread, and end it with ``stop_context`` or ``close``.
 
     Raises SettingError when Java or pyspark is missing, OutputUnavailable when a file cannot be written.
     """
@@ -63,10 +63,10 @@ def launch_jvm(config: SparkSettings, folder: Path) -> SparkJvm:
 def start_context(config: SparkSettings, jvm: SparkJvm) -> "SparkContext":
     """Return the context that runs tasks, on a JVM that was launched with the same config.
 
-    The handler of SIGINT is the same afterwards as before: pyspark's own would raise KeyboardInterrupt anywhere.
+    The handler of SIGINT stays as it is, because pyspark's own would raise KeyboardInterrupt anywhere.
 
     Raises SettingError when the JVM does not start or no master can be reached, OutputUnavailable when a file cannot be
-    written, and what py4j raises when the JVM ends meanwhile; another one can be tried then.
+    written, and py4j's errors when the JVM ends meanwhile; then another JVM may be tried.
     """
     from pyspark import SparkContext
 
@@ -78,7 +78,7 @@ def start_context(config: SparkSettings, jvm: SparkJvm) -> "SparkContext":
     except JvmNotStarted as error:
         raise SettingError(
             f"Spark's JVM did not start ({java_executable()} with a heap of {config.memory}): {error}\n"
-            "see that the machine has the memory, or lower SPARK_MEMORY, or set JAVA_HOME to another Java"
+            "check that the machine has enough memory, lower SPARK_MEMORY, or set JAVA_HOME to another Java"
         ) from error
     began = time.monotonic()
     try:
@@ -89,7 +89,7 @@ def start_context(config: SparkSettings, jvm: SparkJvm) -> "SparkContext":
         raise
     _expect_the_end(context)
     if not _is_local(config.master):
-        # Workers fetch it from there as long as the run lasts. In the output somebody else could exchange it.
+        # Workers fetch it from there during the whole run. In the output folder somebody else could replace it.
         with writing(jvm.scratch):
             context.addPyFile(str(_pack_code(jvm.scratch / "code.zip")))
     _log.info(
@@ -105,9 +105,9 @@ def start_context(config: SparkSettings, jvm: SparkJvm) -> "SparkContext":
 
 
 def _heap_mib(context: Any) -> int:
-    """Return the heap that the JVM set aside.
+    """Return the heap that the JVM got.
 
-    Its ``maxMemory`` is less, and so looks like another setting: it leaves out what the collector keeps empty.
+    Not its ``maxMemory``: that leaves out what the collector keeps empty, so it would not match the setting.
     """
     from py4j.protocol import Py4JError
 
@@ -116,16 +116,16 @@ def _heap_mib(context: Any) -> int:
         diagnosis = java.Class.forName("com.sun.management.HotSpotDiagnosticMXBean")
         found = java.management.ManagementFactory.getPlatformMXBean(diagnosis).getVMOption("MaxHeapSize").getValue()
     except Py4JError:
-        # A JVM that is not HotSpot.
+        # Only HotSpot has this bean; other JVMs give the next best number.
         found = java.Runtime.getRuntime().maxMemory()
     return int(found) >> 20
 
 
 def stop_context(context: "SparkContext", jvm: SparkJvm) -> None:
-    """End the context and its JVM, whatever still runs there, also when the JVM is gone already.
+    """End the context and its JVM, even if tasks still run or the JVM has ended already.
 
-    A cluster is told, so that it gives the cores to others. A JVM that runs the tasks itself is killed: all that it
-    holds is temporary, and an orderly stop is 1.4 s of waiting for its network threads.
+    On a cluster, Spark is stopped in order, so that the cluster gives the cores to others. A JVM that runs the tasks
+    itself is killed: all it holds is temporary, and an orderly stop waits 1.4 s for its network threads.
     """
     from pyspark import SparkContext
 
@@ -135,7 +135,7 @@ def stop_context(context: "SparkContext", jvm: SparkJvm) -> None:
     _forget(gateway)
     jvm.close()
     gateway.close()
-    # Without these two, stop() ends what is left in this process, asks the JVM for nothing and does not wait.
+    # With these two removed, stop() only cleans up in this process: it does not ask the JVM, and does not wait.
     server: Any = context._accumulatorServer
     context._jsc = None
     context._accumulatorServer = None  # type: ignore[assignment]
@@ -145,18 +145,18 @@ def stop_context(context: "SparkContext", jvm: SparkJvm) -> None:
 
 
 def _forget(gateway: Any) -> None:
-    """Let pyspark take another gateway the next time."""
+    """Make pyspark forget this gateway, so that the next context takes another one."""
     from py4j.clientserver import SHUTDOWN_FINALIZER_WORKER
     from pyspark import SparkContext
 
     SparkContext._gateway = SparkContext._jvm = None
-    # A thread of py4j tells the JVM which objects Python needs no more; it would go on to tell one that is gone.
+    # A thread of py4j tells the JVM which objects Python has released; end it, as its JVM is gone.
     gateway._gateway_client.is_connected = False
     gateway._gateway_client.finalizer_deque.appendleft(SHUTDOWN_FINALIZER_WORKER)
 
 
 def _expect_the_end(context: Any) -> None:
-    """Keep a thread of pyspark from printing a traceback when the JVM ends: whoever uses it gets an error."""
+    """Keep a thread of pyspark from printing a traceback when the JVM ends: the calling thread gets an error anyway."""
     context._accumulatorServer.handle_error = lambda request, client_address: None
 
 
@@ -171,7 +171,7 @@ def configure(config: SparkSettings) -> "SparkConf":
             ("spark.task.maxFailures", str(_TASK_FAILURES)),
             ("spark.driver.memory", config.memory),
             ("spark.executor.memory", config.memory),
-            # Else a worker imports from the current folder first, and inside processor/ that hides the package.
+            # Without it a worker imports from the current folder first, and inside processor/ that hides the package.
             ("spark.executorEnv.PYTHONSAFEPATH", "1"),
             *((f"spark.executorEnv.{name}", value) for name, value in _WORKER_MEMORY.items()),
             ("spark.sql.session.timeZone", "UTC"),
@@ -180,12 +180,12 @@ def configure(config: SparkSettings) -> "SparkConf":
         ]
     )
     if _is_local(config.master):
-        # The host's own name may resolve to nothing, or to an address that others reach.
+        # The host's own name may not resolve, or resolve to an address that other machines can reach.
         conf.set("spark.driver.host", "127.0.0.1").set("spark.driver.bindAddress", "127.0.0.1")
-        # Else every user of this machine could fetch the code of the tasks from Spark's ports, secrets included, or
-        # exchange it. Spark makes the secret of a run itself.
+        # Without it every user of this machine could fetch the code of the tasks, secrets included, from Spark's ports,
+        # or replace it. Spark makes the secret of a run itself.
         conf.set("spark.authenticate", "true")
-        # Workers on this machine can have everything imported before they are forked, from the driver's own files.
+        # Workers on this machine are forked from a process that has imported everything from the driver's own files.
         conf.set("spark.python.daemon.module", "processor.daemon").set("spark.executorEnv.PYTHONPATH", str(ROOT))
     return conf
 
@@ -195,7 +195,7 @@ def _is_local(master: str) -> bool:
 
 
 def _master(config: SparkSettings) -> str:
-    """Return the master that Spark is given: a local one runs no more tasks at once than memory allows."""
+    """Return the master for Spark: a local one runs at most as many tasks at once as fit into memory."""
     limit = memory_limit_mib()
     fit = tasks_that_fit(config.memory, limit)
     if fit is None:
@@ -204,20 +204,20 @@ def _master(config: SparkSettings) -> str:
     master = local_master(config.master, cores, fit)
     if master != local_master(config.master, cores, None):
         _log.warning(
-            "%s instead of %s: beside a heap of %s there is room for %d tasks at once in %s MiB",
+            "Spark runs with %s instead of %s: beside a heap of %s, %s MiB of memory hold %d tasks at once",
             master,
             config.master,
             config.memory,
-            fit,
             f"{limit:,}",
+            fit,
         )
     return master
 
 
 def local_master(master: str, cores: int, most: int | None) -> str:
-    """Give a local master the retries that a cluster has, and at most ``most`` of the ``cores`` that ``*`` means.
+    """Return a local master with the retries that a cluster has, and at most ``most`` of the ``cores`` of ``*``.
 
-    Spark takes both from the master's name alone. Another master, or one that says how often to retry, stays.
+    Spark takes both from the master's name alone. Other masters, and one that sets the retries, stay as they are.
     """
     if not _is_local(master) or "," in master:
         return master
@@ -229,12 +229,12 @@ def local_master(master: str, cores: int, most: int | None) -> str:
 
 @contextmanager
 def _same_handler(number: signal.Signals) -> Iterator[None]:
-    """Put the handler of a signal back that the body replaces, and let none arrive in between.
+    """Restore the handler of a signal that the block replaces, and hold the signal back meanwhile.
 
-    Only the main thread has a say in that.
+    Does nothing outside the main thread, because only that one may set handlers.
     """
     before = signal.getsignal(number)
-    # None is a handler that was not set from Python, which Python cannot set either.
+    # None is a handler that was not set from Python, so Python cannot restore it.
     if before is None or threading.current_thread() is not threading.main_thread():
         yield
         return

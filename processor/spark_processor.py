@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 if not __package__:
-    # Started as a file: the folder of this file would shadow the package and hide the others.
+    # Started as a file: Python searches the folder of this file first, where processor.py hides the package.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from runtime.process.interpreter import prepare
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the command line of the processor; values stay text, the config checks them."""
+    """Return the parser of the command line; values stay text, the config checks them."""
     parser = argparse.ArgumentParser(
         prog="spark_processor.py",
         description="Read new tickets from the topic, assign each a team and publish the datasets.",
@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = parse_flags(parser, argv)
     task = task_of(flags)
     if too_many := senseless(task, flags):
-        where = f" beside {SETTINGS[task].flag}" if task else ""
-        parser.error(f"leave out what means nothing{where}: {', '.join(too_many)}")
+        where = f" with {SETTINGS[task].flag}" if task else ""
+        parser.error(f"leave out what has no effect{where}: {', '.join(too_many)}")
     return entry.run(lambda: _TASKS[task](flags))
 
 
@@ -57,7 +57,7 @@ def _set_up_logging(config: ProcessorConfig | VerifyConfig | CompactConfig | For
 
 
 def _ready_to_change(config: ProcessorConfig | CompactConfig | ForgetConfig) -> Shutdown:
-    """Return what asks to stop, for a task that changes the output: it must end in order."""
+    """Set up logging and signals for a task that changes the output, and return what tells it to stop."""
     _set_up_logging(config)
     warn_of_failpoint(os.environ)
     return Shutdown().install()
@@ -67,7 +67,7 @@ def _process(flags: argparse.Namespace) -> None:
     config = ProcessorConfig.from_sources(flags, os.environ)
     stop = _ready_to_change(config)
     _log.info("%s", config.describe())
-    # A bad setting is answered before the libraries that a run needs are loaded.
+    # Imported here, so that a bad setting is reported before heavy libraries are loaded.
     from processor.run import run
 
     run(config, stop)
@@ -101,9 +101,9 @@ _TASKS = {None: _process, "verify": _verify, "compact": _compact, "forget": _for
 
 
 if __name__ == "__main__":
-    # pyarrow would import it at its first array, where it is installed: 0.4 s for what nothing here uses.
+    # If pandas is installed, pyarrow imports it with its first array: 0.4 s, and nothing here uses it.
     do_without("pandas")
     code = main()
-    # At its end Python would look for cycles in all that was ever imported: 0.1 s.
+    # Without this, Python searches everything that was imported for cycles at exit: 0.1 s.
     gc.freeze()
     sys.exit(code)

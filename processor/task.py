@@ -1,4 +1,4 @@
-"""What one Spark task does with its share of a batch: consume, decode, assign, count, write."""
+"""One Spark task: consume its ranges, decode, assign teams, count, write files."""
 
 import gc
 import uuid
@@ -36,10 +36,10 @@ from store.staging import StagedWriter, Staging, TicketIds, write_clients, write
 
 @dataclass(frozen=True, slots=True)
 class StagingTask:
-    """Reads offset ranges of a topic and stages the files that come of them.
+    """Reads offset ranges of a topic and writes their files into staging.
 
-    ``security`` holds secrets. It travels with the code of the task, never in the ranges, and is not shown. What is in
-    ``erasures`` is read, counted and not published.
+    ``security`` holds secrets. It travels with the code of the task, never in the ranges, and is not shown. Messages
+    that ``erasures`` concern are read and counted, but not published.
     """
 
     staging: Staging
@@ -52,13 +52,13 @@ class StagingTask:
     def __call__(self, ranges: Sequence[OffsetRange], duplicates: Duplicates | None = None) -> Receipt:
         """Return the receipt for ``ranges``.
 
-        ``duplicates`` are those in the ranges, as far as they are known; they are rejected. With None nobody looks for
-        any, otherwise the ids of the tickets are staged. What trying again would not help, such as a full disk or
-        messages that are gone, is reported in the receipt, not raised.
+        ``duplicates`` are those in the ranges that are known so far; they are rejected. With None, duplicates are not
+        looked for; otherwise the ids of the tickets are staged. A failure that a retry would not help, such as a full
+        disk or deleted messages, is reported in the receipt, not raised.
         """
-        # Spark may run a task twice, also at the same time; each attempt has names of its own.
+        # Spark may run a task twice, even at the same time, so the files of each attempt have their own names.
         stage = _Stage(self.staging, uuid.uuid4().hex, duplicates, self.erasures)
-        # Nothing here makes cycles, and to look for them among so many messages takes a twentieth of the time.
+        # Nothing here makes reference cycles, and searching so many messages for them takes a twentieth of the time.
         collects = gc.isenabled()
         gc.disable()
         try:
@@ -67,6 +67,7 @@ class StagingTask:
                     stage.take(piece)
             return stage.finish()
         except ConsumeFailed as error:
+            # In the receipt, because Spark would retry a task that raises, and hide the cause in its own error.
             return Receipt(failure=error.failure)
         except OSError as error:
             return Receipt(failure=Failure(FailureKind.DISK, cannot_write(error, self.staging.folder)))
@@ -77,22 +78,22 @@ class StagingTask:
 
 
 class Gathered:
-    """How a Spark accumulator puts lists together."""
+    """Tells a Spark accumulator how to add lists."""
 
     def zero(self, value: list[bytes]) -> list[bytes]:
-        """Return what a task begins with."""
+        """Return the value that a task starts with."""
         return []
 
     def addInPlace(self, value1: list[bytes], value2: list[bytes]) -> list[bytes]:  # noqa: N802 - Spark's name
-        """Return both lists as one."""
+        """Return the joined lists."""
         return value1 + value2
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one Spark task calls: it does its share, and tells the driver at once, by two accumulators.
+    """The function that each Spark task calls. It tells the driver the result at once, by two accumulators.
 
-    ``read`` adds up the offsets that were read, ``failures`` gathers the receipts that say why that was not possible.
+    ``read`` adds up the offsets that were read, ``failures`` gathers the receipts of tasks that failed.
     """
 
     task: StagingTask
@@ -106,6 +107,7 @@ class Work:
         ranges, _ = share
         receipt = self.task(*share)
         context = TaskContext.get()
+        # Only the first attempt dies there, so that a test sees Spark's retry succeed.
         if context is not None and context.attemptNumber() == 0:
             failpoint("task-staged")
         encoded = encode_receipt(receipt)
@@ -118,7 +120,7 @@ class Work:
 
 @dataclass
 class _Stage:
-    """The work of one task under way."""
+    """What one task has read and written so far."""
 
     staging: Staging
     attempt: str
@@ -135,10 +137,11 @@ class _Stage:
     reasons: dict[str, Rejections] = field(default_factory=dict)
 
     def take(self, piece: Piece) -> None:
-        """Decode the messages of one piece, count them and write them: while they are still in the cache."""
+        """Decode, count and write the messages of one piece, while they are still in the processor's cache."""
         decoded = decode_columns(piece.values)
         if rows := erased_rows(self.erasures, piece, decoded):
             self.forgotten.update(piece.place(row)[0] for row in rows)
+            # Decoded again without them, which is simpler than cutting them out of the columns, and rare.
             piece = leave_out(piece, rows)
             decoded = decode_columns(piece.values)
         tickets, rejected = decoded.tickets, dict(zip(decoded.rejected, decoded.reasons, strict=True))
@@ -167,7 +170,7 @@ class _Stage:
     def _set_aside(
         self, piece: Piece, tickets: pa.Table, rejected: list[int], duplicates: Duplicates
     ) -> tuple[pa.Table, dict[int, str]]:
-        """Return the tickets that are no duplicates, and why the others are; remember the ids of the former."""
+        """Return the tickets that are not duplicates, and the reason for each duplicate; keep the ids of the former."""
         rows = np.delete(np.arange(len(piece.values)), rejected)
         partitions, offsets = (
             np.fromiter(map(read, piece.messages), np.int64, len(piece.messages))[rows]
@@ -193,7 +196,7 @@ class _Stage:
         self.writers[dataset.name].write(table)
 
     def close(self) -> None:
-        """Let go of the files, finished or not."""
+        """Close the files, finished or not."""
         for writer in self.writers.values():
             writer.__exit__()
 
@@ -217,7 +220,7 @@ class _Stage:
         )
 
     def _write_ids(self) -> str | None:
-        """Write the ids of all tickets in rising order, where there are some, and return the name of the file."""
+        """Write the ids of all tickets in rising order, and return the name of the file; None if there are no ids."""
         if not self.clients or self.duplicates is None:
             return None
         ids = TicketIds(*(np.concatenate(columns) for columns in zip(*self.ids, strict=True)))
@@ -227,7 +230,7 @@ class _Stage:
 
 
 def _rejected_table(piece: Piece, reasons: Mapping[int, str]) -> pa.Table:
-    """Return the rows for the messages in the places that ``reasons`` names."""
+    """Return the rows of ``rejected_messages`` for the messages at the rows that ``reasons`` names."""
     messages = [piece.messages[row] for row in reasons]
     columns = (
         [message.partition() for message in messages],

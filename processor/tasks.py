@@ -1,4 +1,4 @@
-"""The tasks of a batch on Spark: start it, share the ranges out, watch the job, collect the receipts."""
+"""Run the tasks of a batch on Spark: start it, share out the ranges, watch the job, collect the receipts."""
 
 import logging
 import threading
@@ -20,7 +20,7 @@ from runtime.process.shutdown import Shutdown
 from store.manifest import Erasure
 from store.staging import Staging
 
-# Imported where it is used: it takes its time, in which the JVM can start.
+# pyspark is imported where it is used, so that the JVM starts while it loads.
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
@@ -33,10 +33,10 @@ _DYING_S = 3.0
 
 
 class SparkTasks:
-    """Runs the tasks of batches, one batch after the other, on one context."""
+    """Runs the tasks of all batches on one Spark context."""
 
     def __init__(self, config: ProcessorConfig, state: Path, shutdown: Shutdown) -> None:
-        """Remember where Spark will keep its log: the folder ``state``."""
+        """Start nothing yet; Spark's log will be in the folder ``state``."""
         self._config = config
         self._state = state
         self._shutdown = shutdown
@@ -46,7 +46,7 @@ class SparkTasks:
     def launch(self) -> None:
         """Begin to start Spark, unless it runs already, and return at once."""
         if self._jvm is not None and not self._jvm.is_alive():
-            _log.warning("Spark's JVM ended by itself (code %s); starting a new one", self._jvm.returncode)
+            _log.warning("Spark's JVM has ended (code %s); starting a new one", self._jvm.returncode)
             self.stop()
         if self._jvm is None:
             self._jvm = launch_jvm(self._config, self._state)
@@ -61,10 +61,10 @@ class SparkTasks:
     ) -> list[Receipt]:
         """Let Spark read ``ranges`` and write files into ``staging``; return the receipts of its tasks.
 
-        ``duplicates`` are those known so far, which are rejected; with None nobody looks for any.
-        ``progress`` is told 0 once Spark is there, and each time a task is done how many offsets have been read. When a
-        task reports a failure, the others are cancelled, and only the failed ones are returned. Raises TasksLost, and
-        what Spark raises when a task failed too often, or when somebody asked to stop.
+        ``duplicates`` are those known so far, which are rejected; with None, duplicates are not looked for.
+        ``progress`` is called with 0 when Spark has started, and after each task with how many offsets have been read.
+        When a task reports a failure, the others are cancelled, and only the receipts of failed tasks are returned.
+        Raises TasksLost, and Spark's error when a task failed too often or when somebody asked to stop.
         """
         from py4j.protocol import Py4JError
 
@@ -81,21 +81,22 @@ class SparkTasks:
             with job.watched(self._shutdown, progress):
                 return job.run(shares)
         except Exception as error:
+            # Cancelling the other tasks makes the job raise; the receipts say why it was cancelled.
             if job.failures.value:
                 return list(map(decode_receipt, job.failures.value))
             self._raise_if_lost("in the middle of a batch", error)
             if isinstance(error, Py4JError):
-                # It asks the JVM for its text, and when it is logged there is none.
+                # Its text comes from the JVM, which has ended by the time it is logged, so keep it now.
                 raise RuntimeError(f"the job failed: {error}") from None
             raise
 
     def _raise_if_lost(self, when: str, error: Exception) -> None:
-        """Raise TasksLost when the end of the JVM is behind ``error``."""
+        """Raise TasksLost when ``error`` was caused by the end of the JVM."""
         if (code := self._code_of_a_dying_jvm()) is not None:
             raise TasksLost(f"Spark's JVM ended {when} (code {code})") from error
 
     def _code_of_a_dying_jvm(self) -> int | None:
-        """Return the exit code of the JVM when it has ended, or is about to: its connections break before that."""
+        """Return the JVM's exit code, None if it runs. Waits a moment, because its connections break before it ends."""
         assert self._jvm is not None
         deadline = time.monotonic() + _DYING_S
         while self._jvm.is_alive() and time.monotonic() < deadline and not self._shutdown.asked:
@@ -116,7 +117,7 @@ class SparkTasks:
         return self._context
 
     def stop(self) -> None:
-        """End Spark."""
+        """End Spark, if it was started."""
         jvm, context, self._jvm, self._context = self._jvm, self._context, None, None
         if jvm is not None and context is not None:
             stop_context(context, jvm)
@@ -125,13 +126,13 @@ class SparkTasks:
 
 
 class _Job:
-    """One Spark job, whose tasks tell the driver what they have done before the job is over."""
+    """One Spark job. Its tasks report their progress and failures to the driver while the job still runs."""
 
     def __init__(self, context: "SparkContext", task: StagingTask) -> None:
         self._context = context
         self._task = task
         self.read = context.accumulator(0)
-        # Spark asks for its own class in its types, and takes whatever has these two methods.
+        # Spark's types ask for its own class, but any object with these two methods works.
         self.failures: Any = context.accumulator([], cast("Any", Gathered()))
 
     def run(self, shares: list[tuple[list[OffsetRange], Duplicates | None]]) -> list[Receipt]:
@@ -142,9 +143,9 @@ class _Job:
 
     @contextmanager
     def watched(self, shutdown: Shutdown, progress: Callable[[int], None]) -> Iterator[None]:
-        """While the job inside runs, report how far it is, and cancel it once a task failed or somebody asks to stop.
+        """While the job in the block runs, report its progress; cancel it when a task failed or somebody asks to stop.
 
-        The call that waits for the job can do neither.
+        A thread does this, because ``run`` only waits for the job.
         """
         done = threading.Event()
 
@@ -155,7 +156,7 @@ class _Job:
                     told = self.read.value
                     progress(told)
                 if shutdown.asked or self.failures.value:
-                    # Where the JVM is gone, the call that waits is told.
+                    # If the JVM has ended, ``run`` gets the error, so this one may pass.
                     with suppress(Exception):
                         self._context.cancelAllJobs()
 

@@ -13,7 +13,7 @@ from runtime.errors import BrokerError
 from runtime.process.shutdown import Shutdown
 from store.manifest import Record, Source
 
-# Clients of Kafka are imported where they are used: that takes its time, in which the JVM can start.
+# Kafka clients are imported where they are used, so that the JVM starts while they load.
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
 
@@ -25,7 +25,7 @@ _NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000"
 
 
 class Topic:
-    """One topic on one cluster, asked anew at each call."""
+    """One topic on one cluster; each call asks the broker."""
 
     def __init__(self, brokers: str, security: KafkaSecurity, name: str, stop: Shutdown) -> None:
         self._brokers = brokers
@@ -41,7 +41,7 @@ class Topic:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Say, while something else goes on inside, when the broker is away and when it is back."""
+        """While the block runs, log when the broker stops answering and when it is back."""
         from runtime.broker.preflight import try_broker
 
         done = threading.Event()
@@ -56,7 +56,7 @@ class Topic:
                     _log.info("the broker is back")
                 away = problem
 
-        # It may be in the middle of a question when the work is done: nobody waits for the answer.
+        # A daemon that is not joined: it may still wait for the broker's answer when the block ends.
         threading.Thread(target=watch, name="watch-the-broker", daemon=True).start()
         try:
             yield
@@ -66,7 +66,7 @@ class Topic:
     def look_up(self) -> tuple[Source, dict[int, Bounds]]:
         """Return the identity of the topic and the offsets that each partition holds now.
 
-        A partition ends at its last stable offset: behind it lie only messages of transactions that are still open.
+        A partition ends at its last stable offset: later messages may belong to transactions that are still open.
         Raises BrokerError when the broker does not answer or has no such topic.
         """
         from kafka import TopicPartition
@@ -94,7 +94,7 @@ class Topic:
         return Source(topic, cluster_id, known_id), bounds
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the offset behind the last message of each partition, those of open transactions included.
+        """Return the offset after the last message of each partition, those of open transactions included.
 
         Raises BrokerError when the broker does not answer.
         """
@@ -107,7 +107,7 @@ class Topic:
         return {each.partition: found[each].offset for each in asked}
 
     def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
-        """Return the message at one offset of each partition, for those that hold one there.
+        """Return the message at one offset of each partition; a partition without a message there is left out.
 
         Raises BrokerError when the topic cannot be read.
         """
@@ -119,7 +119,7 @@ class Topic:
             with closing(consume(self._brokers, security, self._name, ranges)) as pieces:
                 reads = [read for piece in pieces for read in piece.read]
         except ConsumeFailed as error:
-            raise BrokerError(f"the topic could not be read ({error}); see that the broker is well") from None
+            raise BrokerError(f"the topic could not be read ({error}); check the broker and its log") from None
         return {read.partition: read.last for read in reads if read.last is not None}
 
     @contextmanager
@@ -140,5 +140,5 @@ class Topic:
                 admin.close()
         except KafkaError as error:
             raise BrokerError(
-                f"the broker at {self._brokers} stopped answering: {error}; see that it is up and try again"
+                f"the broker at {self._brokers} stopped answering: {error}; check that it is up, and try again"
             ) from error

@@ -1,4 +1,4 @@
-"""From tickets to the rows that are published of them. Pure functions on Arrow tables: no I/O, no Spark."""
+"""Turn tickets into the rows that are published. Pure functions on Arrow tables: no I/O, no Spark."""
 
 import pyarrow as pa
 import pyarrow.compute as pc

@@ -1,6 +1,6 @@
-"""Whether the broker still holds the topic that an output was written from, and what of it is unread.
+"""Check whether the broker still holds the topic that an output was written from, and how much of it is unread.
 
-Asked with another client than the processor plans with (``processor/topic.py``), so that one checks the other.
+This uses another Kafka client than ``processor/topic.py`` uses for the plan, so that one checks the other.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _REQUEST_TIMEOUT_S = 10
 
 
 class Unread(msgspec.Struct, frozen=True):
-    """How many offsets of a partition were not read, and which: from ``next_offset``, up to but without ``end``."""
+    """How many offsets of a partition are unread, and which: from ``next_offset`` up to but not including ``end``."""
 
     partition: int
     next_offset: int
@@ -36,7 +36,7 @@ def compare(
 ) -> tuple[list[Difference], list[Unread]]:
     """Return how the topic differs from what was read of it, and what is unread, by partition.
 
-    Of another topic or cluster nothing is told but that.
+    If it is another topic or cluster, only that is returned.
     """
     where = f"topic {found.topic}"
     others = [
@@ -48,13 +48,13 @@ def compare(
     differences, unread = [], []
     for partition in sorted({*next_offsets, *held}):
         if partition not in held:
-            differences.append(Difference(where, f"partition {partition}, which was read, is not there"))
+            differences.append(Difference(where, f"partition {partition} was read, but no longer exists"))
             continue
         first, end = held[partition].first, held[partition].end
         position = next_offsets.get(partition, first)
         if end < position:
-            what = f"partition {partition} ends at offset {end:,}, but {position:,} were read: it was replaced or cut"
-            differences.append(Difference(where, what))
+            what = f"partition {partition} ends at offset {end:,}, but {position:,} were read"
+            differences.append(Difference(where, f"{what}: the topic was replaced or truncated"))
         elif first > position:
             what = f"partition {partition} begins at offset {first:,}, {first - position:,} were deleted unread"
             differences.append(Difference(where, what))
@@ -64,7 +64,7 @@ def compare(
 
 
 def ask(brokers: str, security: KafkaSecurity, topic: str) -> tuple[Source, dict[int, Bounds]]:
-    """Return the identity of the topic and what its partitions hold. Raises BrokerError, with the step that failed."""
+    """Return the identity of the topic and the offsets of its partitions. Raises BrokerError with the failed step."""
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient
 
@@ -76,7 +76,7 @@ def ask(brokers: str, security: KafkaSecurity, topic: str) -> tuple[Source, dict
             "bootstrap.servers": brokers,
             "client.id": "client-tickets-verify",
             "allow.auto.create.topics": False,
-            # Otherwise librdkafka prints to standard error what happens to connections.
+            # Without this, librdkafka prints connection problems to standard error.
             "log_level": 0,
             **security.for_librdkafka(),
         }
@@ -86,10 +86,11 @@ def ask(brokers: str, security: KafkaSecurity, topic: str) -> tuple[Source, dict
     except KafkaException as error:
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise BrokerError(
-                f"the broker at {brokers} has no topic {topic!r}, which the output was written from"
+                f"the broker at {brokers} has no topic {topic!r}, from which the output was written; correct --broker "
+                "or --topic"
             ) from None
         raise BrokerError(
-            f"the broker at {brokers} does not tell about topic {topic!r}: {error.args[0].str()}; see that it is up "
+            f"the broker at {brokers} does not describe topic {topic!r}: {error.args[0].str()}; check that it is up, "
             "and try again"
         ) from None
 
@@ -105,7 +106,7 @@ def _look_up(admin: "AdminClient", topic: str) -> tuple[Source, dict[int, Bounds
     partitions = [TopicPartition(topic, info.id) for info in description.partitions]
     bounds: list[dict[int, int]] = []
     for spec in (specs.earliest(), specs.latest()):
-        # As the processor reads: messages of transactions that are open are not there yet.
+        # Like the processor: messages of open transactions do not count yet.
         asked: dict[TopicPartition, Future[Any]] = admin.list_offsets(
             dict.fromkeys(partitions, spec),
             isolation_level=IsolationLevel.READ_COMMITTED,
@@ -118,7 +119,7 @@ def _look_up(admin: "AdminClient", topic: str) -> tuple[Source, dict[int, Bounds
 
 
 def _text_of(topic_id: Any) -> str | None:
-    """Return a topic id as the ledger has it; None where the broker tells none."""
+    """Return a topic id as the ledger writes it; None if the broker reports none."""
     halves = (topic_id.get_most_significant_bits(), topic_id.get_least_significant_bits())
     number = (halves[0] % 2**64 << 64) + halves[1] % 2**64
     return str(UUID(int=number)) if number else None

@@ -1,4 +1,4 @@
-"""``--verify``: check an output, ask the broker where one was named, and tell what was found."""
+"""``--verify``: check an output, ask the broker if ``--broker`` was given, and print what was found."""
 
 import os
 import sys
@@ -23,8 +23,8 @@ _TOLD = 50
 def run(config: VerifyConfig) -> None:
     """Verify the output and print what was found.
 
-    Raises DataConflict when something differs; SettingError when there is no output; BrokerError when the broker that
-    was named cannot be asked, and nothing else is wrong; OutputUnavailable when something cannot be read.
+    Raises DataConflict when something differs; SettingError when there is no output; BrokerError when the broker cannot
+    be asked and nothing else is wrong; OutputUnavailable when a file cannot be read.
     """
     report, unread, silent = verify(config.output), None, None
     if config.broker is not None:
@@ -54,7 +54,7 @@ def _with_broker(report: Report, config: VerifyConfig) -> tuple[Report, list[Unr
 
 
 def as_json(report: Report, unread: Sequence[Unread] | None, silent: str | None, outcome: Outcome | None = None) -> str:
-    """Return one JSON object on one line; ``unread`` is null where no broker was asked or none answered."""
+    """Return one JSON object on one line; ``unread`` is null if no broker was asked or none answered."""
     fields: dict[str, Any] = msgspec.to_builtins(report, str_keys=True)
     del fields["source"]["unknown"]
     in_order = not report.differences
@@ -65,7 +65,7 @@ def as_json(report: Report, unread: Sequence[Unread] | None, silent: str | None,
 
 
 def as_text(report: Report, unread: Sequence[Unread] | None, silent: str | None, outcome: Outcome | None = None) -> str:
-    """Return a table and what is to be said beside it, in 80 columns."""
+    """Return a table and the notes below it, in 80 columns."""
     return "".join(f"{_printable(line)}\n" for line in _lines(report, unread, silent, outcome))
 
 
@@ -132,17 +132,18 @@ def _wrapped(sentences: Any) -> Iterator[str]:
 
 
 def _printable(text: str) -> str:
-    """Return text in which control characters, such as of a file name, are shown instead of obeyed."""
+    """Return text with control characters, such as those in a file name, written out, so a terminal does not act."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def _write(text: str) -> None:
-    """Write to standard output, in UTF-8 whatever the locale. Raises OutputUnavailable."""
+    """Write to standard output in UTF-8, whatever the locale. Raises OutputUnavailable."""
     try:
         sys.stdout.flush()
         with open(sys.stdout.fileno(), "wb", closefd=False) as out:
             out.write(text.encode())
     except OSError as error:
         raise OutputUnavailable(
-            f"cannot write the report to standard output: {os.strerror(error.errno or 0)}; what was found is not told"
+            f"cannot write the report to standard output: {os.strerror(error.errno or 0)}; run it again with its "
+            "output redirected to a file on a disk with room"
         ) from None

@@ -44,7 +44,7 @@ def test_every_golden_message_is_stored_to_the_letter_or_rejected_with_its_reaso
     topics.send(broker.address, topic, [case.message for case in rejected], key=b"\xff\x00key", partition=1)
     output = tmp_path / "output"
     run = processes.run(*processor(broker, topic, output, "--output-format", file_format))
-    assert f"{len(rejected)} messages were no tickets" in run.stderr
+    assert f"{len(rejected)} of {len(rejected) + len(golden.tickets())} messages were rejected" in run.stderr
 
     published = Published(output)
     published.require_agreement()
@@ -65,7 +65,7 @@ def test_a_topic_of_nothing_but_bad_messages_leaves_valid_empty_datasets_and_a_w
     topics.send(broker.address, topic, [b"{\0}\0", b"{}", b"[\0]\0", b"{\0 \0}\0"])
     run = processes.run(*processor(broker, topic, tmp_path / "output"))
     assert (
-        "WARNING 4 messages were no tickets, of 4 that were read; rejected_messages holds them with the reason: "
+        "WARNING 4 of 4 messages were rejected as invalid; rejected_messages holds them with the reason: "
         "2 times not UTF-8 but UTF-16 (as at offset 0 of partition 0); 1 times missing field"
     ) in run.stderr
     published = Published(tmp_path / "output")

@@ -334,4 +334,4 @@ def test_a_cluster_runs_the_code_that_the_driver_ships(drivers: Drivers, process
 def test_nothing_is_made_where_it_cannot_be_written_and_setup_goes_on(processes: Processes, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     made = processes.run("-m", "processor.archive", env={"CLIENT_TICKETS_CACHE": str(tmp_path / "file" / "cache")})
-    assert "Spark will start more slowly, as its class-data archive was not made" in made.stderr
+    assert "Spark's class-data archive was not made, so Spark will start more slowly" in made.stderr

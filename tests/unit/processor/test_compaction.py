@@ -46,7 +46,7 @@ def test_whatever_is_worth_it_is_merged_and_told(output: Output, capsys: pytest.
     assert "merging 8 files of tickets_with_assignment" in said
     assert f"compacted {output.root} in" in said
     assert "8 files were 15" in said
-    assert "the merged files stay for ten minutes, for readers" in said
+    assert "the old files stay for ten minutes for readers that have them open" in said
     Published(output.root).require_agreement()
     assert '"state": "stopped"' in (output.root / "_status.json").read_text()
 
@@ -56,7 +56,7 @@ def test_a_few_files_are_not_worth_it(output: Output, capsys: pytest.CaptureFixt
     assert run(output) == 0
     said = capsys.readouterr().err
     assert len(names(output)) == 7
-    assert "nothing to merge: of the 14 files, fewer than 8 small ones follow each other" in said
+    assert "nothing to merge: among the 14 files, fewer than 8 small ones are neighbours" in said
 
 
 def test_beside_a_running_processor_it_ends_with_exit_code_5(
@@ -86,8 +86,8 @@ def test_where_folders_cannot_be_exchanged_it_asks_for_readers_to_be_stopped(
     monkeypatch.setattr(Disk, "exchange", refuse)
     assert run(output) == 5
     said = capsys.readouterr().err
-    assert "cannot be compacted beside readers: the file system of" in said
-    assert "stop all readers and add --readers-stopped; nothing was changed" in said
+    assert "cannot be compacted while readers are open: the file system of" in said
+    assert "nothing was changed; stop all readers and add --readers-stopped" in said
     assert read_manifest(Disk(), output.root) == before
     assert run(output, "--readers-stopped") == 0
     assert names(output) == ["batch-000001-0000-to-000008-000009.parquet"]

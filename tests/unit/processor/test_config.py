@@ -249,8 +249,8 @@ def test_a_flag_that_means_nothing_to_what_is_asked_for_is_a_usage_error(
         with pytest.raises(SystemExit) as ended:
             main(argv)
         assert ended.value.code == 2
-        where = f" beside --{task}" if task else ""
-        assert f"leave out what means nothing{where}: {', '.join(wrong)}" in capsys.readouterr().err
+        where = f" with --{task}" if task else ""
+        assert f"leave out what has no effect{where}: {', '.join(wrong)}" in capsys.readouterr().err
 
 
 def test_compacting_needs_an_output_and_no_more(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

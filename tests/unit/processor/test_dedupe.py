@@ -203,7 +203,7 @@ def test_tickets_that_come_again_are_rejected_and_only_the_ranges_that_hold_them
     assert pipeline.sql("SELECT total_tickets, rejected_messages FROM metrics") == [(11, 4)]
     assert "batch 1: 3 duplicates among 15 messages; 9 of these are read once more" in caplog.text
     assert "batch 1: 15 messages read, 11 tickets, 1 rejected, 3 duplicates, published in" in caplog.text
-    assert "1 messages were no tickets, of 15 that were read" in caplog.text
+    assert "1 of 15 messages were rejected" in caplog.text
     Published(pipeline.root).require_agreement()
 
     # An earlier batch wins, whichever partition and offset it had, and the bytes are kept as they came.

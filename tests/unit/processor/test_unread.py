@@ -44,10 +44,10 @@ def test_an_id_that_nobody_tells_is_no_difference() -> None:
 @pytest.mark.parametrize(
     ("held", "what", "unread"),
     [
-        ({}, "partition 0, which was read, is not there", []),
+        ({}, "partition 0 was read, but no longer exists", []),
         (
             {0: Bounds(0, 1_009)},
-            "partition 0 ends at offset 1,009, but 1,010 were read: it was replaced or cut",
+            "partition 0 ends at offset 1,009, but 1,010 were read: the topic was replaced or truncated",
             [Unread(0, 1_010, 1_009, 0)],
         ),
         (
