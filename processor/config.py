@@ -99,7 +99,7 @@ READERS_STOPPED = Setting(
     None,
     False,
     lambda text: text == "true",
-    "for --compact and --forget: all readers are stopped, so folders need not be exchanged as a whole",
+    "for --compact and --forget: all readers are stopped, so folders need not be exchanged",
     "--readers-stopped",
     switch=True,
 )

@@ -32,7 +32,7 @@ class BrokerError(PipelineError):
 
 
 class SourceUnreachable(BrokerError):
-    """The database or API that tickets come from cannot be reached, which may pass."""
+    """The database or API that tickets come from cannot be reached; this may be transient."""
 
 
 class DataConflict(PipelineError):

@@ -1,4 +1,4 @@
-"""The steps of a conversation with a broker, on a plain socket: name, TCP, TLS, Kafka, login, advertised addresses."""
+"""The steps of a connection to a broker, on a plain socket: name, TCP, TLS, Kafka, login, advertised addresses."""
 
 import ipaddress
 import socket
@@ -17,29 +17,29 @@ from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 from runtime.broker.security import KafkaSecurity
 
 _HOSTNAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
-_TLS_RECORD_TYPES = (0x15, 0x16)  # an alert, a handshake: how an answer begins that is TLS, not Kafka
+_TLS_RECORD_TYPES = (0x15, 0x16)  # alert, handshake: an answer that begins with one of these is TLS, not Kafka
 _UNSUPPORTED_SASL_MECHANISM = 33
 _WHICH_BROKER = "check --broker or REDPANDA_BROKER_LOCAL"
 
 
 class StepFailed(Exception):
-    """A step that failed: the problem, what would work, and whether waiting may help (a broker still starting)."""
+    """A step that failed: the problem, what would work, and whether it may be transient (a broker that is starting)."""
 
-    def __init__(self, problem: str, remedy: str = "", passing: bool = False) -> None:
+    def __init__(self, problem: str, remedy: str = "", transient: bool = False) -> None:
         super().__init__(f"{problem}; {remedy}" if remedy else problem)
         self.problem = problem
-        self.passing = passing
+        self.transient = transient
 
 
 def connect(address: str, security: KafkaSecurity, deadline: float) -> socket.socket:
-    """Return a connected socket, inside TLS where the security asks for it. Raises StepFailed."""
+    """Return a connected socket, with TLS if ``security`` says so. Raises StepFailed."""
     host, port = address.rsplit(":", 1)
     host = host.strip("[]")
     try:
         places = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise StepFailed(f"the name {host} does not resolve ({why})", _WHICH_BROKER, passing=True) from None
+        raise StepFailed(f"the name {host} does not resolve ({why})", _WHICH_BROKER, transient=True) from None
     connection = _connect_tcp(places, deadline)
     return _start_tls(connection, host, security, deadline) if security.uses_tls else connection
 
@@ -57,10 +57,10 @@ def _connect_tcp(places: list[Any], deadline: float) -> socket.socket:
             problem = StepFailed(why, _WHICH_BROKER)
         except ConnectionRefusedError:
             why = f"TCP connection to {place[0]} refused: nothing listens on this port"
-            problem = StepFailed(why, f"start a broker (make broker, or make up), or {_WHICH_BROKER}", passing=True)
+            problem = StepFailed(why, f"start a broker (make broker, or make up), or {_WHICH_BROKER}", transient=True)
         except OSError as error:
             why = f"no TCP connection to {place[0]} ({error.strerror or error})"
-            problem = StepFailed(why, _WHICH_BROKER, passing=True)
+            problem = StepFailed(why, _WHICH_BROKER, transient=True)
         else:
             return connection
         connection.close()
@@ -72,7 +72,10 @@ def _start_tls(connection: socket.socket, host: str, security: KafkaSecurity, de
         context = ssl.create_default_context(cafile=security.cafile)
     except OSError:
         connection.close()
-        raise StepFailed("no check of its certificate", "KAFKA_SSL_CAFILE must hold certificates in PEM") from None
+        raise StepFailed(
+            f"its certificate cannot be checked: KAFKA_SSL_CAFILE {security.cafile} holds no certificates in PEM",
+            "name the PEM file of the CA that signed it",
+        ) from None
     connection.settimeout(_remaining(deadline))
     try:
         return context.wrap_socket(connection, server_hostname=host)
@@ -85,7 +88,7 @@ def _start_tls(connection: socket.socket, host: str, security: KafkaSecurity, de
             remedy = "name the PEM file of the CA that signed it in KAFKA_SSL_CAFILE"
     except TimeoutError:
         problem = "no answer to the TLS handshake"
-        remedy = "the broker hangs, or this is no TLS port: see KAFKA_SECURITY_PROTOCOL"
+        remedy = "the broker hangs, or this is not a TLS port: check KAFKA_SECURITY_PROTOCOL"
     except OSError as error:
         reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
         problem = f"the TLS handshake failed ({reason})"
@@ -95,7 +98,7 @@ def _start_tls(connection: socket.socket, host: str, security: KafkaSecurity, de
 
 
 class Conversation:
-    """Kafka requests and responses, one after the other, on one socket. Each raises StepFailed."""
+    """Kafka requests and responses, one after the other, on one socket. Each method raises StepFailed."""
 
     def __init__(self, connection: socket.socket, security: KafkaSecurity, deadline: float) -> None:
         self._connection = connection
@@ -108,11 +111,11 @@ class Conversation:
         """Learn which versions of the protocol the broker speaks."""
         response = self._ask(
             ApiVersionsRequest(version=0),
-            # Also a port that is forwarded to a broker which is still starting hangs up like this.
+            # Transient, because a port forwarded to a broker that is still starting closes like this, too.
             closed=StepFailed(
                 "it closed the connection at the first Kafka request",
-                "this may be no Kafka port, or one that needs KAFKA_SECURITY_PROTOCOL=SSL or SASL_SSL",
-                passing=True,
+                "this may not be a Kafka port, or it needs KAFKA_SECURITY_PROTOCOL=SSL or SASL_SSL",
+                transient=True,
             ),
         )
         if response.error_code:
@@ -122,10 +125,12 @@ class Conversation:
         )
 
     def log_in(self) -> None:
-        """Log in by SASL, as the security says."""
+        """Log in by SASL."""
         mechanism = self._security.mechanism
         without_login = "SSL" if self._security.uses_tls else "PLAINTEXT"
-        not_sasl = StepFailed("it takes no SASL login on this port", f"try KAFKA_SECURITY_PROTOCOL={without_login}")
+        not_sasl = StepFailed(
+            "it does not accept a SASL login on this port", f"try KAFKA_SECURITY_PROTOCOL={without_login}"
+        )
         handshake = self._ask(SaslHandshakeRequest(mechanism=mechanism, version=1), closed=not_sasl)
         if handshake.error_code == _UNSUPPORTED_SASL_MECHANISM:
             offered = ", ".join(handshake.mechanisms)
@@ -144,27 +149,29 @@ class Conversation:
             try:
                 client.receive(answer.auth_bytes)
             except (ValueError, KeyError):
+                # SCRAM checks the broker as well: its answer shows whether it knows the password.
                 raise StepFailed(
-                    f"its answer to the {mechanism} login is wrong: it does not know the password"
+                    f"its answer to the {mechanism} login is wrong, so it does not know the password",
+                    f"check that this address is the right broker; {_WHICH_BROKER}",
                 ) from None
         if not client.is_authenticated():
             raise refused
 
     def advertised(self) -> list[str]:
-        """Return the addresses at which the cluster's brokers say they are to be reached."""
+        """Return the addresses that the cluster's brokers advertise to clients."""
         response = self._ask(
             MetadataRequest(topics=MetadataRequest.NO_TOPICS),
             closed=StepFailed(
-                "it closed the connection at a request without login",
+                "it closed the connection at a request without a login",
                 "it may need KAFKA_SECURITY_PROTOCOL=SASL_SSL or SASL_PLAINTEXT",
             ),
         )
         if not response.brokers:
-            raise StepFailed("it knows no broker of its cluster yet", passing=True)
+            raise StepFailed("it knows no broker of its cluster yet", transient=True)
         return [f"{_bracketed(broker.host)}:{broker.port}" for broker in response.brokers]
 
     def _ask(self, request: Any, closed: StepFailed) -> Any:
-        """Return the response; ``closed`` says what it means when the broker hangs up instead."""
+        """Return the response; raise ``closed`` if the broker closes the connection instead."""
         try:
             if self._versions:
                 request.API_VERSION = self._versions.api_version(request)
@@ -173,15 +180,17 @@ class Conversation:
             self._connection.sendall(self._protocol.send_bytes())
             return self._receive(closed)
         except TimeoutError:
-            raise StepFailed("it took the connection but did not answer a Kafka request", "it may hang") from None
+            raise StepFailed(
+                "it accepted the connection but did not answer a Kafka request", "it may hang: check its log"
+            ) from None
         except OSError:
             raise closed from None
         except IncompatibleBrokerVersion:
             raise StepFailed(
-                "it speaks Kafka but takes no clients here (a controller's port?)", _WHICH_BROKER
+                "it speaks Kafka but accepts no clients on this port (a controller's port?)", _WHICH_BROKER
             ) from None
         except (KafkaError, ValueError, IndexError, struct.error):
-            raise StepFailed("something else than Kafka listens on this port", _WHICH_BROKER) from None
+            raise StepFailed("something other than Kafka listens on this port", _WHICH_BROKER) from None
 
     def _receive(self, closed: StepFailed) -> Any:
         while True:
@@ -200,7 +209,7 @@ def _remaining(deadline: float) -> float:
 
 
 def _bracketed(host: str) -> str:
-    """Write an IPv6 address as it stands before a port."""
+    """Return the host as it is written before a port: an IPv6 address in brackets."""
     try:
         return f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
     except ValueError:

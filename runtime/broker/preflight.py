@@ -1,7 +1,7 @@
-"""Can the broker be used? One conversation with it, each step of which fails with its own message.
+"""Check that the broker can be used, step by step, with a message of its own for each step that fails.
 
-name → TCP → TLS → Kafka → login → the addresses that the broker advertises. Kafka clients report the failure of any of
-these as one and the same time-out, so the first five steps are made here on a plain socket.
+name → TCP → TLS → Kafka → login → the addresses that the broker advertises. Kafka clients report a failure of any of
+these as the same time-out, so the steps are made here on a plain socket.
 """
 
 import logging
@@ -21,7 +21,7 @@ RETRY_S = 0.5
 
 
 class Stop(Protocol):
-    """What tells that somebody asked to stop, such as runtime.process.shutdown.Shutdown."""
+    """Says whether somebody asked to stop, such as runtime.process.shutdown.Shutdown."""
 
     @property
     def asked(self) -> bool:
@@ -32,9 +32,10 @@ _Outcomes = queue.SimpleQueue[tuple[str, Exception | None]]
 
 
 def check_broker(brokers: str, security: KafkaSecurity, timeout_s: float = 20, stop: Stop | None = None) -> None:
-    """Return once one of ``brokers`` (``host:port``, several with commas) can be used, or once ``stop`` was asked.
+    """Return once one of ``brokers`` (``host:port``, several with commas) can be used, or once asked to stop.
 
-    A broker that is not there yet is waited for. Raises BrokerError, within ``timeout_s``, that names the step.
+    Transient problems, such as a broker that is starting, are retried for ``timeout_s``. Raises BrokerError with the
+    step that failed.
     """
     deadline = time.monotonic() + timeout_s
     warned = False
@@ -43,7 +44,7 @@ def check_broker(brokers: str, security: KafkaSecurity, timeout_s: float = 20, s
         if not problems or (stop and stop.asked):
             return
         message = _message(problems)
-        hopeless = not any(problem.passing for problem in problems.values())
+        hopeless = not any(problem.transient for problem in problems.values())
         if hopeless or time.monotonic() + RETRY_S >= deadline:
             raise BrokerError(message)
         if not warned:
@@ -53,7 +54,7 @@ def check_broker(brokers: str, security: KafkaSecurity, timeout_s: float = 20, s
 
 
 def try_broker(brokers: str, security: KafkaSecurity, timeout_s: float, stop: Stop | None = None) -> str:
-    """Return what is wrong with the broker right now, in one look of at most ``timeout_s``; nothing when it is well."""
+    """Return what is wrong with the broker now, after one try of at most ``timeout_s``; an empty text for nothing."""
     problems = _try_all(brokers.split(","), security, time.monotonic() + timeout_s, timeout_s, stop)
     return _message(problems)
 
@@ -65,9 +66,9 @@ def _message(problems: Mapping[str, StepFailed]) -> str:
 def _try_all(
     addresses: list[str], security: KafkaSecurity, deadline: float, timeout_s: float, stop: Stop | None
 ) -> dict[str, StepFailed]:
-    """Try all addresses at once; return the problem of each, nothing when one of them can be used.
+    """Try all addresses at once; return the problem of each, nothing if one of them can be used.
 
-    In threads, because the look-up of a name knows no time limit; whoever is late is left behind.
+    In threads, because the look-up of a name has no time-out; a thread that is late is not waited for.
     """
     outcomes: _Outcomes = queue.SimpleQueue()
     late = StepFailed(f"its name took more than {timeout_s:.0f} s to look up", "check the DNS of this machine")
@@ -110,7 +111,7 @@ def _converse(address: str, security: KafkaSecurity, deadline: float) -> None:
 
 
 def _check_advertised(advertised: list[str], security: KafkaSecurity, deadline: float) -> None:
-    """Clients leave the bootstrap address for the advertised ones: at least one of these must work."""
+    """Raise StepFailed if no advertised address can be reached: clients use these after the first contact."""
     problems = []
     for position, address in enumerate(advertised):
         share = (deadline - time.monotonic()) / (len(advertised) - position)

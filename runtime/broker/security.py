@@ -1,4 +1,4 @@
-"""How to talk to a secured broker: one set of settings, mapped for each of the Kafka clients that we use."""
+"""Protocol, login and certificates for the broker: one set of settings, mapped for each Kafka client that we use."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ SETTINGS: dict[str, Setting] = {
 
 @dataclass(frozen=True, slots=True)
 class KafkaSecurity:
-    """Protocol, login and trust. Raises SettingError when they do not fit together."""
+    """Protocol, login and the CA to trust. Raises SettingError when they do not fit together."""
 
     protocol: str = "PLAINTEXT"
     mechanism: str = "SCRAM-SHA-256"
@@ -40,9 +40,9 @@ class KafkaSecurity:
 
     @classmethod
     def from_settings(cls, values: dict[str, Any]) -> "KafkaSecurity":
-        """Build from the values of SETTINGS, reading the password file where one is named.
+        """Build from the values of SETTINGS, reading the password file if one is set.
 
-        Raises SettingError also when TLS is asked for and there is no CA to trust, so that this shows before all work.
+        Raises SettingError also if TLS is set and there is no CA to trust, so that this is reported before any work.
         """
         password, password_file = values["sasl_password"], values["sasl_password_file"]
         if password and password_file:
@@ -84,14 +84,14 @@ class KafkaSecurity:
         return options
 
     def _name_for_kafka_python(self) -> str:
-        """Return the user name; where SCRAM (RFC 5802) wants = and , escaped, kafka-python leaves that to its user."""
+        """Return the user name, with = and , escaped for SCRAM (RFC 5802): kafka-python does not do that."""
         name = self.username or ""
         return name.replace("=", "=3D").replace(",", "=2C") if self.mechanism.startswith("SCRAM") else name
 
     def for_librdkafka(self) -> dict[str, str]:
-        """Return options for any librdkafka client on any machine: the trusted CAs are in it, as text.
+        """Return options for any librdkafka client on any machine; they hold the trusted CAs as text.
 
-        It holds the password in the clear, so it must not be shown. Raises SettingError when the CAs cannot be read.
+        They hold the password in clear text, so never show them. Raises SettingError when the CAs cannot be read.
         """
         options = {"security.protocol": self.protocol}
         if self.uses_sasl:
@@ -101,13 +101,13 @@ class KafkaSecurity:
                 "sasl.password": self.password or "",
             }
         if self.uses_tls:
-            # Workers may lack the file, and librdkafka looks for the CAs of a machine in other places than Python.
+            # Workers may not have the file, and librdkafka searches other places for the system's CAs than Python.
             options["ssl.ca.pem"] = trusted_certificates(self.cafile)
         return options
 
 
 def _password_in(file: Path) -> str:
-    """Return the text of ``file`` without the line end behind it. Raises SettingError, which does not show it."""
+    """Return the text of ``file`` without the line end after it. Raises SettingError, which does not show the text."""
     password = read_text(file).rstrip("\r\n")
     if not password:
         raise SettingError(f"KAFKA_SASL_PASSWORD_FILE {file} is empty; it must hold the password")

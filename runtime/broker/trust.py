@@ -1,4 +1,4 @@
-"""The certificates of the authorities that a broker's TLS certificate may be signed by, as text that travels."""
+"""The CA certificates that may sign a broker's TLS certificate, as text that can be sent to workers."""
 
 import re
 import ssl
@@ -8,12 +8,12 @@ from pathlib import Path
 from runtime.errors import SettingError
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-# OpenSSL finds a certificate in a folder by such a name, the hash of its subject, and looks at no other file there.
+# In a folder OpenSSL reads only files with such a name: the hash of the certificate's subject.
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
 def trusted_certificates(cafile: Path | None) -> str:
-    """Return the certificates of ``cafile`` in PEM; without one, those that Python trusts on this machine.
+    """Return the certificates of ``cafile`` in PEM; if it is None, those that Python trusts on this machine.
 
     Raises SettingError when they cannot be read or when there are none.
     """
@@ -28,14 +28,14 @@ def trusted_certificates(cafile: Path | None) -> str:
 
 
 def _joined(source: str, files: Iterable[Path]) -> str:
-    # A folder and a file of the system often hold the same certificates.
+    # The system's folder and file often hold the same certificates: each is taken once.
     certificates: dict[bytes, None] = {}
     try:
         for file in files:
             certificates |= dict.fromkeys(_CERTIFICATE.findall(file.read_bytes()))
     except OSError as error:
         raise SettingError(
-            f"{source} cannot be read: {error.strerror}, {error.filename}; let KAFKA_SSL_CAFILE name a file that can"
+            f"{source} cannot be read: {error.strerror}, {error.filename}; set KAFKA_SSL_CAFILE to a readable file"
         ) from None
     if not certificates:
         raise SettingError(
@@ -47,6 +47,6 @@ def _joined(source: str, files: Iterable[Path]) -> str:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError):
         raise SettingError(
-            f"{source} holds a damaged certificate; get the file anew or let KAFKA_SSL_CAFILE name another"
+            f"{source} holds a damaged certificate; get the file again, or set KAFKA_SSL_CAFILE to another one"
         ) from None
     return text

@@ -1,7 +1,7 @@
-"""The class-data archive of a JVM: classes as they lie in its memory, to be mapped at a start instead of loaded.
+"""The class-data archive of a JVM: loaded classes in a file, which the JVM maps at its start instead of loading them.
 
-An archive belongs to one Java, one class path and one set of flags. The JVM checks that, and ignores any other without
-a word. The name says it too, so that a new Java or new jars look for an archive of their own.
+An archive fits one Java, one class path and one set of flags. The JVM checks that, and silently ignores an archive that
+does not fit. The file name depends on the three, so a new Java or new jars get an archive of their own.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ from runtime.process.trusted import require_trusted
 
 _log = logging.getLogger(__name__)
 
-# What a JVM has to say about an archive that does not fit would stand in our logs.
+# Otherwise the JVM's warnings about an archive that does not fit would be in our logs.
 _SILENT = ("-Xlog:cds=off", "-Xlog:cds+dynamic=off", "-Xlog:class+path=off")
 
-# An archive takes some 60 MB; more than these are left from jars or Javas that are gone.
+# An archive takes some 60 MB. Older ones than these are of jars or Javas that are no longer used.
 _KEPT = 4
 _PATTERN = "classes-*.jsa"
 _UNFINISHED = ".unfinished-"
@@ -33,19 +33,19 @@ def archive_path(
 ) -> Path:
     """Return where the archive of this ``java`` with these jars and flags belongs, whether or not it is there."""
     key = hashlib.sha256(identity(java).encode())
-    # System properties change nothing in how classes lie in memory.
+    # System properties do not change the archived classes.
     key.update("\n".join(flag for flag in flags if not flag.startswith("-D")).encode())
     for jar in class_path:
         found = jar.stat()
-        # Whole seconds: an image keeps no more, and the JVM compares no more.
+        # Whole seconds: an image keeps only these, and the JVM compares only these.
         key.update(f"\n{jar} {found.st_size} {int(found.st_mtime)}".encode())
     return cache_folder(environ).parent / f"classes-{key.hexdigest()[:16]}.jsa"
 
 
 def use(archive: Path) -> tuple[str, ...]:
-    """Return the flags that let a JVM use ``archive``; none when there is no such file, which only makes it slower.
+    """Return the flags that let a JVM use ``archive``. None if the file does not exist; then the JVM starts slower.
 
-    None either when another user could exchange it: it holds code that the JVM does not check.
+    None either if another user could replace the file: it holds code that the JVM does not verify.
     """
     if not archive.is_file():
         return ()
@@ -54,25 +54,25 @@ def use(archive: Path) -> tuple[str, ...]:
     except SettingError as error:
         _log.warning("Spark starts more slowly: %s", error)
         return ()
-    # Those that were not used for the longest time are deleted. One that belongs to an image is read-only.
+    # The time of the last use decides which archives are deleted. In an image the file is read-only.
     with suppress(OSError):
         archive.touch()
-    # auto: one that does not fit is ignored.
+    # auto: an archive that does not fit is ignored, not an error.
     return (f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", *_SILENT)
 
 
 def record(archive: Path) -> tuple[str, ...]:
-    """Return the flags that let a JVM write ``archive`` when it exits; one that is killed writes nothing."""
+    """Return the flags that let a JVM write ``archive`` when it exits; a JVM that is killed writes nothing."""
     return (f"-XX:ArchiveClassesAtExit={archive}", *_SILENT)
 
 
 def make(archive: Path, run: Callable[[Path], None]) -> None:
-    """Make ``archive``: ``run`` has a JVM write one to the path that it is given. What is there is replaced as a whole.
+    """Make ``archive``: ``run`` lets a JVM write one to the path that it gets. An older file is replaced as a whole.
 
-    Raises PipelineError when there is none afterwards, and OSError.
+    Raises PipelineError if the JVM wrote none, and OSError.
     """
     archive.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the archive, so that the move at the end stays in one file system.
+    # In the same folder, so that the rename at the end stays in one file system.
     with Scratch(_UNFINISHED, archive.parent) as scratch:
         unfinished = scratch.path / archive.name
         run(unfinished)

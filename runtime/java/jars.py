@@ -1,8 +1,8 @@
 """The jars that no Python package brings: locked by checksum, downloaded once, kept outside the repository.
 
-``python -m runtime.java.jars [broker|bench …]`` downloads what is missing; without a group, those of the broker.
+``python -m runtime.java.jars [broker|bench …]`` downloads what is missing; the default group is broker.
 
-Standard library only, as everything in ``runtime/java``: it runs on a bare Python, before any package is installed.
+Standard library only, like all of ``runtime/java``: it runs on a bare Python, before any package is installed.
 """
 
 import argparse
@@ -40,18 +40,18 @@ class Jar:
 
     @property
     def path(self) -> str:
-        """Where every repository in Maven's layout has it: group/with/slashes/artifact/version/artifact-version.jar."""
+        """Path in a repository in Maven's layout: group/with/slashes/artifact/version/artifact-version.jar."""
         group, artifact, version = self.coordinate.split(":")
         return f"{group.replace('.', '/')}/{artifact}/{version}/{self.name}"
 
     @property
     def name(self) -> str:
-        """File name, as every repository has it."""
+        """File name in the cache and in a repository."""
         _, artifact, version = self.coordinate.split(":")
         return f"{artifact}-{version}.jar"
 
     def is_intact(self, path: Path) -> bool:
-        """Whether ``path`` holds the very bytes that were locked."""
+        """Whether ``path`` holds exactly the locked bytes."""
         return path.is_file() and _sha256(path.read_bytes()) == self.sha256
 
 
@@ -62,7 +62,7 @@ def read_lock(path: Path = LOCK) -> list[Jar]:
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where jars are kept: CLIENT_TICKETS_CACHE, else the user's cache folder, else one in the clone."""
+    """Return where jars are kept: in CLIENT_TICKETS_CACHE, else the user's cache folder, else one in the clone."""
     if ours := environ.get("CLIENT_TICKETS_CACHE"):
         return Path(ours) / "jars"
     base = environ.get("XDG_CACHE_HOME")
@@ -70,7 +70,7 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def _home(environ: Mapping[str, str]) -> Path:
-    """Return the user's home; for a user id that has none, the clone, which is the only place known to be theirs."""
+    """Return the user's home; for a user id without one, the clone, the only folder known to be theirs."""
     if home := environ.get("HOME"):
         return Path(home)
     try:
@@ -82,7 +82,7 @@ def _home(environ: Mapping[str, str]) -> Path:
 def broker_jars() -> list[Path]:
     """Return the class path of the embedded broker.
 
-    Raises SettingError when it was not downloaded, or when another user could exchange a jar.
+    Raises SettingError when a jar was not downloaded, or when another user could replace one.
     """
     folder = cache_folder()
     paths = [folder / jar.name for jar in read_lock() if jar.group == "broker"]
@@ -95,10 +95,10 @@ def broker_jars() -> list[Path]:
 
 
 def download(jars: Sequence[Jar], folder: Path, environ: Mapping[str, str] = os.environ) -> int:
-    """Bring every one of ``jars`` into ``folder`` intact; return how many had to be downloaded.
+    """Make sure that ``folder`` holds all of ``jars`` intact; return how many had to be downloaded.
 
-    Raises SettingError when there is no repository to ask, and PipelineError when a jar cannot be had or is not the
-    locked one; what was downloaded until then stays, so that the next call goes on from there.
+    Raises SettingError when there is no repository to ask, and PipelineError when a jar cannot be downloaded or is not
+    the locked one; jars that were downloaded before stay, so the next call goes on from there.
     """
     wanted = [jar for jar in jars if not jar.is_intact(folder / jar.name)]
     if not wanted:
@@ -106,7 +106,7 @@ def download(jars: Sequence[Jar], folder: Path, environ: Mapping[str, str] = os.
     repository = maven.repository(environ)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Inside the folder, so that the move at the end stays in one file system.
+        # Inside the folder, so that the rename at the end stays in one file system.
         with Scratch(_DOWNLOADS, folder) as scratch:
             pool = ThreadPoolExecutor(_DOWNLOADS_AT_ONCE)
             try:
@@ -128,7 +128,7 @@ def _download_one(jar: Jar, repository: maven.Repository, folder: Path, scratch:
             f"{jar.name} is not the file that {LOCK.name} names: its sha256 is {found}, not {jar.sha256}; "
             f"if a second try gives the same, {repository.origin} or something on the way to it replaces files"
         )
-    # Written aside and then moved, so that nobody ever sees half a jar under its name.
+    # Written elsewhere and then renamed, so that half a jar never has the name of a jar.
     (scratch / jar.name).write_bytes(content)
     (scratch / jar.name).replace(folder / jar.name)
 
@@ -145,7 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Download what is missing and say how much that was."""
+    """Download what is missing and print how much that was."""
     groups = build_parser().parse_args(argv).groups or GROUPS[:1]
 
     def body() -> None:

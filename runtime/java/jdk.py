@@ -1,6 +1,6 @@
-"""Which Java runs the JVM of Spark and that of the embedded broker.
+"""Find the Java that runs Spark and the embedded broker.
 
-Standard library only, as everything in ``runtime/java``: it runs on a bare Python, before any package is installed.
+Standard library only, like all of ``runtime/java``: it runs on a bare Python, before any package is installed.
 """
 
 import os
@@ -14,7 +14,7 @@ from runtime.errors import SettingError
 from runtime.process import entry
 
 LEAST_VERSION = 17
-# Variables from which any JVM takes options, whoever they were meant for.
+# Variables from which every JVM takes options, also those meant for other programs.
 OPTIONS = frozenset({"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"})
 _WHAT_WORKS = (
     f"install Java {LEAST_VERSION} or 21 "
@@ -23,7 +23,7 @@ _WHAT_WORKS = (
 
 
 def java_executable(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the ``java`` of JAVA_HOME, else of PATH. Raises SettingError when there is none or it is too old."""
+    """Return the ``java`` of JAVA_HOME, else of PATH. Raises SettingError if there is none or it is too old."""
     home = environ.get("JAVA_HOME")
     if home:
         java = Path(home) / "bin" / "java"
@@ -41,10 +41,10 @@ def java_executable(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def identity(java: Path) -> str:
-    """Return what tells this Java from another version or build of it. Raises SettingError when it does not run.
+    """Return a text that differs between versions and builds of Java. Raises SettingError when Java does not run.
 
-    It is the file ``release`` beside ``bin``, which a Java brings since 9: to read it takes no time, to start a JVM
-    does. Where there is none (a wrapper script, some distributions) it is the answer to ``java -version``.
+    It is the file ``release`` beside ``bin``, which Java has since version 9: reading it is much faster than starting a
+    JVM. If there is none (a wrapper script, some distributions), it is the output of ``java -version``.
     """
     home = java.resolve().parent.parent
     try:
@@ -56,7 +56,7 @@ def identity(java: Path) -> str:
 
 def _told_version(java: Path) -> str:
     try:
-        # What a variable adds to any JVM would be printed with the version.
+        # With such a variable set, the JVM prints its options together with the version.
         plain = {name: value for name, value in os.environ.items() if name not in OPTIONS}
         done = subprocess.run([java, "-version"], capture_output=True, env=plain, timeout=60, check=True)
         return done.stderr.decode(errors="replace")
@@ -69,12 +69,12 @@ def _major_version(java: Path) -> int:
     told = identity(java)
     match = re.search(r'(?:^JAVA_VERSION=|version )"(?:1\.)?(\d+)', told, re.MULTILINE)
     if match is None:
-        raise SettingError(f"Java at {java} tells no version, it says {told[:100]!r}; {_WHAT_WORKS}")
+        raise SettingError(f"Java at {java} does not report a version, it prints {told[:100]!r}; {_WHAT_WORKS}")
     return int(match[1])
 
 
 def main() -> int:
-    """Return 0 when there is a Java to run with; else say what to install."""
+    """Return 0 if there is a Java that works; otherwise print what to install and return 2."""
 
     def body() -> None:
         java_executable()

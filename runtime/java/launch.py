@@ -1,6 +1,6 @@
-"""What is the same for every JVM that we start: its environment, its temporary files, and how to read why it ended.
+"""Start a JVM: its environment, its temporary files, and the reason in its log when it ends.
 
-Standard library only, as everything in ``runtime/java``: it runs on a bare Python, before any package is installed.
+Standard library only, like all of ``runtime/java``: it runs on a bare Python, before any package is installed.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from runtime.java.jars import cache_folder
 from runtime.java.jdk import OPTIONS
 
 _FOREIGN = OPTIONS | {"CLASSPATH", "LANG", "LANGUAGE"}
-# No JVM of ours needs it, and what stands in an environment reaches every child and the report of a crash.
+# Our JVMs do not need it, and an environment is copied to every child process and into crash reports.
 _SECRETS = frozenset({"KAFKA_SASL_PASSWORD"})
 _LOCALE_PREFIX = "LC_"
 
@@ -36,9 +36,9 @@ _LINES = 15
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return ``environ`` for a JVM: without passwords and options for others, with a locale in which paths are UTF-8.
+    """Return ``environ`` for a JVM: without passwords and foreign options, with a locale in which paths are UTF-8.
 
-    Cron and systemd start programs in the locale C, in which Java cannot name a file beyond ASCII.
+    Cron and systemd start programs in the locale C, in which Java cannot open files with names beyond ASCII.
     """
     kept = {
         name: value
@@ -51,15 +51,15 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
 def properties(temporary: Path) -> list[str]:
     """Return the flags that keep a JVM's files in ``temporary``.
 
-    Its home is there too: Java calls that of a user without a name ``?``, which some libraries refuse.
+    The home is there too: for a user without a name Java would use the home ``?``, which some libraries refuse.
     """
     return [f"-Djava.io.tmpdir={temporary}", f"-Duser.home={temporary}"]
 
 
 def library_folder(candidates: Iterable[Path] | None = None) -> Path:
-    """Return a folder for temporary files from which libraries can be loaded, as compression in Java needs it.
+    """Return a folder for temporary files from which libraries can be loaded: compression in Java needs one.
 
-    It is that of TMPDIR, else ``/var/tmp`` or the cache. Raises OutputUnavailable when all are mounted noexec.
+    It is TMPDIR, else ``/var/tmp`` or the cache. Raises OutputUnavailable if all are mounted noexec.
     """
     folders = list(_temporary_folders() if candidates is None else candidates)
     for folder in folders:
@@ -94,8 +94,8 @@ def start(
 ) -> "subprocess.Popen[bytes]":
     """Start a JVM, whose output goes to ``log``, and return at once. Raises OSError.
 
-    It is the head of a session of its own: Ctrl-C reaches only us, and we end it in order. ``lock_fd`` is that of the
-    scratch folder, which is in use as long as one of us two lives.
+    It leads a session of its own, so that Ctrl-C reaches only us and we end it in order. ``lock_fd`` holds the lock of
+    the scratch folder; the JVM inherits it, so the folder counts as in use while either process lives.
     """
     with log.open("wb") as output:
         return subprocess.Popen(
@@ -112,19 +112,20 @@ def start(
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """Return what asks Linux, in the child, to kill it when the thread that started it ends; None where nobody can.
+    """Return a function that asks Linux, in the child, to kill it when its parent thread ends; None if it cannot.
 
-    After our kill -9 nothing else would end a JVM.
+    If we are killed by kill -9, nothing else ends the JVM.
     """
+    # Not from another thread: Linux would kill the JVM when that thread ends, not when the process does.
     if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
         return None
     return partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def what_it_said(log: Path) -> str:
-    """Return, for an error message, what a JVM printed: all of it where that is short, else the lines that say why.
+    """Return the output of a JVM for an error message: all of it if it is short, otherwise the lines that say why.
 
-    Stack frames are left out, so that a cause at their end is not lost among them.
+    Stack frames are left out, because they would hide the cause.
     """
     told = [line for line in _lines(log) if line.strip() and not _FRAME.match(line)]
     if not told:

@@ -1,7 +1,7 @@
-"""Where jars come from: a repository in Maven's layout, which is a mirror or the one that Spark itself would ask.
+"""Where jars are downloaded from: a repository in Maven's layout, either a mirror or Spark's own default.
 
-Standard library only, as everything in ``runtime/java``: it runs on a bare Python, before any package is installed.
-pyspark is read, not imported.
+Standard library only, like all of ``runtime/java``: it runs on a bare Python, before any package is installed.
+pyspark's files are read, not imported.
 """
 
 import http.client
@@ -20,11 +20,11 @@ from runtime.errors import PipelineError, SettingError
 
 MIRROR = "CLIENT_TICKETS_MAVEN_MIRROR"
 
-# A server that sends nothing for so long counts as gone.
+# Give up after this time without an answer from the server.
 _TIMEOUT_S = 30
 
 _IVY_RESOLVER = "org/apache/ivy/plugins/resolver/IBiblioResolver.class"
-# A constant of a class file: a tag, the length of the text in two bytes, the text.
+# A text constant in a class file: a tag, the length in two bytes, the text.
 _IVY_CONSTANT = re.compile(rb"\x01(..)(https://[a-z0-9.-]+/maven\d/)", re.DOTALL)
 
 
@@ -40,11 +40,11 @@ class Repository:
         """Return the file at ``path`` below the address.
 
         Uses the proxies of the environment and the CAs of the system. Raises PipelineError when there is no such file
-        or the connection fails, also in the middle.
+        or the connection fails, also during the download.
         """
         try:
             with urllib.request.urlopen(self.address + path, timeout=_TIMEOUT_S) as response:
-                # All of it at once, because a read with a size does not report that the server hung up early.
+                # All of it at once, because a read with a size does not report a connection that ended early.
                 content: bytes = response.read()
         except (OSError, http.client.HTTPException, ValueError) as error:
             name = path.rpartition("/")[2]
@@ -55,9 +55,9 @@ class Repository:
 
 
 def repository(environ: Mapping[str, str] = os.environ) -> Repository:
-    """Return the repository that CLIENT_TICKETS_MAVEN_MIRROR names, else the one that Spark itself fetches from.
+    """Return the repository in CLIENT_TICKETS_MAVEN_MIRROR, else the one that Spark itself downloads from.
 
-    Raises SettingError when the variable holds no such address, or when it is not set and there is no pyspark.
+    Raises SettingError when the variable does not hold an address, or when it is not set and pyspark is missing.
     """
     if mirror := environ.get(MIRROR):
         return Repository(
@@ -71,9 +71,11 @@ def _checked(mirror: str) -> str:
     try:
         parts = urllib.parse.urlsplit(mirror)
         if "@" in parts.netloc:
-            # Its value stays out of the message: a password does not belong into a log.
-            raise SettingError(f"{MIRROR} holds a user name, which is not sent; name a repository that asks for none")
-        # Reading the port raises ValueError when it is not one.
+            # The message does not show the value, because it may hold a password.
+            raise SettingError(
+                f"{MIRROR} holds a user name, and logins are not supported; set it to a repository without a login"
+            )
+        # Reading the port raises ValueError if it is not a number.
         on_a_server = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         usable = on_a_server or parts.scheme == "file"
     except ValueError:
@@ -86,10 +88,9 @@ def _checked(mirror: str) -> str:
 
 
 def _address_in_ivy() -> str:
-    """Return the address of the central repository that the Apache Ivy in pyspark holds as its default.
+    """Return the default repository of the Apache Ivy in pyspark.
 
-    Spark resolves ``spark.jars.packages`` with it, so these jars come from where Spark itself would fetch them, and the
-    address has one place.
+    Spark resolves ``spark.jars.packages`` with it, so these jars come from where Spark itself would download them.
     """
     found = set(_addresses_in_ivy())
     if len(found) != 1:
@@ -115,7 +116,7 @@ def _addresses_in_ivy() -> Iterator[str]:
 def _reason(error: Exception) -> str:
     """Return the cause of a failed download in one line."""
     if isinstance(error, urllib.error.HTTPError):
-        # The error is the response as well, and holds the connection.
+        # The error is also the response, and keeps the connection open.
         error.close()
         return f"HTTP {error.code}"
     reason = error.reason if isinstance(error, urllib.error.URLError) else error

@@ -1,4 +1,4 @@
-"""Packages that this process does without, although they are installed."""
+"""Hide installed packages from this process, because importing them takes time and nothing here uses them."""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 class _Absent(MetaPathFinder):
-    """Answers first when somebody imports one of ``names``."""
+    """A finder that Python asks first; it refuses to import ``names``."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
@@ -16,7 +16,7 @@ class _Absent(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Raise ModuleNotFoundError for one of the names; leave all others to those who come after."""
+        """Raise ModuleNotFoundError for one of the names; leave all others to the next finder."""
         if fullname in self.names:
             raise ModuleNotFoundError(f"{fullname} is not used here", name=fullname)
         return None

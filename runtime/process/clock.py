@@ -1,20 +1,20 @@
-"""The time, as something that is passed in."""
+"""The clock, as an object that is passed in, so that tests can replace it."""
 
 import time
 from datetime import UTC, datetime
 
 
 class Clock:
-    """The clocks of this machine."""
+    """The clock of this machine."""
 
     def seconds(self) -> float:
-        """Return seconds that only ever grow; what they count from means nothing."""
+        """Return seconds from an arbitrary start; they never go back."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Wait."""
         time.sleep(seconds)
 
     def now(self) -> datetime:
-        """Return the date and time in UTC, which somebody may set back."""
+        """Return the date and time in UTC; it goes back if somebody sets the clock back."""
         return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Where a service shows how far it is: one line that is drawn anew on a terminal, else lines in the log."""
+"""Where a service shows its progress: one line that is redrawn on a terminal, otherwise lines in the log."""
 
 import logging
 import os
@@ -14,19 +14,19 @@ _USUAL_COLUMNS = 80
 
 
 class Display(Protocol):
-    """Shows one line of progress, every ``every_s`` seconds at most."""
+    """Shows one line of progress, at most every ``every_s`` seconds."""
 
     every_s: float
 
     def show(self, line: str) -> None:
-        """Show ``line`` instead of the one before, or below it."""
+        """Show ``line`` in place of the one before, or below it in a log."""
 
     def close(self) -> None:
-        """Leave the terminal as it was; ``show`` begins again."""
+        """Remove the line from the terminal; ``show`` may be called again."""
 
 
 class LogDisplay:
-    """A line in the log every few seconds."""
+    """Logs the line of progress, every few seconds."""
 
     every_s = 5.0
 
@@ -35,13 +35,13 @@ class LogDisplay:
         _log.info("%s", line)
 
     def close(self) -> None:
-        """Nothing to put back."""
+        """Do nothing: lines of a log stay."""
 
 
 class TerminalDisplay:
-    """One line at the bottom of the terminal ``stream``; what is logged meanwhile goes above it.
+    """One line at the bottom of the terminal ``stream``; log lines appear above it.
 
-    ``columns`` returns the width of the terminal, which the line never exceeds: a line that wraps cannot be erased.
+    ``columns`` returns the width of the terminal. The line stays within it, because a line that wraps cannot be erased.
     """
 
     every_s = 0.5
@@ -50,7 +50,7 @@ class TerminalDisplay:
         self._stream = stream
         self._columns = columns
         self._line = ""
-        # Those who show progress and those who log are different threads.
+        # Progress and log lines come from different threads.
         self._lock = threading.RLock()
 
     def show(self, line: str) -> None:
@@ -71,12 +71,12 @@ class TerminalDisplay:
             self._line = ""
 
     def write(self, text: str) -> int:
-        """Take whole lines of the log, and write them above the line."""
+        """Write whole lines of the log above the line of progress."""
         with self._lock:
             return self._stream.write(_ERASE + text + self._line)
 
     def flush(self) -> None:
-        """Pass on what was written."""
+        """Flush the stream."""
         with self._lock:
             self._stream.flush()
 
@@ -88,12 +88,12 @@ def _move_log(old: object, new: Any) -> None:
 
 
 def draws_in_place(is_a_terminal: bool, terminal: str) -> bool:
-    """Say whether a line can be erased where standard error goes; ``terminal`` is what TERM says."""
+    """Whether a line can be erased: standard error is a terminal, and ``terminal`` (TERM) is not ``dumb``."""
     return is_a_terminal and terminal != "dumb"
 
 
 def choose_display() -> Display:
-    """Return a line on the terminal where there is one, else lines in the log."""
+    """Return a display on the terminal if standard error is one, otherwise in the log."""
     if draws_in_place(sys.stderr.isatty(), os.environ.get("TERM", "")):
         return TerminalDisplay(sys.stderr, _columns)
     return LogDisplay()
@@ -101,7 +101,7 @@ def choose_display() -> Display:
 
 def _columns() -> int:
     try:
-        # A terminal that nobody looks at may say 0.
+        # A pseudo-terminal without a size says 0.
         return os.get_terminal_size(sys.stderr.fileno()).columns or _USUAL_COLUMNS
     except OSError:
         return _USUAL_COLUMNS

@@ -1,4 +1,4 @@
-"""From the body of a service to its exit code."""
+"""Run a service and turn its errors into an exit code."""
 
 import logging
 import os
@@ -18,8 +18,8 @@ _NOT_BY_EVERYBODY = 0o002
 def run(body: Callable[[], None]) -> int:
     """Run ``body`` and return the exit code that ``runtime.errors`` documents.
 
-    What ``body`` imports comes from the packages that were installed with us, and from PYTHONPATH only what these lack.
-    Nothing that it makes can be written by everybody, whatever the umask says.
+    ``body`` imports from the installed packages first, and from PYTHONPATH only what is not among them.
+    Files that it makes are never writable by everybody, whatever the umask says.
     """
     os.umask(os.umask(_NOT_BY_EVERYBODY) | _NOT_BY_EVERYBODY)
     sys.path[:] = installed_first(sys.path, os.environ.get("PYTHONPATH", ""))
@@ -27,12 +27,12 @@ def run(body: Callable[[], None]) -> int:
         body()
     except PipelineError as error:
         if not logging.getLogger().handlers:
-            # A bad setting can come before logging is set up, and must be seen all the same.
+            # A bad setting is found before logging is set up, and must be shown anyway.
             logging.basicConfig(format="%(levelname)s %(message)s")
         _log.error("%s", error)
         return error.exit_code
     except KeyboardInterrupt:
-        # Ctrl-C where nothing has to be ended in order: a service that is at work has a handler of its own.
+        # Ctrl-C before the service has set its own handler, so there is nothing to clean up.
         return 128 + signal.SIGINT
     except Exception:
         _log.exception("unexpected error; please report it with the lines above")
@@ -41,9 +41,9 @@ def run(body: Callable[[], None]) -> int:
 
 
 def installed_first(search: list[str], python_path: str) -> list[str]:
-    """Return the search path ``search`` of modules with the folders that PYTHONPATH added at its end, except our own.
+    """Return the module search path with the folders of PYTHONPATH moved to its end, except the root of this project.
 
-    They hold what another program needs (spark-submit puts the packages of its Spark there), in versions of its own.
+    They hold packages of other programs in other versions: spark-submit, for example, adds those of its Spark.
     """
     added = {str(Path(entry).absolute()) for entry in python_path.split(os.pathsep) if entry} - {str(ROOT)}
     return [entry for entry in search if entry not in added] + [entry for entry in search if entry in added]

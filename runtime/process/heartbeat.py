@@ -1,6 +1,6 @@
-"""Proof of progress: a loop touches a file when it gets something done, a health check looks at the file's age.
+"""Proof of progress: a loop touches a file when it has made progress, and a health check looks at the file's age.
 
-``python -m runtime.process.heartbeat --max-age SECONDS`` exits 0 while the last beat is young enough, 1 when it is not.
+``python -m runtime.process.heartbeat --max-age SECONDS`` exits 0 if the last beat is young enough, otherwise 1.
 The file is named by the environment variable HEARTBEAT_FILE; without it nothing is written.
 """
 
@@ -22,14 +22,14 @@ class Heartbeat:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Heartbeat":
-        """Return the heartbeat that HEARTBEAT_FILE asks for."""
+        """Return the heartbeat for the file in HEARTBEAT_FILE."""
         name = environ.get(VARIABLE)
         return cls(Path(name) if name else None)
 
     def beat(self, rest: float = 0.0) -> None:
-        """Say that something got done. ``rest`` is how many seconds the loop means to sleep before it goes on.
+        """Record progress. ``rest`` is how many seconds the loop will sleep before it goes on.
 
-        A planned rest is no lack of progress, so the age is counted from its end.
+        A planned rest is not a lack of progress, so the age is counted from its end.
         """
         if self._path is None:
             return
@@ -39,7 +39,7 @@ class Heartbeat:
 
 
 def age(path: Path, now: float) -> float | None:
-    """Return the seconds since the last beat (negative during a planned rest), None when there was none."""
+    """Return the seconds since the last beat (negative during a planned rest), None if there was none."""
     try:
         return now - path.stat().st_mtime
     except FileNotFoundError:

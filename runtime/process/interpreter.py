@@ -1,9 +1,9 @@
-"""What an entry point does before it imports the rest, which not every Python can.
+"""Check the Python that runs an entry point before it imports anything that needs a newer one.
 
-Python 3.8 and later can read this module and the entry points that ask it; they must only get as far as the question.
+Python 3.8 and later can read this module, and the entry points up to their call of ``prepare``.
 """
 
-# Older versions of Python could not evaluate the types.
+# Without this, older versions of Python fail on the types.
 from __future__ import annotations
 
 import io
@@ -19,17 +19,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def prepare(program: str, *parts: str, setup: str = "make setup") -> None:
-    """End the process with exit code 2 when this Python is too old, lacks a package that ``parts`` need, or has -O.
+    """Exit with code 2 if this Python is too old, lacks a package that ``parts`` need, or runs with -O.
 
-    From here on Ctrl-C ends the process without a traceback, until it has a handler of its own.
+    From here on Ctrl-C ends the process without a traceback, until it sets a handler of its own.
 
-    ``parts`` are folders with a ``requirements.txt``, and ``setup`` installs what they name; ``program`` is what one
-    types behind ``.venv/bin/python``.
+    ``parts`` are folders with a ``requirements.txt``, which the command ``setup`` installs; ``program`` is what to type
+    after ``.venv/bin/python``.
     """
-    # One that is ignored, as in the background of a shell script, stays so.
+    # If SIGINT is ignored, as in the background of a shell script, it stays ignored.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # A path or a name may hold what the encoding of a terminal lacks.
+    # A path may hold characters that the terminal's encoding lacks: escape them instead of failing.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     found = problem(sys.version_info[:2], [ROOT / part / "requirements.txt" for part in parts])
@@ -39,16 +39,16 @@ def prepare(program: str, *parts: str, setup: str = "make setup") -> None:
         )
         sys.exit(2)
     if sys.flags.optimize:
-        # One of its assertions reads a byte of each answer.
+        # kafka-python reads a byte of each answer inside an assertion.
         sys.stderr.write(
-            "ERROR Python leaves out assertions (option -O, or PYTHONOPTIMIZE in the environment), and without them "
-            "kafka-python understands no broker; unset PYTHONOPTIMIZE\n"
+            "ERROR Python runs without assertions (option -O, or PYTHONOPTIMIZE in the environment), and kafka-python "
+            "does not work without them; leave out -O and unset PYTHONOPTIMIZE\n"
         )
         sys.exit(2)
 
 
 def problem(version: tuple[int, int], requirements: Sequence[Path]) -> str:
-    """Return what an interpreter of ``version`` lacks to run what has these ``requirements``; nothing if it will do."""
+    """Return what a Python of ``version`` lacks for these ``requirements``, an empty text for nothing."""
     if version < _OLDEST:
         return f"is Python {version[0]}.{version[1]}, and {_OLDEST[0]}.{_OLDEST[1]} or later is needed"
     lines = [line for file in requirements for line in file.read_text(encoding="utf-8").splitlines()]

@@ -8,16 +8,16 @@ import time
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("text", "json")
 
-# Libraries that log each attempt to reconnect as an error, and at DEBUG the bytes of a login. What comes of it, we say.
+# Libraries that log each attempt to reconnect as an error, and at DEBUG the bytes of a login. We log the outcome.
 _CHATTY = ("kafka", "py4j", "faker")
 
 
-# A file name, or what a broker says, may hold what would move the cursor and so forge a line.
+# A file name or a broker's text may hold control characters that move the cursor and so forge a log line.
 _SHOWN = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 
 
 class _TextFormatter(logging.Formatter):
-    """Text for people; control characters are shown instead of obeyed."""
+    """Text for people; control characters are written out."""
 
     def format(self, record: logging.LogRecord) -> str:
         return super().format(record).translate(_SHOWN)
@@ -53,5 +53,5 @@ def configure_logging(level: str, log_format: str) -> None:
 
 
 def _not_of_py4j(record: logging.LogRecord) -> bool:
-    """Tell apart what py4j logs under no name when a connection breaks; the filter sees nothing that has a name."""
+    """Drop what py4j logs on the root logger when a connection breaks; the filter sees only that logger's own lines."""
     return record.module != "java_gateway"

@@ -1,4 +1,4 @@
-"""What the machine or the container gives this process."""
+"""How much memory the machine or the container gives this process."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ _CGROUP_LIMITS = ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit
 
 
 def memory_limit_mib(root: Path = Path("/")) -> int | None:
-    """Return the memory in MiB that this process may use: the container's limit or the machine's memory, the smaller.
+    """Return the memory in MiB that this process may use: the smaller of container limit and machine memory.
 
-    None where neither can be read (not Linux). ``root`` is where ``proc`` and ``sys`` are looked for.
+    None if neither can be read (not Linux). ``root`` is the folder that holds ``proc`` and ``sys``.
     """
     limits = [_cgroup_limit(root / name) for name in _CGROUP_LIMITS] + [_machine_memory(root / "proc/meminfo")]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _cgroup_limit(file: Path) -> int | None:
-    """Read a limit in bytes. No limit is written ``max`` (v2) or as a number beyond any machine (v1)."""
+    """Read a limit in bytes. Without a limit the file holds ``max`` (v2) or a number larger than any machine (v1)."""
     text = _read(file).strip()
     return int(text) // _MIB if text.isdigit() else None
 

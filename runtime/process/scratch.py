@@ -1,4 +1,4 @@
-"""A temporary folder of one run that is certain to go: at its end, or at the next start when the run was killed."""
+"""A temporary folder that is always removed: at the end of the run, or at the next start if the run was killed."""
 
 import errno
 import fcntl
@@ -24,12 +24,12 @@ _TRIES = 5
 class Scratch:
     """A new folder ``<prefix>…`` in ``folder``, locked until ``remove`` or the end of the process.
 
-    Without ``folder`` it is made in the one for temporary files. Making one also removes the folders of the same place,
-    prefix and user whose lock nobody holds any more: their run was killed. A child process that is handed ``lock_fd``
-    keeps the folder from being taken for such a one. Usable as a context manager.
+    Without ``folder`` it is made in the system's folder for temporary files. Making one also removes folders with the
+    same place, prefix and user whose lock is free: their run was killed. If a child process inherits ``lock_fd``, the
+    folder stays locked as long as the child lives. Usable as a context manager.
 
-    Raises OSError when no file can be written there, SettingError when another user could exchange the folder. Where
-    that is so of the machine's own folder for temporary files, it is a warning: containers mount theirs like that.
+    Raises OSError when no file can be written there, SettingError when another user could replace the folder. For the
+    system's own folder for temporary files that is only a warning, because containers mount theirs like that.
     """
 
     def __init__(self, prefix: str, folder: Path | None = None) -> None:
@@ -37,7 +37,7 @@ class Scratch:
         if place not in _OF_THE_MACHINE:
             require_trusted(place)
         elif problem := why_not_trusted(place):
-            _log.warning("other users, if there are any, could exchange temporary files: %s", problem)
+            _log.warning("other users of this machine could replace temporary files: %s", problem)
         remove_abandoned(prefix, place)
         self.path, self.lock_fd = _create(prefix, place)
         self._removed = False
@@ -51,16 +51,16 @@ class Scratch:
         self.remove()
 
     def remove(self) -> None:
-        """Remove the folder with all that is in it; what cannot be removed is left to the next start."""
+        """Remove the folder and its files; the next start removes what cannot be removed now."""
         if not self._removed:
             self._removed = True
-            # Still locked, so that nobody else removes the same files at the same time.
+            # Unlock it only afterwards, so that no other start removes the same files at the same time.
             _remove(self.path)
             os.close(self.lock_fd)
 
 
 def remove_abandoned(prefix: str, place: Path) -> None:
-    """Remove the folders of killed runs in ``place``: named so, owned by this user, with a lock that nobody holds."""
+    """Remove the folders of killed runs in ``place``: with this prefix, owned by this user, with a free lock."""
     for folder in _ours(prefix, place):
         lock = _lock(folder)
         if lock is not None:
@@ -69,7 +69,7 @@ def remove_abandoned(prefix: str, place: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove the lock last, and only from a folder that is empty: without one, no later start would look at it."""
+    """Remove the lock file last, and only if the folder is empty: later starts skip a folder without a lock file."""
     with suppress(OSError):
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():
@@ -86,7 +86,7 @@ def _create(prefix: str, place: Path) -> tuple[Path, int]:
         lock = _lock(path, create=True)
         if lock is not None:
             return path, lock
-        # Somebody who looked for abandoned folders just now got the lock first, and removes this one.
+        # Another start took the lock first, because it found the new folder unlocked, and removes it: try again.
     raise OSError(errno.ENOLCK, f"no file can be locked in {place}")
 
 
@@ -101,14 +101,14 @@ def _ours(prefix: str, place: Path) -> Iterator[Path]:
 
 
 def _lock(folder: Path, create: bool = False) -> int | None:
-    """Return a descriptor that holds the lock of ``folder``; None when another has it, or there is none to hold."""
+    """Return a descriptor that holds the lock of ``folder``; None if another process holds it or there is no file."""
     try:
         lock = os.open(folder / _LOCK, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
     except OSError:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Whoever held it until now may have removed it, and then this is the lock of nothing.
+        # The process that held the lock may have removed the file; then this lock protects nothing.
         if os.fstat(lock).st_nlink:
             return lock
     except OSError:

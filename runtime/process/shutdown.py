@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT ask a service to stop; the service decides where that is safe."""
+"""SIGTERM and SIGINT ask a service to stop; the service stops where that is safe."""
 
 import os
 import select
@@ -7,14 +7,14 @@ from types import FrameType
 
 
 class StopAsked(Exception):
-    """Something was abandoned because somebody asked to stop; the text says what, if that is not plain."""
+    """Work was abandoned because somebody asked to stop; the text says which work, where that is not obvious."""
 
 
 class Shutdown:
     """A flag that signals set and loops read.
 
-    The handler never raises: an exception thrown into whatever call is running can leave a JVM gateway or a half-sent
-    batch behind. It takes no lock either (threading.Event would), so it can interrupt any line, also one of this class.
+    The handler never raises: an exception in the middle of any call could leave a JVM gateway or a half-sent batch
+    behind. It takes no lock either (threading.Event does), so it may interrupt any line, even one of this class.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Shutdown:
         self.ask()
 
     def ask(self) -> None:
-        """Ask for the stop from within the process."""
+        """Ask to stop from within the process."""
         if not self._asked:
             self._asked = True
             os.write(self._writer, b".")

@@ -1,4 +1,4 @@
-"""Can another user of this machine exchange what we load from a folder? Then we must not load it.
+"""Check that no other user of this machine can replace files that we load.
 
 Standard library only: set-up runs it before any package is installed.
 """
@@ -14,18 +14,18 @@ _ROOT_USER = 0
 
 
 def require_trusted(path: Path) -> None:
-    """Raise SettingError when another user could exchange ``path``, a file or a folder."""
+    """Raise SettingError if another user could replace ``path``, a file or a folder."""
     if problem := why_not_trusted(path):
         raise SettingError(
-            f"{path} is not used, because other users could exchange what is there: {problem}; correct that, or set "
+            f"{path} is not used, because other users could replace what is there: {problem}; correct that, or set "
             "TMPDIR (for temporary files) or CLIENT_TICKETS_CACHE (for jars) to a folder of your own"
         )
 
 
 def why_not_trusted(path: Path) -> str:
-    """Return how another user could exchange ``path`` or a folder above it; nothing when nobody can.
+    """Return how another user could replace ``path`` or a folder above it, an empty text if none can.
 
-    The owner of a folder, and the group that may write to it, are trusted: whoever set it up chose them.
+    A group that may write to a folder is trusted, because the owner chose it.
     """
     problems = []
     for place in (path.absolute(), Path(os.path.realpath(path))):
@@ -35,13 +35,13 @@ def why_not_trusted(path: Path) -> str:
 
 
 def exchangeable(parts: Sequence[tuple[Path, int, int]], user: int) -> str:
-    """Return how somebody else could exchange what a path leads to; nothing when only ``user`` and root can.
+    """Return how another user could replace what a path leads to, an empty text if only ``user`` and root can.
 
-    ``parts`` are the path from the root down: each with its mode and owner, links not followed.
+    ``parts`` are the path from the root down, each with its mode and owner, links not followed.
     """
     above = 0
     for part, mode, owner in parts:
-        # The mode of a link means nothing.
+        # The mode of a link has no effect.
         open_to_all = bool(mode & stat.S_IWOTH) and not stat.S_ISLNK(mode)
         if open_to_all and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
             kind = ", without the sticky bit" if stat.S_ISDIR(mode) else ""

@@ -1,4 +1,4 @@
-"""Every key of ``.env`` in one table, so that the services agree on a key and a typo is told from a setting.
+"""Every key of ``.env`` in one table, so that the services agree on each key and a typo can be found.
 
 Flags without a key (``--count``, ``--seed``, …) belong to the service that has them.
 """
@@ -24,7 +24,7 @@ BROKER = Setting(
 )
 TOPIC = Setting("TOPIC_NAME", "client_tickets", parsers.topic, "name of the topic", "--topic")
 TOPIC_PARTITIONS = Setting(
-    "TOPIC_PARTITIONS", 4, parsers.integer(1, "4", 10_000), "partitions of a topic that the producer creates"
+    "TOPIC_PARTITIONS", 4, parsers.integer(1, "4", 10_000), "number of partitions if the producer creates the topic"
 )
 PRODUCER_RATE = Setting(
     "PRODUCER_RATE", 10.0, parsers.number(0, "20"), "tickets a second, 0 for as fast as possible", "--rate"
@@ -62,7 +62,7 @@ DEDUPE = Setting(
     "DEDUPE",
     "off",
     parsers.choice("off", "all", fold=str.lower),
-    "all rejects tickets whose ticket_id was there before, off publishes them",
+    "all rejects tickets whose ticket_id was published before, off publishes them again",
     "--dedupe",
 )
 DASHBOARD_PORT = Setting(
@@ -88,7 +88,7 @@ KAFKA_SASL_PASSWORD_FILE = Setting(
     "KAFKA_SASL_PASSWORD_FILE",
     None,
     parsers.readable_file,
-    "file that holds the password, instead of it",
+    "file that holds the password, instead of KAFKA_SASL_PASSWORD",
     anchored=True,
 )
 KAFKA_SSL_CAFILE = Setting(
@@ -99,17 +99,17 @@ ALL: dict[str, Setting] = {
     setting.key: setting for setting in tuple(globals().values()) if isinstance(setting, Setting) and setting.key
 }
 
-# What begins so in our ``.env`` is meant for us.
+# A key of our ``.env`` that begins like this is meant for us.
 PREFIXES = ("BATCH_", "COMPACT_", "DASHBOARD_", "KAFKA_S", "OUTPUT_", "PRODUCER_", "REDPANDA_", "TOPIC_")
 
 
 def refuse_typos(env_file: Path = ENV_FILE) -> None:
-    """Raise SettingError for a key in ``.env`` that begins like one of ours but is none."""
+    """Raise SettingError for a key in ``.env`` that begins like one of ours but is not one."""
     refuse_unknown_keys(ALL, PREFIXES, env_file)
 
 
 def warn_of_near_misses(environ: Mapping[str, str], env_file: Path = ENV_FILE) -> None:
-    """Warn of keys that are almost ours. Other keys are none of our business: Kubernetes sets KAFKA_SERVICE_HOST."""
+    """Warn of keys that are almost ours. Other keys are not ours to judge: Kubernetes sets KAFKA_SERVICE_HOST."""
     for source, keys in (("the environment", environ), (str(env_file), read_env_file(env_file))):
         for key in keys:
             if key not in ALL and (meant := near_miss(key, ALL)):

@@ -1,4 +1,4 @@
-"""Where an output lives, as OUTPUT_PATH says it: a folder."""
+"""The place of an output, as OUTPUT_PATH names it: a folder."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 @dataclass(frozen=True, slots=True)
 class OutputLocation:
-    """The place of one output. Only the store opens it; everybody else passes it on and shows it."""
+    """The place of one output. Only the store opens it; other code passes it on and shows it."""
 
     folder: Path
 

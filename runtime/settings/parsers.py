@@ -1,4 +1,4 @@
-"""From the text of a setting to its value. Each raises ValueError with the words "must be …" and an example."""
+"""Parsers from the text of a setting to its value. Each raises ValueError with "must be …" and an example."""
 
 import math
 import os
@@ -20,17 +20,17 @@ LEAST_MEMORY_MIB = 512
 
 
 def require_printable(text: str) -> None:
-    """Raise ValueError for what would forge a line of the log or cannot be encoded, in any setting.
+    """Raise ValueError for characters that could forge a line of the log or cannot be encoded.
 
-    That is control characters (a stray carriage return among them), line separators, and bytes that are not UTF-8,
-    which Python hands over as surrogates.
+    These are control characters (also a stray carriage return), line separators, and bytes that are not UTF-8, which
+    Python passes on as surrogates.
     """
     if any(unicodedata.category(character) in _UNPRINTABLE for character in text):
         raise ValueError("must be text in UTF-8 without control characters")
 
 
 def brokers(text: str) -> str:
-    """``host:port``, or several separated by commas."""
+    """Return ``host:port``, or several separated by commas."""
     for address in text.split(","):
         match = _HOST_PORT.fullmatch(address.strip())
         if match is None or not 1 <= int(match["port"]) <= 65_535:
@@ -46,7 +46,7 @@ def topic(text: str) -> str:
 
 
 def number(lowest: float, example: str, above: bool = False) -> Callable[[str], float]:
-    """Return a parser of finite numbers from ``lowest`` up (``above`` it, when said)."""
+    """Return a parser of finite numbers from ``lowest`` up, or only above it if ``above``."""
 
     def parse(text: str) -> float:
         wanted = f"must be a number {'above' if above else 'from'} {lowest:g}{'' if above else ' up'}, e.g. {example}"
@@ -78,7 +78,7 @@ def integer(lowest: int, example: str, highest: int | None = None) -> Callable[[
 
 
 def share(text: str) -> float:
-    """Return a share of a whole."""
+    """Return a number from 0 to 1."""
     value = number(0, "0.01")(text)
     if value > 1:
         raise ValueError("must be a number from 0 to 1, e.g. 0.01")
@@ -86,7 +86,7 @@ def share(text: str) -> float:
 
 
 def choice(*names: str, fold: Callable[[str], str] = str) -> Callable[[str], str]:
-    """Return a parser of one of ``names``; ``fold`` brings the text to their case."""
+    """Return a parser of one of ``names``; ``fold`` converts the text to their case."""
 
     def parse(text: str) -> str:
         value = fold(text)

@@ -22,9 +22,9 @@ ENV_FILE = ROOT / ".env"
 class Setting:
     """One setting: its ``.env`` key, its flag, or both.
 
-    ``parse`` turns text into the value and raises ValueError with the words "must be …" when it cannot. The value of an
-    ``anchored`` setting is a path: its ``parse`` takes, as a second argument, the folder where a relative one starts,
-    and its default is text. The flag of one that takes ``several`` may be repeated, and its value is a tuple.
+    ``parse`` turns text into the value, or raises ValueError with the words "must be …". An ``anchored`` setting is a
+    path: its ``parse`` takes as a second argument the folder where a relative path starts, and its default is text. If
+    ``several``, the flag may be repeated, and the value is a tuple.
     """
 
     key: str | None
@@ -46,14 +46,14 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What somebody gave for a setting, and where; a relative path in it starts at ``base``."""
+    """The text given for a setting, and where it was given; a relative path in it starts at ``base``."""
 
     text: str
     source: str
     base: Path
 
     def parse(self, setting: Setting) -> Any:
-        """Return the value; SettingError names the text, its source and what would work."""
+        """Return the value. Raises SettingError with the text, its source and what would work."""
         try:
             require_printable(self.text)
             return setting.parse(self.text, self.base) if setting.anchored else setting.parse(self.text)
@@ -63,7 +63,7 @@ class Given:
 
 
 def add_flags(parser: argparse._ActionsContainer, settings: Iterable[Setting]) -> None:
-    """Add the flag of each setting that has one. Values stay text: ``resolve`` parses them, whatever their source."""
+    """Add the flag of each setting that has one. Values stay text: ``resolve`` parses them from every source."""
     for setting in settings:
         if setting.flag is None:
             continue
@@ -77,7 +77,7 @@ def add_flags(parser: argparse._ActionsContainer, settings: Iterable[Setting]) -
 
 
 def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the flags in ``argv``. An unknown one ends the process with code 2 and names what was probably meant."""
+    """Return the flags in ``argv``. An unknown flag ends the process with code 2 and names the likely one."""
     flags, unknown = parser.parse_known_args(argv)
     if unknown:
         known = [flag for flag in parser._option_string_actions if flag.startswith("--")]
@@ -88,7 +88,7 @@ def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
 
 
 def _close_flags(found: str, known: Sequence[str]) -> list[str]:
-    """Return the flags with ``found`` in their name (--format: --output-format), else the one that is most like it."""
+    """Return the flags with ``found`` in their name (--format: --output-format), else the most similar one."""
     if not found.startswith("--"):
         return []
     return [flag for flag in known if found[1:] in flag] or difflib.get_close_matches(found, known, n=1)
@@ -102,9 +102,9 @@ def resolve(
 ) -> dict[str, Any]:
     """Return field → value for each of ``settings`` (field → Setting). Raises SettingError.
 
-    An empty text counts as not given, so that ``KEY=`` in ``.env`` and ``${KEY:-}`` in Compose mean the default. A
-    relative path that was typed, or stands in the environment, starts at the current folder; one from ``.env`` or the
-    default starts at the root of the repository, so that it is the same from every folder.
+    An empty text counts as not given, so ``KEY=`` in ``.env`` and ``${KEY:-}`` in Compose mean the default. A relative
+    path from the command line or the environment starts at the current folder; one from ``.env`` or the default starts
+    at the root of the repository, so that it is the same from every folder.
     """
     from_file = read_env_file(env_file)
     values = {}
@@ -148,15 +148,15 @@ def _given(
 def source_of(
     setting: Setting, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
 ) -> str:
-    """Return what decides the value of ``setting``, as error messages name it. Raises SettingError."""
+    """Return where the value of ``setting`` comes from, as error messages name it. Raises SettingError."""
     given = _given(setting, flags, environ, read_env_file(env_file), env_file)
     return "the default" if given is None else given.source
 
 
 def refuse_unknown_keys(known: Iterable[str], prefixes: tuple[str, ...], env_file: Path = ENV_FILE) -> None:
-    """Raise SettingError for a key of ``.env`` that begins like ours but is none: a typo must not mean the default.
+    """Raise SettingError for a key of ``.env`` that begins like ours but is not one: a typo must not mean the default.
 
-    Its value is not shown: it may be the secret of somebody else.
+    The value is not shown, because it may be a secret of another program.
     """
     known = set(known)
     for key in read_env_file(env_file):
@@ -167,12 +167,12 @@ def refuse_unknown_keys(known: Iterable[str], prefixes: tuple[str, ...], env_fil
 
 
 def near_miss(key: str, known: Iterable[str]) -> str | None:
-    """Return the one of ``known`` that ``key`` differs from in its case or by one slip of a finger, None for none."""
+    """Return the one of ``known`` that differs from ``key`` only in case or by one typing error, or None."""
     return next((meant for meant in known if key != meant and _is_slip(key.upper(), meant)), None)
 
 
 def _is_slip(found: str, meant: str) -> bool:
-    """Whether at most one letter is missing, too much or another one, or two neighbours are swapped."""
+    """Whether at most one letter is missing, added or changed, or two neighbours are swapped."""
     shorter = min(len(found), len(meant))
     start = next((n for n in range(shorter) if found[n] != meant[n]), shorter)
     left, right = found[start:], meant[start:]

@@ -1,4 +1,4 @@
-"""The files in which settings come as text: ``.env``, and the file of a password."""
+"""Read settings from text files: ``.env``, and the file of a password."""
 
 import codecs
 import io
@@ -12,9 +12,9 @@ from runtime.errors import SettingError
 
 
 def read_text(file: Path) -> str:
-    """Return the text of a file in UTF-8, without its byte order mark.
+    """Return the text of a UTF-8 file, without its byte order mark.
 
-    Raises SettingError, which names the file and never shows what is in it: that may be a secret.
+    Raises SettingError, which names the file and never shows its content, because that may be a secret.
     """
     try:
         raw = file.read_bytes()
@@ -22,7 +22,7 @@ def read_text(file: Path) -> str:
         raise SettingError(
             f"{file} cannot be read ({error.strerror}); it must be a file that this user may read"
         ) from None
-    # No text of a setting holds NUL, and every second byte of plain text in UTF-16 is one.
+    # Settings never hold NUL, and in UTF-16 every second byte of plain text is NUL.
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in raw:
         raise SettingError(
             f"{file} must be in UTF-8, found UTF-16 or another encoding with NUL bytes; save it as UTF-8"
@@ -38,16 +38,17 @@ def read_text(file: Path) -> str:
 
 
 def read_env_file(file: Path) -> dict[str, str]:
-    """Return key → value of a ``.env``, each value to the letter; nothing when there is no such file.
+    """Return key → value of a ``.env``, values exactly as written; nothing if there is no such file.
 
-    ``$`` has no meaning: a password may hold ``${…}``. Raises SettingError when the file or a line cannot be read.
+    ``$`` is not expanded, because a password may hold ``${…}``. Raises SettingError when the file or a line cannot be
+    read.
     """
     if not os.path.lexists(file):
         return {}
     text = read_text(file)
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
-            # dotenv would skip the line, and the setting in it would silently keep its default.
+            # dotenv skips such a line, and its setting would silently keep the default.
             line = binding.original.line + binding.original.string.count("\n", 0, _indent(binding.original.string))
             raise SettingError(f"{file} must hold KEY=value on each line, found something else on line {line}")
     return {key: value or "" for key, value in dotenv_values(stream=io.StringIO(text), interpolate=False).items()}

@@ -210,7 +210,7 @@ def test_a_password_comes_from_a_file_and_docker_inspect_does_not_show_it(pipeli
         pipeline.docker("rm", "-f", name, check=False)
     # It read the file, or it would not have got so far as to ask a broker that knows no logins.
     assert done.returncode == 3, done.stdout + done.stderr
-    assert "it takes no SASL login on this port" in done.stdout + done.stderr
+    assert "it does not accept a SASL login on this port" in done.stdout + done.stderr
     assert "KAFKA_SASL_PASSWORD_FILE=/run/secrets/kafka-password" in seen
     assert "hunter2" not in seen + done.stdout + done.stderr
 

@@ -92,7 +92,7 @@ def test_a_port_that_takes_no_connection() -> None:
 
 def test_a_port_that_never_answers() -> None:
     with server(None) as address:
-        assert "it took the connection but did not answer a Kafka request" in problem(address)
+        assert "it accepted the connection but did not answer a Kafka request" in problem(address)
         assert "no answer to the TLS handshake" in problem(address, KafkaSecurity("SSL"))
 
 
@@ -104,7 +104,7 @@ def test_a_port_that_hangs_up() -> None:
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\4\0\0\0\x09", b"\0\0\0\1x"])
 def test_a_port_that_speaks_something_else(answer: bytes) -> None:
     with server(answer) as address:
-        assert "something else than Kafka listens on this port" in problem(address)
+        assert "something other than Kafka listens on this port" in problem(address)
 
 
 def test_tls_with_an_unknown_authority(secured: Secured) -> None:
@@ -142,13 +142,13 @@ def test_a_mechanism_that_the_broker_does_not_offer(secured: Secured) -> None:
 def test_a_login_where_none_is_taken(secured: Secured) -> None:
     security = KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "alice", PASSWORD)
 
-    assert "it takes no SASL login on this port; try KAFKA_SECURITY_PROTOCOL=PLAINTEXT" in problem(
+    assert "it does not accept a SASL login on this port; try KAFKA_SECURITY_PROTOCOL=PLAINTEXT" in problem(
         secured.plain, security
     )
 
 
 def test_no_login_where_one_is_needed(secured: Secured) -> None:
-    assert "it closed the connection at a request without login" in problem(secured.sasl_plain)
+    assert "it closed the connection at a request without a login" in problem(secured.sasl_plain)
 
 
 def test_an_advertised_address_that_cannot_be_reached(secured: Secured) -> None:

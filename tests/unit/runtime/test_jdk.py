@@ -58,7 +58,7 @@ def test_refuses_a_java_that_does_not_run(tmp_path: Path) -> None:
 
 def test_refuses_a_java_that_tells_no_version(tmp_path: Path) -> None:
     java = fake_java(tmp_path, "hello")
-    with pytest.raises(SettingError, match="tells no version"):
+    with pytest.raises(SettingError, match="does not report a version"):
         java_executable({"PATH": str(java.parent)})
 
 

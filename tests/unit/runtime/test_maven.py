@@ -58,7 +58,8 @@ def test_a_mirror_with_a_password_is_refused_without_showing_it() -> None:
     with pytest.raises(SettingError) as caught:
         maven.repository({"CLIENT_TICKETS_MAVEN_MIRROR": "https://me:secret@mirror.example/m2"})
     assert str(caught.value) == (
-        "CLIENT_TICKETS_MAVEN_MIRROR holds a user name, which is not sent; name a repository that asks for none"
+        "CLIENT_TICKETS_MAVEN_MIRROR holds a user name, and logins are not supported; "
+        "set it to a repository without a login"
     )
 
 

@@ -166,7 +166,7 @@ def test_a_failpoint_that_was_left_in_the_environment_is_named(caplog: pytest.Lo
 
     warn_of_failpoint({"CLIENT_TICKETS_FAILPOINT": "committed"})
     assert caplog.messages == [
-        "CLIENT_TICKETS_FAILPOINT=committed is set: this process kills itself there, as tests want it to; unset it"
+        "CLIENT_TICKETS_FAILPOINT=committed is set, for tests: this process will kill itself there; unset it"
     ]
 
 

@@ -104,7 +104,7 @@ def test_where_a_container_mounted_its_tmp_open_to_all_a_warning_is_enough(
     monkeypatch.setattr("runtime.process.scratch._OF_THE_MACHINE", (shared,))
     Scratch("ours-", shared).remove()
     assert caplog.messages == [
-        "other users, if there are any, could exchange temporary files: "
+        "other users of this machine could replace temporary files: "
         f"everybody may write to {shared}, without the sticky bit"
     ]
 
