@@ -67,7 +67,7 @@ def test_the_connector_is_of_the_version_of_pyspark() -> None:
     [
         ({"CLIENT_TICKETS_CACHE": "/c", "XDG_CACHE_HOME": "/x", "HOME": "/h"}, "/c/jars"),
         ({"XDG_CACHE_HOME": "/x"}, "/x/client-tickets/jars"),
-        ({"CLIENT_TICKETS_CACHE": "", "XDG_CACHE_HOME": ""}, f"{Path.home()}/.cache/client-tickets/jars"),
+        ({"CLIENT_TICKETS_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/client-tickets/jars"),
     ],
 )
 def test_the_cache_is_where_the_environment_says(environ: dict[str, str], folder: str) -> None:
