@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 TICKETS = 700_000
 
 
-def test_a_worker_killed_in_the_middle_of_a_batch_costs_nothing(project: Project) -> None:
+def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(project: Project) -> None:
     project.compose("up", "--build", "-d", "redpanda", "producer", settings={"PRODUCER_RATE": "1"})
     project.wait_until_healthy("redpanda", "producer")
     project.compose("stop", "producer")

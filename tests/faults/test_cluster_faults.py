@@ -21,7 +21,7 @@ def cluster(processes: Processes, tmp_path: Path) -> Cluster:
     return Cluster(processes, tmp_path)
 
 
-def test_a_worker_and_then_the_master_killed_in_the_middle_of_a_batch_cost_nothing(
+def test_a_worker_and_then_the_master_killed_in_the_middle_of_a_batch_lose_nothing(
     cluster: Cluster, broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"

@@ -196,7 +196,7 @@ def test_an_output_on_a_file_system_that_is_read_only_is_refused_before_the_brok
         ("SHIM_RENAME", errno.EXDEV, "it lies on another file system; mount or link the output folder as a whole"),
     ],
 )
-def test_a_file_system_that_does_not_know_a_call_is_told_with_its_cause_and_the_next_run_is_exact(
+def test_a_file_system_that_does_not_support_a_call_is_reported_with_its_cause_and_the_next_run_is_exact(
     call: str, error: int, said: str, no_broker: str, processes: Processes, tmp_path: Path
 ) -> None:
     root = tmp_path / "output"
@@ -237,7 +237,7 @@ def test_an_output_without_a_sound_manifest_is_refused_before_the_broker_is_aske
     assert everything(tmp_path / "output") == before
 
 
-def test_a_whole_backup_put_back_in_place_of_a_damaged_output_is_gone_on_from(
+def test_the_processor_goes_on_from_a_whole_backup_in_place_of_a_damaged_output(
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output, backup = tmp_path / "output", tmp_path / "backup"
@@ -312,7 +312,7 @@ def test_a_disk_that_is_full_while_tasks_write_leaves_the_output_as_it_was_and_t
     assert published.count("tickets_with_assignment") == 30_000
 
 
-def test_an_output_whose_disk_is_gone_under_a_running_processor_is_said_to_be_removed_or_unmounted(
+def test_an_output_whose_disk_is_unmounted_under_a_running_processor_is_reported_as_removed(
     small_disk: Path,
 ) -> None:
     output = Output(OutputLocation(small_disk / "output"))
@@ -335,7 +335,7 @@ def test_an_output_whose_disk_is_gone_under_a_running_processor_is_said_to_be_re
     assert Published(output.root).count("tickets_with_assignment") == 6
 
 
-def test_a_processor_that_is_paused_keeps_its_output_and_one_that_is_killed_gives_it_free(
+def test_a_paused_processor_keeps_the_lock_and_a_killed_one_releases_it(
     no_broker: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"

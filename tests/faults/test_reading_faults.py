@@ -66,7 +66,7 @@ def wait_until_it_says_that_the_broker_is_gone(service: Running) -> None:
     wait_for(lambda: any(text in service.stderr for text in told), 45, f"one of {told}")
 
 
-def test_record_timestamps_that_are_no_times_stop_nothing_in_either_format(
+def test_invalid_record_timestamps_stop_nothing_in_either_format(
     broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
 ) -> None:
     stamps = [-(2**62), 1_767_225_600_000_000, 1_767_225_600_000_000_000, 1_767_225_600_000]
@@ -258,7 +258,7 @@ def test_sigterm_while_the_broker_is_frozen_ends_a_processor_that_starts_and_one
         os.kill(fragile.pid, signal.SIGCONT)
 
 
-def test_a_jvm_killed_under_a_service_is_told_in_words_and_a_new_one_started(
+def test_a_jvm_killed_under_a_service_is_reported_and_a_new_one_started(
     broker: EmbeddedBroker, topic: str, processes: Processes, output: Path, tmp_path: Path
 ) -> None:
     fill(processes, broker, topic, TICKETS)

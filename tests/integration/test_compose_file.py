@@ -21,7 +21,7 @@ def test_docker_compose_accepts_the_file(profiles: tuple[str, ...]) -> None:
     run(program, *flags, "config", "-q", cwd=ROOT)
 
 
-def test_a_password_with_dollars_reaches_the_containers_from_the_shell_to_the_letter() -> None:
+def test_a_password_with_dollars_reaches_the_containers_from_the_shell_unchanged() -> None:
     program = find("docker-compose")
     if program is None:
         pytest.skip("this machine lacks docker-compose")
@@ -68,14 +68,14 @@ def test_a_password_from_a_file_is_in_no_environment(tmp_path: Path) -> None:
     assert [name for name in services if "KAFKA_S" in services[name]] == ["processor", "producer"]
 
 
-def test_without_the_name_of_the_password_file_nothing_starts() -> None:
+def test_without_a_password_file_setting_nothing_starts() -> None:
     refused = config("docker-compose.yml", "docker-compose.secured.yml")
 
     assert refused.returncode != 0
     assert "must name the file that holds the password" in refused.stderr
 
 
-def test_without_it_only_the_services_that_log_in_are_given_a_login() -> None:
+def test_without_a_password_file_only_the_services_that_log_in_get_a_login() -> None:
     shown = config("docker-compose.yml", KAFKA_SASL_PASSWORD="hunter2").stdout
     services = dict(re.findall(r"^  ([\w-]+):\n((?:    .*\n)+)", shown, re.MULTILINE))
 

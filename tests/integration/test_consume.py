@@ -142,7 +142,7 @@ def test_a_range_gives_its_messages_in_order_and_nothing_before_or_after_it(brok
     assert consumed.read[0, 3, 7].reached == 7
 
 
-def test_what_is_told_of_the_last_message_tells_it_from_any_other(broker: EmbeddedBroker, topic: str) -> None:
+def test_the_record_of_the_last_message_differs_from_that_of_any_other(broker: EmbeddedBroker, topic: str) -> None:
     topics.create(broker.address, topic)
     messages: list[tuple[bytes | None, bytes | None, int]] = [
         (b"key", b"value", 1_000),
@@ -277,7 +277,7 @@ def test_every_compression_is_read(codec: str, broker: EmbeddedBroker, topic: st
     assert read(broker.address, topic, OffsetRange(0, 0, 500)).values == values
 
 
-def test_record_timestamps_that_are_no_milliseconds_become_none(broker: EmbeddedBroker, topic: str) -> None:
+def test_record_timestamps_that_are_not_milliseconds_become_none(broker: EmbeddedBroker, topic: str) -> None:
     topics.create(broker.address, topic, configs={"message.timestamp.after.max.ms": str(2**63 - 1)})
     stamps = [1_700_000_000_123, -(2**62), 1_700_000_000_000_000, 1_700_000_000_000_000_000]
     with closing(KafkaProducer(bootstrap_servers=broker.address)) as producer:
@@ -415,7 +415,7 @@ def test_a_broker_that_is_killed_and_comes_back_is_not_noticed(own_broker: Embed
     assert consumed.offsets == [(0, offset) for offset in range(len(LARGE))]
 
 
-def test_a_broker_that_is_away_is_no_progress_and_the_last_event_is_told(
+def test_a_broker_that_is_away_is_no_progress_and_the_last_event_is_reported(
     topic: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     away = failure("127.0.0.1:1", topic, OffsetRange(0, 0, 1), patience_s=1)
@@ -425,7 +425,7 @@ def test_a_broker_that_is_away_is_no_progress_and_the_last_event_is_told(
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_option_that_librdkafka_does_not_know_is_raised_as_it_is(topic: str) -> None:
+def test_an_option_that_librdkafka_does_not_know_is_raised_unchanged(topic: str) -> None:
     with pytest.raises(KafkaException, match=r"no\.such\.option"):
         next(consume("127.0.0.1:1", {"no.such.option": "1"}, topic, [OffsetRange(0, 0, 1)]))
 
@@ -458,7 +458,7 @@ def test_a_password_may_hold_any_characters(secured: Secured, topic: str) -> Non
     assert read(secured.sasl_ssl, topic, OffsetRange(0, 0, 1), security=options).values == [b"x"]
 
 
-def test_a_wrong_password_is_a_refused_login_and_stands_nowhere(
+def test_a_wrong_password_is_a_refused_login_and_is_shown_nowhere(
     secured: Secured, topic: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     topics.create(secured.plain, topic)

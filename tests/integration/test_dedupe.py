@@ -24,7 +24,7 @@ def values(*numbers: int, capital: bool = False) -> list[bytes]:
     return [encode(ticket(n, ticket_id=texts[n], client_id=f"CLIENT_{n % 7}")) for n in numbers]
 
 
-def test_of_each_ticket_the_first_is_published_once_whatever_dies_in_between(
+def test_the_first_ticket_of_each_id_is_published_once_whatever_is_killed(
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"

@@ -72,7 +72,7 @@ def test_a_closed_port() -> None:
     )
 
 
-def test_a_port_that_takes_no_connection() -> None:
+def test_a_port_that_accepts_no_connection() -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
@@ -113,11 +113,11 @@ def test_tls_with_an_unknown_authority(secured: Secured) -> None:
     assert "its TLS certificate is not trusted (self-signed certificate); name the PEM file" in said
 
 
-def test_tls_to_a_port_without(secured: Secured) -> None:
+def test_tls_to_a_port_without_tls(secured: Secured) -> None:
     assert "the TLS handshake failed (" in problem(secured.plain, KafkaSecurity("SSL", cafile=secured.cafile))
 
 
-def test_no_tls_to_a_port_with(secured: Secured) -> None:
+def test_plaintext_to_a_port_with_tls(secured: Secured) -> None:
     assert "it speaks TLS; set KAFKA_SECURITY_PROTOCOL=SSL or SASL_SSL" in problem(secured.ssl)
 
 
@@ -139,7 +139,7 @@ def test_a_mechanism_that_the_broker_does_not_offer(secured: Secured) -> None:
     )
 
 
-def test_a_login_where_none_is_taken(secured: Secured) -> None:
+def test_a_login_to_a_port_without_login(secured: Secured) -> None:
     security = KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "alice", PASSWORD)
 
     assert "it does not accept a SASL login on this port; try KAFKA_SECURITY_PROTOCOL=PLAINTEXT" in problem(
@@ -147,7 +147,7 @@ def test_a_login_where_none_is_taken(secured: Secured) -> None:
     )
 
 
-def test_no_login_where_one_is_needed(secured: Secured) -> None:
+def test_no_login_to_a_port_that_needs_one(secured: Secured) -> None:
     assert "it closed the connection at a request without a login" in problem(secured.sasl_plain)
 
 

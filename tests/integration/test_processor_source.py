@@ -34,7 +34,7 @@ def as_row(message: bytes) -> tuple[str, str, int, str, str, str]:
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "json"])
-def test_every_golden_message_is_stored_to_the_letter_or_rejected_with_its_reason_and_bytes(
+def test_every_golden_message_is_stored_unchanged_or_rejected_with_its_reason_and_bytes(
     file_format: str, broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     rejected = golden.rejected()
@@ -74,7 +74,7 @@ def test_a_topic_of_nothing_but_bad_messages_leaves_valid_empty_datasets_and_a_w
     assert published.count("rejected_messages") == 4
 
 
-def test_aborted_transactions_are_not_read_and_control_records_are_no_loss(
+def test_aborted_transactions_are_not_read_and_control_records_are_not_a_loss(
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     topics.create(broker.address, topic)
@@ -167,7 +167,7 @@ def test_messages_deleted_unread_stop_it_until_the_gap_is_accepted(
 
 
 @pytest.mark.parametrize("messages", [1, 5])
-def test_a_topic_that_was_deleted_and_made_again_is_refused(
+def test_a_topic_that_was_deleted_and_created_again_is_refused(
     messages: int, broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -182,7 +182,7 @@ def test_a_topic_that_was_deleted_and_made_again_is_refused(
     assert "choose another --output-path" in refused.stderr
 
 
-def test_a_topic_that_is_deleted_and_made_again_under_a_running_service_ends_it(
+def test_a_topic_that_is_deleted_and_created_again_ends_a_running_service(
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -212,7 +212,7 @@ sys.exit(spark_processor.main(sys.argv[1:]))
 """
 
 
-def test_a_topic_that_is_made_again_is_refused_also_where_the_broker_tells_no_topic_id(
+def test_a_topic_that_is_created_again_is_refused_also_if_the_broker_reports_no_topic_id(
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"

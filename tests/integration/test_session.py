@@ -222,7 +222,7 @@ def test_the_classes_come_from_the_archive(drivers: Drivers, tmp_path: Path) -> 
     assert loaded.count("shared objects file (top)") > 5_000
 
 
-def test_an_archive_that_is_none_is_ignored(drivers: Drivers, cache: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_ignored(drivers: Drivers, cache: Path, tmp_path: Path) -> None:
     (archive,) = cache.glob("classes-*.jsa")
     other = tmp_path / "cache" / archive.name
     other.parent.mkdir()

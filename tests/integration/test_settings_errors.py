@@ -136,7 +136,7 @@ def test_a_python_without_the_packages_says_what_to_run(processes: Processes, ar
 
 
 @pytest.mark.parametrize("arguments", [[PRODUCER], [PROCESSOR], ["-m", "embedded.broker"], ["-m", "embedded.demo"]])
-def test_a_python_that_leaves_out_assertions_is_refused_with_the_variable(
+def test_a_python_without_assertions_is_refused_and_the_variable_named(
     processes: Processes, arguments: list[str]
 ) -> None:
     running = processes.run(*arguments, env={"PYTHONOPTIMIZE": "1"}, expect=2)

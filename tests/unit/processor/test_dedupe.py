@@ -174,7 +174,7 @@ def test_unique_tickets_cost_one_reading_and_every_ticket_is_published(tmp_path:
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_tickets_that_come_again_are_rejected_and_only_the_ranges_that_hold_them_are_read_once_more(
+def test_duplicates_are_rejected_and_only_the_ranges_that_hold_some_are_read_once_more(
     tmp_path: Path, file_format: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -228,7 +228,7 @@ def test_tickets_that_come_again_are_rejected_and_only_the_ranges_that_hold_them
     Published(pipeline.root).require_agreement()
 
 
-def test_nothing_but_duplicates_makes_a_batch_without_tickets(tmp_path: Path) -> None:
+def test_a_batch_of_only_duplicates_publishes_no_tickets(tmp_path: Path) -> None:
     pipeline = Pipeline(tmp_path, values(0, 1))
     pipeline.run()
     pipeline.topic.partitions[0] += values(1, 0)
@@ -261,7 +261,7 @@ def test_off_publishes_every_message_and_keeps_no_ids(tmp_path: Path) -> None:
     assert (report.repeated, report.differences) == (1, [])
 
 
-def test_turned_on_later_it_knows_what_was_published_before_and_off_again_it_forgets(
+def test_turned_on_later_dedupe_knows_earlier_tickets_and_turned_off_it_removes_the_ids(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -424,9 +424,7 @@ def test_a_conversion_keeps_the_ids_and_what_the_ledger_says_of_them(
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_a_forgotten_client_is_looked_for_no_more_and_its_duplicates_go_as_well(
-    tmp_path: Path, file_format: str
-) -> None:
+def test_the_ids_and_the_duplicates_of_a_forgotten_client_are_removed(tmp_path: Path, file_format: str) -> None:
     ann, bob = encode(ticket(1, client_id="ANN")), encode(ticket(2, client_id="BOB"))
     pipeline = Pipeline(tmp_path, [ann, bob, ann, bob], file_format=file_format)
     assert pipeline.run().partitions[0] == Partition(0, 4, tickets=2, duplicates=2)

@@ -81,7 +81,7 @@ def test_the_files_belong_to_the_owner_of_the_data_or_to_an_unprivileged_user(
 @pytest.mark.parametrize(
     "path", ["data/output/", "data//output/.", "{data}/output", "data/other/../output", "./data/output/deep/.."]
 )
-def test_a_path_without_links_is_handed_over_however_it_is_written(container: Container, path: str) -> None:
+def test_a_path_without_links_gets_the_owner_however_it_is_written(container: Container, path: str) -> None:
     earlier = container.data / "output" / "of an earlier run"
     earlier.mkdir(parents=True)
 
@@ -103,7 +103,7 @@ def test_a_path_without_links_is_handed_over_however_it_is_written(container: Co
         "data/..",
     ],
 )
-def test_nothing_behind_a_link_or_outside_of_the_data_is_handed_over(container: Container, path: str) -> None:
+def test_nothing_behind_a_link_or_outside_of_the_data_changes_its_owner(container: Container, path: str) -> None:
     outside = container.app / "outside"
     (outside / "sub").mkdir(parents=True)
     (container.data / "link").symlink_to(outside)

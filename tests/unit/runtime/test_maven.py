@@ -45,7 +45,7 @@ def test_a_mirror_may_end_with_a_slash(mirror: str) -> None:
 @pytest.mark.parametrize(
     "mirror", ["/srv/m2", "mirror.example/m2", "ftp://h/m2", "https://", "http://h:x/", "http://["]
 )
-def test_a_mirror_that_is_no_address_is_refused(mirror: str) -> None:
+def test_a_mirror_that_is_not_an_address_is_refused(mirror: str) -> None:
     with pytest.raises(SettingError) as caught:
         maven.repository({"CLIENT_TICKETS_MAVEN_MIRROR": mirror})
     assert str(caught.value) == (
@@ -101,7 +101,7 @@ def test_a_server_that_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPatch)
         assert " (timed out); " in failure(f"http://{address}")
 
 
-def test_an_address_that_http_cannot_carry_is_no_bug() -> None:
+def test_an_address_that_http_cannot_carry_is_an_error_in_words() -> None:
     assert "cannot download thing_2.13-1.2.3.jar" in failure("http://127.0.0.1/a b")
 
 

@@ -80,7 +80,7 @@ def test_a_folder_that_another_user_made_first_is_not_used(shared: Path) -> None
 
 
 @needs_root
-def test_temporary_files_are_not_put_where_another_user_could_exchange_them(shared: Path) -> None:
+def test_temporary_files_are_not_put_where_another_user_could_replace_them(shared: Path) -> None:
     with Scratch("ours-", shared) as scratch:
         (scratch.path / "code.zip").write_text("ours")
         answer = as_another_user('cat "$1/code.zip"; mv "$1" "$1.gone"; echo theirs >"$1/code.zip"', scratch.path)
@@ -129,7 +129,7 @@ sys.exit(entry.run(lambda: ((place / "made").mkdir(), (place / "made" / "file").
         assert [path.read_text() for path in (place / "made").iterdir()] == ["ours"]
 
 
-def test_jars_that_another_user_could_exchange_are_not_run(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jars_that_another_user_could_replace_are_not_run(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIENT_TICKETS_CACHE", str(shared))
     folder = shared / "jars"
     folder.mkdir()
@@ -142,7 +142,7 @@ def test_jars_that_another_user_could_exchange_are_not_run(shared: Path, monkeyp
 
 
 @needs_root
-def test_an_archive_of_classes_that_another_user_could_exchange_is_not_used(
+def test_an_archive_of_classes_that_another_user_could_replace_is_not_used(
     shared: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = shared / "classes-1.jsa"
