@@ -208,7 +208,7 @@ def test_a_password_comes_from_a_file_and_docker_inspect_does_not_show_it(pipeli
         seen = pipeline.docker("inspect", name).stdout
     finally:
         pipeline.docker("rm", "-f", name, check=False)
-    # It read the file, or it would not have got so far as to ask a broker that knows no logins.
+    # It has read the file, because otherwise it would not have asked the broker, which accepts no logins.
     assert done.returncode == 3, done.stdout + done.stderr
     assert "it does not accept a SASL login on this port" in done.stdout + done.stderr
     assert "KAFKA_SASL_PASSWORD_FILE=/run/secrets/kafka-password" in seen

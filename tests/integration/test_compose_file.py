@@ -26,12 +26,12 @@ def test_a_password_with_dollars_reaches_the_containers_from_the_shell_unchanged
     if program is None:
         pytest.skip("this machine lacks docker-compose")
     shown = run(program, "config", cwd=ROOT, extra={"KAFKA_SASL_PASSWORD": "pa${ss}w$$rd$x"}).stdout
-    # What it shows is itself a compose file, in which a dollar is written twice.
+    # Its output is a compose file again, in which a dollar is written twice.
     assert set(re.findall("KAFKA_SASL_PASSWORD: (.*)", shown)) == {"pa$${ss}w$$$$rd$$x"}
 
 
 def config(*files: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Return what docker-compose makes of these files, with ``settings`` from the shell."""
+    """Return the configuration that docker-compose makes of these files, with ``settings`` from the shell."""
     program = find("docker-compose")
     if program is None:
         pytest.skip("this machine lacks docker-compose")
@@ -64,7 +64,7 @@ def test_a_password_from_a_file_is_in_no_environment(tmp_path: Path) -> None:
         assert "KAFKA_SASL_PASSWORD_FILE: /run/secrets/kafka-password\n" in told
         assert "KAFKA_SSL_CAFILE: /etc/kafka/ca.pem\n" in told
         assert re.search("secrets:\n +- (source: )?kafka-password\n", told)
-    # What runs tasks is handed the login with them.
+    # Spark's master and workers get the login with the tasks.
     assert [name for name in services if "KAFKA_S" in services[name]] == ["processor", "producer"]
 
 

@@ -31,7 +31,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 
 def problem(brokers: str, security: KafkaSecurity | None = None, timeout_s: float = 1.2) -> str:
-    """Return what the preflight says; it must not take longer than it may."""
+    """Return the message of the preflight, and check that it comes within the time limit."""
     start = time.monotonic()
     with pytest.raises(BrokerError) as error:
         check_broker(brokers, security or KafkaSecurity(), timeout_s)
@@ -77,7 +77,7 @@ def test_a_port_that_accepts_no_connection() -> None:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
         address = listening.getsockname()
-        # Once its queue is full, Linux drops what comes, as a firewall does.
+        # When the queue of the listener is full, Linux drops new connections, like a firewall.
         queued = [socket.socket() for _ in range(3)]
         for waiting in queued:
             waiting.setblocking(False)
@@ -165,7 +165,7 @@ def test_a_broker_that_comes_up_late_is_waited_for(secured: Secured, caplog: pyt
     host, target = secured.plain.split(":")
 
     def forward() -> None:
-        """Be the listener of a broker that starts late, for the first connection."""
+        """Listen after a second and forward the first connection, like a broker that starts late."""
         time.sleep(1)
         with socket.create_server(("127.0.0.1", port)) as listening:
             client, _ = listening.accept()
@@ -200,7 +200,7 @@ def test_a_service_exits_3_within_30_seconds_and_names_the_step(
     with server(None) as silent:
         expected = {"127.0.0.1:1": "refused", "nowhere.invalid:9092": "does not resolve", silent: "did not answer"}
         start = time.monotonic()
-        # Each gets its own output, because an output takes one processor at a time.
+        # Each gets its own output, because only one processor may work on an output.
         started = {
             address: processes.start(service, "--broker", address, env={"OUTPUT_PATH": str(tmp_path / str(number))})
             for number, address in enumerate(expected)

@@ -50,7 +50,7 @@ def test_rates_are_kept_within_one_percent_over_ten_seconds_and_without_bursts(
     broker: EmbeddedBroker, topic: str, processes: Processes
 ) -> None:
     rates = (1, 10, 200)
-    # At once, because each takes its ten seconds anyway; the fast one runs alone below.
+    # All at the same time, because each takes ten seconds; the fast one runs alone below.
     with ThreadPoolExecutor(len(rates)) as together:
         list(
             together.map(
@@ -179,7 +179,7 @@ def test_a_stop_of_the_whole_group_while_the_workers_start_is_a_stop_too(
     running = processes.start(PRODUCER, "--broker", broker.address, "--topic", topic, "--rate=10", "--workers=2")
     workers = wait_for(lambda: found if len(found := workers_of(running)) == 2 else [], 30, "two workers")
 
-    # What Ctrl-C in a terminal does, at a moment when the workers cannot listen yet.
+    # Like Ctrl-C in a terminal, while the workers have no handlers yet.
     for pid in (*workers, running.pid):
         os.kill(pid, signal.SIGINT)
 

@@ -279,7 +279,7 @@ def test_the_clients_to_forget_come_from_the_command_line_or_from_a_file(
     several = load_forget(env_file, "--forget-file", str(ids))
     assert several.client_ids == ("CLIENT_1", "line\nbreak", "Zoë", '"', " CLIENT_7 ")
     assert load_forget(env_file, "--forget", "Zoë", "--forget-file", str(ids)).client_ids[0] == "Zoë"
-    # Whoever prints a config must not print whom it is about.
+    # A printed config must not show the ids of the clients.
     assert "CLIENT_9" not in repr(one)
 
 

@@ -30,7 +30,7 @@ def notice(code: int, offset: int = -1, topic: str | None = "tickets") -> Messag
 
 
 class Script:
-    """Stands in for the consumer: each call that may wait gives the next list, in the end nothing more."""
+    """Replaces the consumer: each call that may wait returns the next list, at the end an empty one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *arrivals: list[Message]) -> None:
         self.arrivals = list(arrivals)

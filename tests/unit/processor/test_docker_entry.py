@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("setpriv") is None, reason="this machine lacks setpriv (Linux)"),
 ]
 
-# What stands in for the processor: says who it is, and writes into the output.
+# Runs in place of the processor: prints its user, and writes into the output.
 WRITE = 'id -u && mkdir -p "$0" && touch "$0/new"'
 
 
@@ -129,7 +129,7 @@ def test_nothing_is_made_behind_a_link(container: Container) -> None:
 
 @pytest.fixture
 def user_namespace() -> list[str]:
-    """Return what makes user 1000 of the host the root of a container, as rootless Docker does."""
+    """Return the command that makes user 1000 of the host the root of a container, as rootless Docker does."""
     as_user = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"]
     command = [*as_user, "unshare", "--user", "--map-root-user"]
     if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:

@@ -30,7 +30,7 @@ NINE = datetime(2026, 1, 31, 9, tzinfo=UTC)
 
 
 def tickets(*rows: tuple[int, int, int]) -> TicketIds:
-    """Return what a task stages of tickets: low half of the id, partition, offset. All share one high half."""
+    """Return the ids that a task stages: low half of the id, partition, offset. All share one high half."""
     low, partition, offset = (np.array([row[n] for row in rows], np.int64) for n in range(3))
     some = TicketIds(np.full(len(rows), 7, np.uint64), low.astype(np.uint64), partition, offset)
     return some.at(order_of(some.ids))

@@ -25,7 +25,7 @@ from tests.support.time import Time
 
 @dataclass
 class Topic:
-    """A topic of one partition that ends at ``end``, or whose broker is away."""
+    """A topic of one partition that ends at ``end``, or whose broker cannot be reached."""
 
     end: int
     source: Source = SOURCE

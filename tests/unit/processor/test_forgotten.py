@@ -29,7 +29,7 @@ def rows(client_ids: list[str], below: dict[int, int], piece: Piece = PIECE) -> 
 
 
 def test_tickets_of_the_client_and_rejected_messages_that_name_it_are_left_out() -> None:
-    # Somebody else's ticket that only mentions the client is not the client's.
+    # A ticket of another client that only mentions the client stays.
     assert rows(["CLIENT_1"], {2: 1_000}) == {0, 1, 6, 7}
     assert rows(["CLIENT_2"], {2: 1_000}) == {2, 3}
     assert rows(["CLIENT_3"], {2: 1_000}) == set()

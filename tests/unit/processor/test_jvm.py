@@ -44,7 +44,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
 
 @pytest.fixture
 def gateways(monkeypatch: pytest.MonkeyPatch) -> list[Gateway]:
-    """Stand in for pyspark's launch_gateway, which would connect to a JVM."""
+    """Replace pyspark's launch_gateway, which would connect to a JVM."""
     connected: list[Gateway] = []
 
     def launch_gateway() -> Gateway:

@@ -96,7 +96,7 @@ def test_batches_never_exceed_the_cap_and_reach_the_end_with_each_offset_once(se
     while ranges := plan_batch(positions, ends, cap):
         taken = sum(r.length for r in ranges)
         waiting = sum(ends[p] - positions[p] for p in positions)
-        # A cap that the partitions do not divide evenly is still used up: no backlog is read at less than full size.
+        # A cap that cannot be divided equally is still used up, so a backlog is read at full batch size.
         assert taken == min(cap, waiting)
         for r in ranges:
             assert r.start == positions[r.partition]

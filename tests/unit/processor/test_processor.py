@@ -44,7 +44,7 @@ GONE = BrokerError("the broker does not answer")
 
 @dataclass
 class Topic:
-    """A topic whose answers the test gives, one a look; the last one stays.
+    """A topic whose answers the test gives, one for each look-up; the last one is given again.
 
     After tasks have run, the topic is looked at once more, to confirm or to explain: that look has answers of its own,
     ``afterwards``, and without these nothing has changed.
@@ -61,7 +61,7 @@ class Topic:
     asked_for: list[dict[int, int]] = field(default_factory=list)
 
     def holds(self, *bounds: tuple[int, int], source: Source = SOURCE) -> None:
-        """Let the next look find partitions with these offsets, from the first up to but without the end."""
+        """Let the next look-up find partitions with these offsets, from the first up to but not including the end."""
         self.answers.append((source, {number: Bounds(*held) for number, held in enumerate(bounds)}))
 
     def check(self) -> None:
@@ -102,7 +102,7 @@ def read_all(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress
 
 
 def read_all_and_tell_the_last(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
-    """Stage a ticket for each offset, and say that the last one of each partition was record_at()."""
+    """Stage a ticket for each offset, and report record_at() as the last message of each partition."""
     receipts = read_all(ranges, staging, progress)
     for receipt in receipts:
         receipt.reads = [msgspec.structs.replace(r, last=record_at(r.end - 1)) for r in receipt.reads]
@@ -115,7 +115,7 @@ def record_at(offset: int, checksum: str = "read") -> Record:
 
 @dataclass
 class Tasks:
-    """Tasks that do what the test says; without a word they read everything."""
+    """Tasks that do what the test says; by default they read everything."""
 
     work: Work = read_all
     launched: int = 0
@@ -141,7 +141,7 @@ class Tasks:
 
 
 class WatchedDisk(QuickDisk):
-    """Remembers each status that was written, and tells the test of each file that is begun."""
+    """Remembers each status that was written, and calls the test for each file that is begun."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
@@ -158,7 +158,7 @@ class WatchedDisk(QuickDisk):
 
 
 class Bench:
-    """An output on the disk, and everything else made up."""
+    """A processor with a real output on the disk; everything else is a fake."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "output"
@@ -207,7 +207,7 @@ class Bench:
         return found
 
     def states(self) -> list[str]:
-        """Return what the processor said that it does, one entry a change."""
+        """Return the states that the processor wrote to its status, one for each change."""
         states = [status["state"] for status in self.disk.told]
         return [state for number, state in enumerate(states) if number == 0 or states[number - 1] != state]
 
@@ -282,7 +282,7 @@ def test_nothing_new_makes_no_batch(going_on: Bench, caplog: pytest.LogCaptureFi
 
 def test_a_backlog_is_read_in_batches_of_limited_size_up_to_the_end_as_of_the_first_look(bench: Bench) -> None:
     bench.topic.holds((0, 5))
-    # What comes while the backlog is read waits for the next run.
+    # Messages that come while the backlog is read are left for the next run.
     bench.topic.holds((0, 50))
     bench.run(max_messages=2)
     # Once to plan, and once more before each commit.
@@ -332,7 +332,7 @@ def test_a_gap_at_the_end_of_the_topic_is_recorded_once(going_on: Bench) -> None
 def test_another_topic_is_refused_and_nothing_is_changed(going_on: Bench, source: Source, said: str) -> None:
     before = going_on.files()
     going_on.topic.holds((0, 9), source=source)
-    # Not even the format: what is wrong with the source comes first.
+    # Not even the format is changed: the source is checked first.
     with pytest.raises(DataConflict, match=said) as caught:
         going_on.run(output_format="json")
     assert caught.value.exit_code == 4
@@ -416,7 +416,7 @@ REPLACED = (Source("client_tickets", "cluster-1", "topic-2"), {0: Bounds(0, 5)})
 @pytest.mark.parametrize(
     ("failure", "unusable", "then", "kind", "said"),
     [
-        # The broker is asked first: without it, nothing else can be found out.
+        # The broker is checked first, because without it no cause can be found.
         (FailureKind.NO_PROGRESS, GONE, (SOURCE, {0: Bounds(9, 9)}), BrokerError, "the broker does not answer"),
         (FailureKind.TOPIC_GONE, None, BrokerError("no such topic"), BrokerError, "no such topic"),
         (FailureKind.OFFSET_GONE, None, (SOURCE, {0: Bounds(4, 9)}), DataConflict, "1 messages were deleted unread"),
@@ -728,7 +728,7 @@ def test_after_a_batch_a_service_waits_for_the_rest_of_the_interval(bench: Bench
     bench.time.stop_at = 0
     bench.run(interval_s=10)
     assert bench.time.waits == [rest]
-    # The rest is planned, so the heartbeat counts from its end.
+    # The pause is planned, so the heartbeat's age counts from its end.
     assert due == [pytest.approx(rest, abs=2)]
 
 
@@ -987,7 +987,7 @@ def test_a_second_processor_is_refused_before_it_asks_for_the_topic(going_on: Be
     assert going_on.files() | {"_status.json": (going_on.root / "_status.json").read_bytes()} == before
 
 
-# A broker that tells no topic id
+# A broker that reports no topic id
 
 NAMELESS = msgspec.structs.replace(SOURCE, topic_id=None)
 ANOTHER_MESSAGE = (
@@ -1011,7 +1011,7 @@ def test_the_last_message_is_kept_and_compared_where_there_is_no_topic_id(namele
     assert nameless.manifest().partitions[0].last_record == record_at(2)
     nameless.topic.holds((0, 3), source=NAMELESS)
     nameless.run()
-    # Before the first commit, and at the start of the second run.
+    # The records are compared before the first commit and at the start of the second run.
     assert nameless.topic.asked_for == [{0: 2}, {0: 2}]
 
 

@@ -88,7 +88,7 @@ import runtime.process.failpoint, runtime.settings.location, store.staging, proc
 print(all(module.__file__.startswith({str(code)!r}) for name, module in sys.modules.items()
           if name.partition(".")[0] in ("contract", "processor", "runtime", "store")))
 """
-    # -P: not from the current folder, which is that of the repository.
+    # -P: do not import from the current folder, which is the root of the repository.
     done = subprocess.run([sys.executable, "-P", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
 

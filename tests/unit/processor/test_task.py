@@ -173,9 +173,9 @@ def test_many_batches_of_several_partitions_make_one_file_a_dataset(tmp_path: Pa
     assert receipt.hours == [HourCount(datetime(2026, 1, 31, 9, tzinfo=UTC), "billing", "high", "Billing Team", 5)]
     assert [row["offset"] for row in rows(tmp_path, receipt, "parquet", REJECTED)] == [7, 20]
     (name,) = (file.name for file in receipt.files if file.dataset == "tickets_with_assignment")
-    # However small the pieces were that came, a row group holds them all.
+    # One row group holds all rows, however small the pieces were.
     assert pq.read_metadata(tmp_path / name).num_row_groups == 1
-    # With what the files hold and the clients, nothing else is in the folder.
+    # The folder holds only the files of the receipt and the list of clients.
     assert len(list(tmp_path.iterdir())) == 4
 
 
@@ -273,7 +273,7 @@ def test_a_missing_staging_folder_is_reported_in_the_receipt(tmp_path: Path, fil
     assert receipt.files == []
 
 
-# A file size limit stands in for a full disk: it needs no mount, and each write beyond it fails in the same place.
+# A file size limit simulates a full disk: it needs no mount, and each write beyond it fails in the same place.
 FULL_DISK = """
 import random, resource, signal, sys
 from pathlib import Path

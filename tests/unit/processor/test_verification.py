@@ -32,7 +32,7 @@ def output(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def report(output: Path) -> Report:
-    # What is printed must not depend on how Parquet compresses today.
+    # The printed sizes must not depend on the version of Parquet's compression.
     found = verify(OutputLocation(output))
     return msgspec.structs.replace(
         found, output="data/output", datasets=[msgspec.structs.replace(each, bytes=4_711) for each in found.datasets]

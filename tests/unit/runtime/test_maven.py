@@ -107,7 +107,7 @@ def test_an_address_that_http_cannot_carry_is_an_error_in_words() -> None:
 
 def test_a_bare_python_is_enough_and_without_pyspark_names_the_variable(tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from runtime.java import jars; sys.exit(jars.main([]))"
-    # -S leaves out what is installed, -I the current folder and the environment of Python.
+    # -S hides installed packages, -I the current folder and Python's environment variables.
     bare = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code],
         env={"CLIENT_TICKETS_CACHE": str(tmp_path)},
@@ -154,7 +154,7 @@ def test_a_damaged_ivy_names_the_variable(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def ivy_of_another_pyspark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a pyspark of no content in front of the installed one; return where its Ivy belongs."""
+    """Put an empty pyspark before the installed one; return where its Ivy belongs."""
     (folder / "pyspark" / "jars").mkdir(parents=True)
     (folder / "pyspark" / "__init__.py").touch()
     monkeypatch.syspath_prepend(folder)

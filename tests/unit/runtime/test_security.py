@@ -107,7 +107,7 @@ def test_without_a_ca_file_what_this_machine_trusts_goes_along(tmp_path: Path, m
     file, folder = tmp_path / "cert.pem", tmp_path / "certs"
     folder.mkdir()
     (folder / ONE_HASHED).write_text(ONE, encoding="ascii")
-    # OpenSSL looks at no file of another name.
+    # OpenSSL ignores files with other names.
     (folder / "two.pem").write_text(TWO, encoding="ascii")
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     monkeypatch.setenv("SSL_CERT_DIR", str(folder))

@@ -27,7 +27,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="this machine lacks th
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """A folder like /tmp: every user may write there, and rename only what is their own."""
-    # Not pytest's: nobody else gets through to those.
+    # Not pytest's folder, because other users cannot enter that.
     folder = Path(tempfile.mkdtemp(prefix="shared-", dir="/tmp"))
     folder.chmod(0o1777)
     yield folder
@@ -86,7 +86,7 @@ def test_temporary_files_are_not_put_where_another_user_could_replace_them(share
         answer = as_another_user('cat "$1/code.zip"; mv "$1" "$1.gone"; echo theirs >"$1/code.zip"', scratch.path)
         assert answer.count("ermission") + answer.count("not permitted") == 3, answer
         assert (scratch.path / "code.zip").read_text() == "ours"
-        # What would have happened in a folder of the same mode without the sticky bit.
+        # In a folder of the same mode without the sticky bit it succeeds.
         shared.chmod(0o777)
         assert as_another_user('mv "$1" "$1.gone" && mkdir "$1" && echo done', scratch.path) == "done\n"
         shared.chmod(0o1777)
