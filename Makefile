@@ -4,12 +4,13 @@ COMPOSE ?= $(shell command -v docker-compose || echo docker compose)
 LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-# Typed behind make they count; a PORT in the environment is meant for something else.
+# Only values typed after make count; a PORT in the environment is meant for another program.
 PORT := 9092
 MINUTES := 1
 SEED :=
 
-# A variable that no recipe reads would be ignored in silence. Keys of .env reach the programs through the environment.
+# Variables that no recipe reads are refused instead of silently ignored. Keys of .env reach the programs through the
+# environment.
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 WITH_ARGS := demo dashboard broker test test-unit test-browser test-compose chaos bench-quick long-run lock
 READ := COMPOSE PYTHON JAVA_HOME CLIENT_TICKETS_% COMPOSE_% SSL_CERT_FILE HTTPS_PROXY https_proxy HTTP_PROXY http_proxy \
@@ -19,10 +20,10 @@ READ := COMPOSE PYTHON JAVA_HOME CLIENT_TICKETS_% COMPOSE_% SSL_CERT_FILE HTTPS_
 UNREAD := $(filter-out $(READ),$(TYPED))
 ifneq ($(UNREAD),)
 $(error make $(MAKECMDGOALS) does not read $(UNREAD). Flags go into ARGS, such as: make demo ARGS="--count 500". \
-make broker takes PORT=9095 too. A variable of the environment goes before the word make)
+make broker takes PORT=9095 too. An environment variable goes before the word make)
 endif
 
-# What another Python left in the environment would reach ours, and pip.
+# These would change our Python and pip if another program has set them.
 unexport PYTHONHOME PYTHONOPTIMIZE PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
 
 .PHONY: help setup setup-sources demo dashboard broker test test-unit test-browser test-compose chaos check audit bench \
@@ -34,7 +35,7 @@ help: ## list the commands
 setup: ## everything the others need: .venv and jars
 	@bash scripts/setup
 
-setup-sources: ## setup, and what tickets from a database or an API need besides; the tests need it too
+setup-sources: ## setup, and what tickets from a database or an API need; the tests need it too
 	@bash scripts/setup producer/sources
 
 demo: setup ## the whole pipeline without Docker: broker, 2,000 tickets, one batch, the results
@@ -73,16 +74,16 @@ check: setup-sources ## lint, format and types
 audit: setup ## known vulnerabilities of all that is locked; needs the network, and osv-scanner for the jars
 	@$(PY) -m audit
 
-bench: setup ## producer and processor beside what people would write, half an hour: docs/performance.md
+bench: setup ## compare producer and processor with what people would write, half an hour: docs/performance.md
 	@$(PY) -m benchmarks.processor >benchmarks/results/processor.new
 	@$(PY) -m benchmarks.producer --idle --rates 1 10 1000 >benchmarks/results/producer.new
 	@for name in processor producer; do mv benchmarks/results/$$name.new benchmarks/results/$$name.json; done
 	@$(PY) -m benchmarks.report
 
-bench-quick: setup ## fails when the processor is far slower than it was, beside the same peers; 3 minutes
+bench-quick: setup ## fails if the processor is far slower than before, compared with the same peers; 3 minutes
 	@$(PY) -m benchmarks.processor --quick $(ARGS)
 
-long-run: setup ## a service for half an hour: does anything grow? docs/performance.md
+long-run: setup ## a service for half an hour, to see whether anything grows: docs/performance.md
 	@$(PY) -m benchmarks.long_run $(ARGS) >benchmarks/results/long_run.new
 	@mv benchmarks/results/long_run.new benchmarks/results/long_run.json
 	@$(PY) -m benchmarks.report
@@ -90,7 +91,7 @@ long-run: setup ## a service for half an hour: does anything grow? docs/performa
 schema: setup ## write contract/ticket.schema.json, which follows from contract/ticket.py
 	@$(PY) -m contract.schema >contract/ticket.schema.new && mv contract/ticket.schema.new contract/ticket.schema.json
 
-lock: setup ## pin again what requirements*.txt name; ARGS=--upgrade takes newer ones of the others
+lock: setup ## make the locks from requirements*.txt; ARGS=--upgrade takes newer indirect packages
 	@$(LOCK) $(ARGS) -o requirements-dev.lock requirements-dev.txt
 	@for name in requirements-build requirements-audit producer/requirements producer/sources/requirements \
 		processor/requirements dashboard/requirements tests/browser/requirements; do \
@@ -99,5 +100,5 @@ lock: setup ## pin again what requirements*.txt name; ARGS=--upgrade takes newer
 up: ## the pipeline in containers, in the background
 	@$(COMPOSE) up --build -d
 
-down: ## stop the containers; data stays
+down: ## stop the containers and keep the data
 	@$(COMPOSE) down

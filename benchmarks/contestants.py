@@ -1,4 +1,4 @@
-"""What the benchmark of the processor compares: how each contestant is run, and that what it wrote is right."""
+"""The contestants in the benchmark of the processor: how each is run, and the check of what it wrote."""
 
 import re
 import sys
@@ -14,12 +14,12 @@ from benchmarks.topics import Tickets
 from benchmarks.whole_process import Cost, measure
 from runtime.java import jars
 
-# More ids than these take longer to count than to write.
+# Counting more ids than these takes longer than writing them.
 _COUNT_IDS_UP_TO = 2_000_000
 
 
 class WrongOutput(Exception):
-    """A contestant was fast, but what it wrote is not what the topic holds."""
+    """A contestant wrote something else than the topic holds, so its time does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def in_little_memory(course: Course) -> Cost:
 
 
 def without_duplicates(course: Course) -> Cost:
-    """Run this pipeline's processor so that it looks for tickets that come again; there are none."""
+    """Run this pipeline's processor so that it looks for duplicates; there are none."""
     return ours(course, "--dedupe", "all")
 
 
@@ -60,7 +60,7 @@ def one_process(course: Course, *flags: str) -> Cost:
 
 
 def one_process_that_validates(course: Course) -> Cost:
-    """Run the same with the validation that it lacks."""
+    """Run the same, but validate each message."""
     return one_process(course, "--validate")
 
 
@@ -97,7 +97,7 @@ def start_of_spark(course: Course) -> float:
 
 
 def start_of_a_bare_context() -> float:
-    """Return the seconds that pyspark needs for a SparkContext, by spark-submit as always."""
+    """Return the seconds that pyspark needs for a SparkContext, started by spark-submit as usual."""
     return float(measure(_peer("spark", "context"))[1].split()[0])
 
 

@@ -1,9 +1,9 @@
 """How fast the dashboard shows a large output, and whether its memory stays flat.
 
-``python -m benchmarks.dashboard FOLDER`` makes an output of 10,000,000 tickets in each format there, unless it is there
-already, starts the dashboard on it, and measures with Chromium: a fresh page until its headline figures are there, and
-the memory of the server while a page of four visitors each refreshes as often as in an hour, only faster, and batches
-are published meanwhile. ``make test-browser`` installs what it needs.
+``python -m benchmarks.dashboard FOLDER`` makes an output of 10,000,000 tickets in each format there, unless it exists
+already, starts the dashboard on it, and measures with Chromium: the time until a fresh page shows its headline figures,
+and the memory of the server while the pages of four visitors refresh as often as in an hour, only faster, and batches
+are published. ``make test-browser`` installs what it needs.
 """
 
 import argparse
@@ -46,7 +46,7 @@ _CHROMIUM = "/usr/bin/chromium"
 _REFRESHES_OF_AN_HOUR = 720
 _VISITORS = 4
 
-# The page as it is, with a refresh that is faster than a person could bear.
+# The real page, with a refresh that is faster than it offers.
 _FAST_PAGE = """
 from dashboard import choice
 choice.REFRESHES["5 s"] = 0.25
@@ -134,7 +134,7 @@ def _hours(tickets: pa.Table) -> list[HourCount]:
 
 
 def make(folder: Path, file_format: str) -> Output:
-    """Return the large output in a format, made now unless it is there."""
+    """Return the large output in a format; what is missing of it is made now."""
     output = Output(OutputLocation(folder / file_format), Disk())
     manifest = read_manifest(output.disk, output.root)
     draw, batches = np.random.default_rng(7), _TICKETS // _A_BATCH
@@ -173,7 +173,7 @@ def served(output: Output, page: Path | None = None) -> Iterator[tuple[str, int]
 
 
 def fresh_pages(browser: Any, address: str, repeats: int) -> tuple[Figures, Figures]:
-    """Return the seconds from the request to the first paint, and to the headline figures, of visitors who are new."""
+    """Return the seconds from the request of a new visitor to the first paint, and to the headline figures."""
     paints, headlines = [], []
     # The first one warms the server.
     for number in range(repeats + 1):
@@ -236,10 +236,10 @@ def _resident_mib(process: int) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and print JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dashboard", allow_abbrev=False)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the large outputs are, or are made")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the large outputs; made if missing")
     parser.add_argument("--repeats", type=int, default=7, metavar="N", help="fresh pages for each format (7)")
     parser.add_argument("--hour", action="store_true", help="measure memory too, some minutes for each format")
-    parser.add_argument("--only-make", action="store_true", help="make the outputs and end")
+    parser.add_argument("--only-make", action="store_true", help="make the outputs and exit")
     flags = parser.parse_args(argv)
     outputs = {file_format: make(flags.folder, file_format) for file_format in ("parquet", "json")}
     if flags.only_make:

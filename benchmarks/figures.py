@@ -1,4 +1,4 @@
-"""What many runs come to: medians, spread, ratios, and what they ran on."""
+"""Summaries of many runs: medians, spread, ratios, and the machine and versions that they ran on."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ _PACKAGES = ("confluent-kafka", "kafka-python", "msgspec", "numpy", "pyarrow", "
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The median of several values, the least and the most of them."""
+    """The median, the least and the most of several values."""
 
     median: float
     least: float
@@ -29,18 +29,18 @@ class Figures:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Figures":
-        """Sum ``values`` up; there must be one at least."""
+        """Summarize ``values``; there must be at least one."""
         return cls(round(median(values), 3), round(min(values), 3), round(max(values), 3), len(values))
 
     @classmethod
     def of_ratios(cls, ours: Sequence[float], theirs: Sequence[float]) -> "Figures":
-        """Sum up the ratios of neighbours in time, which the drift of a busy machine disturbs least."""
+        """Summarize the ratios of neighbouring runs, because a busy machine changes these least."""
         return cls.of([mine / other for mine, other in zip(ours, theirs, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A promise and what was found; ``wanted`` is a limit, from below if ``at_least``, else from above."""
+    """A goal and what was measured; ``wanted`` is the lower limit if ``at_least``, otherwise the upper one."""
 
     what: str
     wanted: float
@@ -49,11 +49,11 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Whether the median keeps the limit."""
+        """Whether the median is within the limit."""
         return self.found.median >= self.wanted if self.at_least else self.found.median <= self.wanted
 
     def told(self) -> dict[str, Any]:
-        """Return what JSON can hold of it."""
+        """Return it as values for JSON."""
         return {**asdict(self), "met": self.met}
 
 

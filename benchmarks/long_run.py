@@ -1,8 +1,8 @@
-"""A service for half an hour: does anything grow? ``python -m benchmarks.long_run --minutes 30``.
+"""Run a service for half an hour, to see whether anything grows: ``python -m benchmarks.long_run --minutes 30``.
 
-500 tickets a second, a batch every 5 seconds, merges and dedupe on, broker and producer beside. Every 10 seconds it
-looks at memory, files and ledger; at the end ``--verify`` judges the output, and its tickets are those of the topic.
-Progress goes to standard error, JSON to standard output.
+500 tickets a second, a batch every 5 seconds, merges and dedupe on, with broker and producer on the same machine. Every
+10 seconds it measures memory, files and ledger; at the end ``--verify`` checks the output, and its number of tickets
+must be that of the topic. Progress goes to standard error, JSON to standard output.
 """
 
 import argparse
@@ -41,7 +41,7 @@ _MERGE = re.compile(r"merged .* in ([0-9.]+) s")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was found at one moment. ``mib`` is the PSS of the processor's process tree, ``state_kib`` its caches."""
+    """What was measured at one time. ``mib`` is the PSS of the processor's process tree, ``state_kib`` its caches."""
 
     second: float
     mib: float
@@ -52,7 +52,7 @@ class Look:
 
 
 def look(pid: int, output: Path, second: float) -> Look | None:
-    """Return what is found now; None before there is an output."""
+    """Measure now; return None before there is an output."""
     reader = open_output(OutputLocation(output))
     if reader is None:
         return None
@@ -76,7 +76,7 @@ def _bytes(path: Path) -> int:
 
 
 def looks(pid: int, output: Path, seconds: float) -> Iterator[Look]:
-    """Yield a look every ten seconds."""
+    """Measure every ten seconds."""
     began = time.monotonic()
     for number in range(1, int(seconds / _LOOK_EVERY_S) + 1):
         time.sleep(max(0.0, began + number * _LOOK_EVERY_S - time.monotonic()))
@@ -88,12 +88,12 @@ def looks(pid: int, output: Path, seconds: float) -> Iterator[Look]:
 
 
 def times(log: str, pattern: re.Pattern[str]) -> list[float]:
-    """Return the seconds that a log tells in the lines that ``pattern`` matches, in their order."""
+    """Return the seconds in the lines of a log that ``pattern`` matches, in their order."""
     return [float(line[pattern.groups]) for line in pattern.finditer(log)]
 
 
 def goals(found: Sequence[Look], batches: Sequence[float], warm_up_s: float) -> list[Goal]:
-    """Compare the last third with the one before it, after the warm-up: nothing grows."""
+    """Compare the last third with the one before it, after the warm-up; nothing may grow."""
     warm = [each for each in found if each.second > warm_up_s]
     kept = batches[len(batches) - len(batches) * len(warm) // len(found) :]
     return [
@@ -111,7 +111,7 @@ def _growth(values: Sequence[float], summed_up: Callable[[Sequence[float]], floa
 
 
 def measure(minutes: float, folder: Path) -> tuple[dict[str, Any], list[Goal]]:
-    """Run it in an empty ``folder`` and return what was found. Raises AssertionError when the output is not exact."""
+    """Run it in an empty ``folder`` and return the results. Raises AssertionError when the output is not exact."""
     output, log = folder / "output", folder / "processor.log"
     service = [sys.executable, "processor/spark_processor.py", "--interval", str(INTERVAL_S), "--dedupe", "all"]
     sender = [sys.executable, "producer/ticket_producer.py", "--rate", str(RATE)]
@@ -159,9 +159,11 @@ def _wait_until(holds: Callable[[], bool], seconds: float) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, and return 0 when nothing grew."""
+    """Measure, print, and return 0 if nothing grew."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.long_run", description="Let a service run for long.", allow_abbrev=False
+        prog="python -m benchmarks.long_run",
+        description="Run a service to see whether anything grows.",
+        allow_abbrev=False,
     )
     parser.add_argument("--minutes", type=float, default=30, help="how long (30)")
     flags = parser.parse_args(argv)

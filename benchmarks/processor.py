@@ -1,10 +1,10 @@
-"""How fast the processor is beside what people would write themselves, on one embedded broker.
+"""How fast the processor is compared with what people would write themselves, on one embedded broker.
 
 ``python -m benchmarks.processor`` prints tables on standard error and JSON on standard output. All contestants take
-turns, so that whatever else the machine does meets all of them; only ratios mean something elsewhere. Each run is a
-whole process, from its start to its end, and what it wrote is checked. ``--quick`` measures less, in three
-minutes, and ends with exit code 1 when a ratio is far below what it was. ``--dedupe`` measures what it costs to look
-for tickets that come again, where none does.
+turns, so that other work on the machine affects all of them; only ratios are comparable between machines. Each run is a
+whole process, from its start to its end, and what it wrote is checked. ``--quick`` measures less, in three minutes, and
+ends with exit code 1 if a ratio is far below what it was. ``--dedupe`` measures what it costs to look for duplicates
+when there are none.
 """
 
 import argparse
@@ -66,7 +66,7 @@ class Benchmark:
             yield Course(self.filler.address, topic, tickets, Path(folder) / "output")
 
     def contest(self, count: int, repeats: Mapping[Contestant, int]) -> dict[Contestant, list[Cost]]:
-        """Let all take turns on one topic of ``count`` tickets, each as often as it says; return what each run cost."""
+        """Let all take turns on one topic of ``count`` tickets, each ``repeats`` times; return the cost of each run."""
         costs: dict[Contestant, list[Cost]] = {contestant: [] for contestant in repeats}
         with self.filler.topic(count) as (topic, tickets):
             for turn in range(max(repeats.values())):
@@ -80,9 +80,9 @@ class Benchmark:
     def history(
         self, before: int, new: int, repeats: int, contestants: Sequence[Contestant]
     ) -> tuple[dict[Contestant, list[Cost]], list[Cost]]:
-        """Return what ``new`` tickets cost each of the contestants on an output of its own that holds ``before``.
+        """Return the cost of ``new`` tickets on an output that holds ``before``, and on an empty one.
 
-        And what they cost us on an empty one.
+        Each contestant has its own full output; only ``ours`` is measured on an empty one.
         """
         grown: dict[Contestant, list[Cost]] = {contestant: [] for contestant in contestants}
         empty: list[Cost] = []
@@ -100,7 +100,7 @@ class Benchmark:
         return grown, empty
 
     def delays(self) -> list[float]:
-        """Return the seconds between created_at and the moment when a reader can see the ticket, of many tickets."""
+        """Return for many tickets the seconds from created_at until a reader can see the ticket."""
         with self.filler.topic(0) as (topic, none), self.course(topic, none) as course:
             producer = [sys.executable, "producer/ticket_producer.py", "--broker", course.broker, "--topic", topic]
             with (
@@ -117,7 +117,7 @@ class Benchmark:
             ]
 
     def starts(self, repeats: int) -> tuple[list[float], list[float]]:
-        """Return the seconds in which Spark starts in our process, and a bare SparkContext."""
+        """Return the seconds that Spark needs to start in our process, and those of a bare SparkContext."""
         ours_, bare = [], []
         with self.filler.topic(2_000) as (topic, tickets):
             for _ in range(repeats):
@@ -132,7 +132,7 @@ class Benchmark:
 
 
 def _watch(folder: Path, seconds: float) -> dict[Path, float]:
-    """Return when each file appeared in ``folder``, for so long after the first."""
+    """Return when each file appeared in ``folder``, until ``seconds`` after the first one."""
     seen: dict[Path, float] = {}
     while not seen or time.time() < min(seen.values()) + seconds:
         with suppress(FileNotFoundError):
@@ -147,7 +147,7 @@ def _seconds(costs: Sequence[Cost]) -> list[float]:
 
 
 def _times_faster(ours_: Sequence[Cost], theirs: Sequence[Cost]) -> Figures:
-    """Return how many times as long the others take; the first of our runs count when there are more of them."""
+    """Return how many times as long the others take; if we have more runs, only the first ones count."""
     return Figures.of_ratios(_seconds(theirs), _seconds(ours_)[: len(theirs)])
 
 
@@ -156,7 +156,7 @@ Costs = Mapping[Contestant, Sequence[Cost]]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What everything cost: contests of 2,000,000, 2,000 and 10,000,000 tickets, and the rest in seconds."""
+    """All results: the costs with 2,000,000, 2,000 and 10,000,000 tickets, and other figures in seconds."""
 
     two: Costs
     small: Costs
@@ -168,7 +168,7 @@ class Measured:
     bare_starts: Sequence[float]
 
     def runs(self) -> dict[str, Any]:
-        """Return what each contestant needed for how many tickets."""
+        """Return the costs of each contestant, by number of tickets."""
         contests: dict[str, Costs] = {
             "2,000,000": self.two,
             "2,000": self.small,
@@ -179,7 +179,7 @@ class Measured:
         return {count: _summary(costs) for count, costs in contests.items()}
 
     def goals(self) -> list[Goal]:
-        """Return how the goals stand."""
+        """Return the goals with what was measured."""
         two, small, ten = self.two, self.small, self.ten
         validating = _times_faster(ten[ours], ten[one_process_that_validates])
         gigabytes = [cost.peak_mib * (1 << 20) / 1e9 for cost in ten[in_little_memory]]
@@ -200,7 +200,7 @@ class Measured:
 
 
 def measure_everything(benchmark: Benchmark, repeats: int) -> Measured:
-    """Return what everything cost; what takes long is repeated two times less."""
+    """Measure everything; what takes long is repeated two times less."""
     few = max(1, repeats - 2)
     two: dict[Contestant, int] = {
         ours: repeats,
@@ -227,14 +227,14 @@ def measure_everything(benchmark: Benchmark, repeats: int) -> Measured:
     )
 
 
-# What --quick compares, on how many tickets, and how many times as fast as that ours was (docs/performance.md).
+# What --quick compares: the peer, the number of tickets, and how many times as fast ours was (docs/performance.md).
 QUICK = ((one_process, 2_000_000, 1.0), (seed_style, 100_000, 11.5))
-# A ratio that is 40 percent below is more than noise.
+# A ratio that is 40 percent lower is more than noise.
 _TOLERANCE = 0.6
 
 
 def measure_quickly(benchmark: Benchmark, repeats: int) -> tuple[dict[str, Any], list[Goal]]:
-    """Return what every run cost, and the ratios that must not fall far below what was measured."""
+    """Return the cost of each run, and the ratios that must not fall far below what was measured before."""
     runs, goals = {}, []
     for peer, count, measured in QUICK:
         costs = benchmark.contest(count, {ours: repeats, peer: repeats})
@@ -245,7 +245,7 @@ def measure_quickly(benchmark: Benchmark, repeats: int) -> tuple[dict[str, Any],
 
 
 def measure_dedupe(benchmark: Benchmark, repeats: int) -> tuple[dict[str, Any], list[Goal]]:
-    """Return what it costs to look for duplicates: in 2,000,000 tickets, and in 10,000 on 10,000,000."""
+    """Return the cost of looking for duplicates in 2,000,000 tickets, and in 10,000 after 10,000,000."""
     two = benchmark.contest(2_000_000, {ours: repeats, without_duplicates: repeats})
     grown, _ = benchmark.history(10_000_000, 10_000, repeats, (ours, without_duplicates))
     return {"2,000,000": _summary(two), "10,000 more on 10,000,000": _summary(grown)}, _goals_of_dedupe(two, grown)

@@ -1,8 +1,8 @@
-"""How fast the producer is beside a bare kafka-python loop, on one embedded broker.
+"""How fast the producer is compared with a bare kafka-python loop, on one embedded broker.
 
 ``python -m benchmarks.producer`` prints a table on standard error and JSON on standard output: medians, the spread, and
-ratios. Peer, one worker and two workers take turns, so that whatever else the machine does meets all of them; only the
-ratios mean something elsewhere. ``--idle`` adds the CPU at 10 tickets a second, ``--rates`` the error of some rates.
+ratios. Peer, one worker and two workers take turns, so that other work on the machine affects all of them; only ratios
+are comparable between machines. ``--idle`` adds the CPU at 10 tickets a second, ``--rates`` the error of some rates.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from producer.delivery import client_settings
 from producer.sources.random import RandomTickets
 from runtime.settings.setting import ROOT
 
-# Made before the clock starts, and sent round and round: the peer pays nothing for its messages.
+# Made before the time is taken and sent again and again, so that making messages costs the peer nothing.
 PEER_MESSAGES = 50_000
 IDLE_RATE = 10
 IDLE_S = 20
@@ -60,7 +60,7 @@ class _Partitioner(DefaultPartitioner):  # type: ignore[misc]
 
 
 def peer(address: str, topic: str, count: int) -> float:
-    """Send ``count`` messages as a user would write it, with the settings of the product; return messages a second."""
+    """Send ``count`` messages in a loop as a user would write it, with our settings; return messages a second."""
     source = RandomTickets(seed=1)
     tickets = [source.draw(datetime.now(UTC)) for _ in range(PEER_MESSAGES)]
     messages = [(ticket.client_id.encode(), encode(ticket)) for ticket in tickets]
@@ -75,7 +75,7 @@ def peer(address: str, topic: str, count: int) -> float:
 
 
 def peer_in_its_own_process(address: str, topic: str, count: int) -> float:
-    """Run ``peer`` with nothing in memory but what it needs."""
+    """Run ``peer`` in a new process, so that nothing else is in its memory."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(peer, address, topic, count).result()
 
@@ -118,7 +118,7 @@ def idle_cpu(address: str) -> float:
 
 
 def rate_error(address: str, rate: int, duration: int) -> float:
-    """Return by how many percent the rate at which tickets were made differs from ``rate``."""
+    """Return by how many percent the rate of the tickets' created_at differs from ``rate``."""
     with fresh_topic(address) as topic:
         flags = [f"--rate={rate}", f"--duration={duration}"]
         subprocess.run(_command(address, topic, *flags), cwd=ROOT, capture_output=True, check=True)
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.producer", description="Measure the producer.")
     parser.add_argument("--count", type=int, default=300_000, help="messages in a run (300000)")
     parser.add_argument("--repeats", type=int, default=7, help="turns of each (7)")
-    parser.add_argument("--idle", action="store_true", help="measure the CPU at 10 tickets a second too")
+    parser.add_argument("--idle", action="store_true", help="also measure the CPU at 10 tickets a second")
     parser.add_argument("--rates", type=int, nargs="*", default=[], help="rates to check, such as 1 10 5000")
     parser.add_argument("--duration", type=int, default=20, help="seconds for each of the rates (20)")
     flags = parser.parse_args(argv)

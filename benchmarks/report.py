@@ -1,6 +1,6 @@
 """Put the figures of the last ``make bench`` into docs/performance.md: ``python -m benchmarks.report``.
 
-Everything between the two markers there is made here from ``benchmarks/results``; the rest is written by people.
+The part between the two markers is made from ``benchmarks/results``; the rest of the document stays as it is.
 """
 
 import json
@@ -94,7 +94,7 @@ def _producer_runs(runs: Mapping[str, Any]) -> str:
 
 
 def _long_run(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a long run came to: in words, the goals, charts by the minute, a table."""
+    """Yield the results of a long run: a sentence, the goals, charts by the minute, a table."""
     yield (
         f"{found['tickets']:,} tickets in {found['minutes']:g} minutes, a batch every 5 s, `--dedupe all`, small files "
         f"merged: {found['batches']['repeats']} batches of {_spread(found['batches'], 1)} s and "
@@ -138,7 +138,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def parts_of(document: str) -> Iterator[str]:
-    """Yield what stands before, between and after the markers. Raises ValueError when they are not there."""
+    """Yield the text before, between and after the markers. Raises ValueError if a marker is missing."""
     before, found, rest = document.partition(BEGIN)
     between, ended, after = rest.partition(END)
     if not found or not ended:
@@ -147,7 +147,7 @@ def parts_of(document: str) -> Iterator[str]:
 
 
 def read(name: str, folder: Path = RESULTS) -> dict[str, Any]:
-    """Return what one of the benchmarks printed."""
+    """Return the JSON that one of the benchmarks printed."""
     found: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     return found
 

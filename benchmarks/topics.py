@@ -1,4 +1,4 @@
-"""Topics full of tickets, as the producer writes them, but faster than it could: what they hold is known exactly."""
+"""Topics filled with tickets like the producer's, but faster; their content is known exactly."""
 
 import itertools
 import time
@@ -17,7 +17,7 @@ from producer.sources.random import RandomTickets
 PARTITIONS = 4
 # Different tickets; a topic repeats them under other ids.
 _DRAFTS = 200_000
-# The first digits of an id are a number of our own, so that no id repeats.
+# The first digits of an id are replaced by a counter, so that no id repeats.
 _ID = slice(len('{"ticket_id":"'), len('{"ticket_id":"') + 8)
 
 
@@ -31,7 +31,7 @@ class Tickets:
 
 @contextmanager
 def fresh_topic(address: str) -> Iterator[str]:
-    """Make a topic of PARTITIONS partitions, and delete it at the end."""
+    """Create a topic of PARTITIONS partitions, and delete it at the end."""
     name = f"benchmark-{time.time_ns()}"
     with closing(KafkaAdminClient(bootstrap_servers=address)) as admin:
         admin.create_topics({name: {"num_partitions": PARTITIONS, "replication_factor": 1}}, wait_for_metadata=True)
@@ -42,7 +42,7 @@ def fresh_topic(address: str) -> Iterator[str]:
 
 
 class Filler:
-    """Makes topics on one broker and fills them with messages of the size and compression of the product's own."""
+    """Creates topics on one broker and fills them with messages of the producer's size and compression."""
 
     def __init__(self, address: str) -> None:
         source = RandomTickets(seed=1)

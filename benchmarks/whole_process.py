@@ -1,9 +1,9 @@
-"""What a whole process costs, with all that it starts: wall time, CPU, memory.
+"""Measure a process with all its descendants: wall time, CPU, memory.
 
-``python -m benchmarks.whole_process COMMAND …`` runs the command, waits for everything that it leaves behind, and
-prints one line of JSON. It is a process of its own that adopts orphans, so that each process of the tree is found below
-it. CPU is read from the processes while they run: what the kernel adds up for a parent lacks children that nobody
-waited for, such as Spark's Python workers.
+``python -m benchmarks.whole_process COMMAND …`` runs the command, waits for every process that it leaves behind, and
+prints one line of JSON. It runs as a process of its own that adopts orphans, so all of the process tree is below it.
+CPU is read from the processes while they run, because the kernel's sum for a parent lacks children that it did not wait
+for, such as Spark's Python workers.
 """
 
 import ctypes
@@ -25,17 +25,17 @@ from runtime.settings.setting import ROOT
 
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_EVERY_S = 0.05
-# Memory is dearer to read, so not at each look.
+# Reading memory costs more than CPU, so it is read only every fifth time.
 _MEMORY_EVERY = 5
-# What is left of a process tree that long after its head has ended is not going to end by itself.
+# Processes that are left this long after the command has ended will not end by themselves.
 _ORPHANS_END_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """``wall_s`` until the head of the tree ended, CPU of all of it, and the most memory that it had at one time.
+    """``wall_s`` until the command ended, CPU of its process tree, and the most memory that the tree had at one time.
 
-    Memory is the sum of the proportional set sizes (PSS), in MiB, looked at four times a second.
+    Memory is the sum of the proportional set sizes (PSS), in MiB, measured four times a second.
     """
 
     wall_s: float
@@ -44,7 +44,7 @@ class Cost:
 
 
 class CommandFailed(Exception):
-    """A measured command did not end with exit code 0; the text holds the end of what it printed."""
+    """A measured command did not end with exit code 0; the text is the end of its output."""
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[Cost, str]:
@@ -82,7 +82,7 @@ def tree_mib(head: int) -> float:
 
 
 class _Watch:
-    """What all our descendants have taken so far."""
+    """Watches our descendants and sums up the CPU and memory that they have used so far."""
 
     def __init__(self) -> None:
         self.peak_kib = 0
@@ -93,7 +93,7 @@ class _Watch:
 
     @property
     def cpu_s(self) -> float:
-        """User and system time of all of them; each had up to _LOOK_EVERY_S more after it was last seen."""
+        """User and system time of all of them; up to _LOOK_EVERY_S of each may be missing at its end."""
         return sum(self._cpu_s.values())
 
     def _look(self) -> None:
@@ -107,7 +107,7 @@ class _Watch:
             turns += 1
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         self._done.set()
         self._thread.join()
 
@@ -132,7 +132,7 @@ class _Stat(NamedTuple):
 
 
 def _stat(process: Path) -> _Stat | None:
-    """Read fields of proc(5)'s stat, which count from 1; the second is a name in brackets, with whatever in it."""
+    """Read fields of proc(5)'s stat, which count from 1; the second is a name in brackets that may hold anything."""
     try:
         fields = (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -150,7 +150,7 @@ def _pss_kib(process: int) -> int:
 
 
 def _reap(head: int) -> tuple[int, float]:
-    """Wait for the whole tree; return the exit code of its head and when that ended."""
+    """Wait for the whole tree; return the exit code of the command and when it ended."""
     code, ended = 0, 0.0
     while True:
         try:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Takes out of an installed pyspark what the processor and a standalone cluster never load: two thirds of its size.
-# Whole families go, never single jars of one that is used. The compose tests run on what is left.
+# Removes from an installed pyspark what the processor and a standalone cluster never load: two thirds of its size.
+# Only whole families of jars are removed. The compose tests run on what is left.
 set -eu
 
 packages=$(echo "$1"/lib/python3*/site-packages)

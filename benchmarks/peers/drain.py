@@ -1,4 +1,4 @@
-"""The floor: one consumer reads a topic to its end and drops what it gets.
+"""The lower bound: one consumer reads a topic to its end and drops the messages.
 
 ``python -m benchmarks.peers.drain BROKER TOPIC`` prints how many messages there were.
 """

@@ -1,7 +1,7 @@
 """What a Spark user would write: Spark's own Kafka source, its JSON reader and its Parquet writer.
 
 ``python -m benchmarks.peers.spark SHAPE BROKER TOPIC FOLDER JAR…`` with one of the shapes ``seed`` (each output is
-written by itself, so each reads the topic again) and ``one-pass`` (what was parsed is kept in memory for all of them).
+written separately, so each reads the topic again) and ``one-pass`` (the parsed tickets are kept in memory for all).
 ``… start`` starts a session, collects ``range(1)`` and stops; ``… context`` prints the seconds that a bare SparkContext
 needs to start by spark-submit.
 """
@@ -20,7 +20,7 @@ COUNTS = {"tickets_by_type": "request_type", "tickets_by_priority": "priority", 
 
 
 def session(*jars: str) -> "SparkSession":
-    """Return a session on all cores, with the memory that the product has by default."""
+    """Return a session on all cores, with the default SPARK_MEMORY of our processor."""
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.master("local[*]").appName("peer").config("spark.driver.memory", "2g")
@@ -29,7 +29,7 @@ def session(*jars: str) -> "SparkSession":
 
 
 def read(spark: "SparkSession", broker: str, topic: str) -> "DataFrame":
-    """Return the tickets of a topic with their teams, not yet read."""
+    """Return a lazy DataFrame of the tickets of a topic with their teams."""
     from pyspark.sql import functions as f
 
     source = spark.read.format("kafka").option("kafka.bootstrap.servers", broker).option("subscribe", topic)
@@ -47,7 +47,7 @@ def read(spark: "SparkSession", broker: str, topic: str) -> "DataFrame":
 
 
 def write(tickets: "DataFrame", folder: str) -> None:
-    """Write the datasets and the metrics, each for itself."""
+    """Write the datasets and the metrics, one after the other."""
     from pyspark.sql import functions as f
 
     tickets.write.option("compression", "zstd").parquet(f"{folder}/tickets_with_assignment")
@@ -63,7 +63,7 @@ def write(tickets: "DataFrame", folder: str) -> None:
 
 
 def main(shape: str, *arguments: str) -> None:
-    """Do what ``shape`` asks for."""
+    """Run the given ``shape``."""
     if shape == "context":
         began = time.monotonic()
         from pyspark import SparkConf, SparkContext

@@ -18,7 +18,7 @@ _OWN_CERTIFICATES = Path("usr/local/share/ca-certificates")
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _LABEL = "client-tickets.stand-in"
 
-# Images of Debian keep no packages that were installed and no index of what there is.
+# Like Debian's images, keep no downloaded packages and no package index.
 _APT_CLEANS = (
     'DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/archives/partial/*.deb || true"; };\n'
     'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n'
@@ -26,7 +26,7 @@ _APT_CLEANS = (
 
 
 def import_base_image(daemon: Mapping[str, str]) -> None:
-    """Give the daemon the image TAG, unless it has this very one."""
+    """Load the image TAG into the daemon, unless it has exactly this one."""
     version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     form = f'{{{{index .Config.Labels "{_LABEL}"}}}}'
     if run("docker", "inspect", "--format", form, TAG, extra=daemon, check=False).stdout.strip() == version:
@@ -34,7 +34,7 @@ def import_base_image(daemon: Mapping[str, str]) -> None:
     tarball = cache_folder().parent / f"base-{_SUITE}-{version}.tar"
     if not tarball.exists():
         _make(tarball)
-    # What a machine between here and the package registries signs is trusted here, so also in builds.
+    # If this machine trusts the CA of a proxy before the package registries, builds must trust it, too.
     settings = [f"ENV {name}={_BUNDLE}" for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")]
     changes = [
         part for setting in (*settings, f"LABEL {_LABEL}={version}", 'CMD ["python"]') for part in ("-c", setting)
@@ -48,7 +48,7 @@ def _make(tarball: Path) -> None:
         root, part = Path(folder) / "root", Path(folder) / "part.tar"
         run("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, root, debian_mirror())
         _trust_what_this_machine_trusts(root)
-        # As in the image that this stands for: pip installs, and both are in /usr/local/bin.
+        # Like the official image: pip works, and both are in /usr/local/bin.
         for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
             marker.unlink()
         for name, target in (("python", "python3"), ("python3", "python3"), ("pip", "pip3")):

@@ -12,7 +12,7 @@ from tests.compose.project import Project
 from tests.compose.shell import find, run
 from tests.compose.stand_in import build_stand_in, redpanda_tag
 
-# On a machine with a registry of images: run the same tests against Redpanda itself.
+# Set it on a machine that reaches an image registry, to run the same tests against Redpanda itself.
 REAL = "COMPOSE_REAL_REDPANDA"
 
 BUILT = ("client-tickets-processor", "client-tickets-producer", "client-tickets-dashboard")
@@ -35,12 +35,12 @@ def daemon() -> Iterator[dict[str, str]]:
         made = [] if os.environ.get(REAL) else _make_stand_ins(address)
         yield address
         if made and not is_ours(address):
-            # In somebody's daemon these names must go on meaning what they say.
+            # In a user's own daemon these tags must not stay on our stand-ins.
             run("docker", "rmi", *made, *BUILT, extra=address, check=False)
 
 
 def _make_stand_ins(address: dict[str, str]) -> list[str]:
-    """Make the images that a registry would give and return their names; those that somebody has are left alone."""
+    """Make stand-ins for missing images of a registry and return their names; existing images are left alone."""
     made = []
     for tag, make in ((TAG, import_base_image), (redpanda_tag(), build_stand_in)):
         if is_ours(address) or not run("docker", "images", "-q", tag, extra=address).stdout:
@@ -51,7 +51,7 @@ def _make_stand_ins(address: dict[str, str]) -> list[str]:
 
 @pytest.fixture
 def project(tmp_path: Path, daemon: dict[str, str]) -> Iterator[Project]:
-    """A project that is gone afterwards, with containers, networks and volumes."""
+    """A project that is removed afterwards, with containers, networks and volumes."""
     project = Project(tmp_path, daemon)
     try:
         yield project

@@ -21,7 +21,7 @@ _PR_SET_PDEATHSIG = 1
 
 @contextmanager
 def docker_daemon() -> Iterator[dict[str, str]]:
-    """Yield the environment that leads ``docker`` to a daemon.
+    """Yield an environment in which ``docker`` reaches a daemon.
 
     Our own daemon keeps its images in a folder of the cache, where they serve the next run and no other daemon sees
     them: two of them only stand in for what their names say.
@@ -39,7 +39,7 @@ def docker_daemon() -> Iterator[dict[str, str]]:
         try:
             _clear(address)
             yield address
-            # What this run's images replaced; the cache of the builder stays.
+            # Images that this run replaced; the builder's cache stays.
             run("docker", "image", "prune", "-f", extra=address)
         finally:
             process.terminate()
@@ -49,7 +49,7 @@ def docker_daemon() -> Iterator[dict[str, str]]:
 
 
 def _clear(address: Mapping[str, str]) -> None:
-    """Remove what a run that was killed left in our daemon."""
+    """Remove what a killed run left in our daemon."""
     containers = run("docker", "ps", "-aq", extra=address).stdout.split()
     if containers:
         run("docker", "rm", "-f", "-v", *containers, extra=address)
@@ -82,7 +82,7 @@ def _start(folder: Path, address: Mapping[str, str], lock: int) -> subprocess.Po
             # Ctrl-C must not end it before the containers are down.
             start_new_session=True,
             preexec_fn=_stop_with_parent,
-            # The lock is free when the daemon is gone, not when the tests are.
+            # The daemon inherits the lock, so it is free only when the daemon has ended.
             pass_fds=[lock],
         )
     deadline = time.monotonic() + _START_S

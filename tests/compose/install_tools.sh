@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the compose tests need where it is missing. Only root on a Debian family can; elsewhere the tests say what
-# the machine lacks.
+# Installs missing tools of the compose tests. This works only as root on Debian and its relatives; elsewhere the tests
+# say what the machine lacks.
 set -eu
 
 need=""

@@ -16,7 +16,7 @@ _READY_S = 120
 
 
 class Project:
-    """A copy of the repository, so that its ``./data`` is not the user's, and what docker-compose makes of it."""
+    """A copy of the repository, so that its ``./data`` is not the user's, with its containers."""
 
     def __init__(self, folder: Path, daemon: Mapping[str, str], name: str = "client-tickets-test") -> None:
         self.folder = folder
@@ -49,7 +49,7 @@ class Project:
         self.compose(*flags, "down", "-v", "--remove-orphans", "-t", "30")
 
     def containers(self, service: str) -> list[dict[str, Any]]:
-        """Return what ``docker inspect`` knows of the containers of a service, also of stopped ones."""
+        """Return the ``docker inspect`` of the containers of a service, also of stopped ones."""
         label = f"label=com.docker.compose.service={service}"
         project = f"label=com.docker.compose.project={self._name}"
         names = self.docker("ps", "-aq", "--filter", label, "--filter", project).stdout.split()
@@ -71,7 +71,7 @@ class Project:
         return bool(found) and all(one["State"].get("Health", {}).get("Status") == "healthy" for one in found)
 
     def wait(self, condition: Callable[[], bool], what: str, seconds: float = _READY_S) -> None:
-        """Return once ``condition`` holds; with the logs when it never does."""
+        """Return once ``condition`` holds; fail with the logs if it does not in time."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:

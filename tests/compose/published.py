@@ -36,7 +36,7 @@ def wait_until_caught_up(project: Project) -> int:
 
 
 def assert_exact(project: Project) -> None:
-    """Every ticket of the topic is published once, and nothing else; read over the listener for the host."""
+    """Check that every ticket of the topic, read on the host's listener, is published once, and nothing else."""
     sent = [json.loads(message.value or b"")["ticket_id"] for message in topics.read(HOST_ADDRESS, TOPIC)]
     assert Counter(ticket_ids(project.output)) == Counter(sent)
     (metrics,) = read_metrics(project.output)

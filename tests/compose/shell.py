@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _OURS = {
-    # A distribution's dockerd and a newer docker client elsewhere in PATH need not understand each other.
+    # A distribution's dockerd may not work with a newer docker client elsewhere in PATH.
     "PATH": f"/usr/bin:/usr/sbin:{os.environ['PATH']}",
     # Builds the stages of an image at the same time; docker-compose v2 always does.
     "DOCKER_BUILDKIT": "1",
@@ -15,7 +15,7 @@ _OURS = {
 
 
 class CommandError(Exception):
-    """A command that had to succeed did not; the message ends with what it printed."""
+    """A command failed that had to succeed; the message ends with its output."""
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -24,7 +24,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def find(name: str) -> str | None:
-    """Return the path of a program, None when the machine lacks it."""
+    """Return the path of a program, None if the machine lacks it."""
     return shutil.which(name, path=_OURS["PATH"])
 
 

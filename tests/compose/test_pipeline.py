@@ -104,7 +104,7 @@ def test_ports_are_open_on_this_machine_only(pipeline: Project) -> None:
     assert open_ports == {("127.0.0.1", "9092"), ("127.0.0.1", "8501")}
 
 
-def test_the_dashboard_answers_on_the_host_and_can_read_but_not_write_what_only_the_owner_may(
+def test_the_dashboard_answers_on_the_host_and_reads_the_owners_files_but_cannot_write(
     pipeline: Project,
 ) -> None:
     with urlopen("http://localhost:8501/", timeout=10) as page:
@@ -123,13 +123,13 @@ def test_the_command_line_on_the_host_reaches_the_broker_at_localhost(pipeline: 
     assert "acknowledged 20" in done.stderr
 
 
-def test_a_second_processor_beside_the_running_one_is_turned_away(pipeline: Project) -> None:
+def test_a_second_processor_beside_the_running_one_is_refused(pipeline: Project) -> None:
     done = pipeline.compose("run", "--rm", "-T", "processor", "--memory", "1g", settings=QUICK, check=False)
     assert done.returncode == 5
     assert "another processor is writing" in done.stderr
 
 
-def test_a_heap_that_does_not_fit_the_container_is_refused_in_words(pipeline: Project) -> None:
+def test_a_heap_that_does_not_fit_the_container_is_refused(pipeline: Project) -> None:
     settings = {"SPARK_MEMORY": "4g", "PROCESSOR_MEM_LIMIT": "4g"}
     done = pipeline.compose("run", "--rm", "-T", "processor", settings=settings, check=False)
     assert done.returncode == 2
@@ -208,7 +208,7 @@ def test_a_password_comes_from_a_file_and_docker_inspect_does_not_show_it(pipeli
         seen = pipeline.docker("inspect", name).stdout
     finally:
         pipeline.docker("rm", "-f", name, check=False)
-    # It read the file, or it would not have got so far as to ask a broker that knows no logins.
+    # It has read the file, because otherwise it would not have asked the broker, which accepts no logins.
     assert done.returncode == 3, done.stdout + done.stderr
     assert "it does not accept a SASL login on this port" in done.stdout + done.stderr
     assert "KAFKA_SASL_PASSWORD_FILE=/run/secrets/kafka-password" in seen

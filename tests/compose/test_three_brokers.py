@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
 PROFILE = ("--profile", "three-brokers")
 
 
-def test_with_three_brokers_one_may_be_away(project: Project) -> None:
+def test_with_three_brokers_one_may_be_killed(project: Project) -> None:
     brokers = ("redpanda", "redpanda-1", "redpanda-2")
     project.compose(*PROFILE, "up", "--build", "-d", *brokers, "producer", "replication")
     project.wait_until_healthy(*brokers, "producer")

@@ -23,7 +23,7 @@ def test_a_clock_that_goes_backwards_and_jumps_a_year_stops_neither_service(
 ) -> None:
     output, wrong_by = tmp_path / "output", tmp_path / "wrong-by"
     environment = shim(tmp_path) | {"SHIM_CLOCK": str(wrong_by)}
-    # Else the broker, whose clock is right, refuses what comes from a future that is more than an hour away.
+    # Without this, the broker refuses timestamps that are more than an hour ahead of its clock, which is right.
     topics.create(broker.address, topic, configs={"message.timestamp.after.max.ms": str(2**63 - 1)})
     sender = processes.start(
         *("producer/ticket_producer.py", "--broker", broker.address, "--topic", topic, "--rate", "50"), env=environment
@@ -32,7 +32,7 @@ def test_a_clock_that_goes_backwards_and_jumps_a_year_stops_neither_service(
     wait_for(lambda: tickets_published(output) > 0, 60, "a first batch")
     for seconds in (-3_600, YEAR_S, 0):
         wrong_by.write_text(f"{seconds}\n")
-        # The second batch from here on was planned after the change.
+        # The second batch from here on is certain to be planned after the change.
         batch = read_manifest(output)["batch_id"]
         wait_for(lambda: read_manifest(output)["batch_id"] >= batch + 2, 60, "two more batches")  # noqa: B023
         told = datetime.fromisoformat(read_manifest(output)["updated_at"])
@@ -44,7 +44,7 @@ def test_a_clock_that_goes_backwards_and_jumps_a_year_stops_neither_service(
         assert "Traceback" not in running.stderr
     processes.run(*processor(broker, topic, output))
     require_exact(output, len(topics.read(broker.address, topic)))
-    # Each hour counts what its tickets say that it does.
+    # The count of each hour fits the created_at of its tickets.
     assert Published(output).value("SELECT count(DISTINCT date_trunc('day', hour)) FROM tickets_by_hour") >= 2
 
 

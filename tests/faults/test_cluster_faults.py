@@ -21,7 +21,7 @@ def cluster(processes: Processes, tmp_path: Path) -> Cluster:
     return Cluster(processes, tmp_path)
 
 
-def test_a_worker_and_then_the_master_killed_in_the_middle_of_a_batch_cost_nothing(
+def test_a_worker_and_then_the_master_killed_in_the_middle_of_a_batch_lose_nothing(
     cluster: Cluster, broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -32,7 +32,7 @@ def test_a_worker_and_then_the_master_killed_in_the_middle_of_a_batch_cost_nothi
 
     first = processes.start(*command, env={"SPARK_LOCAL_IP": "127.0.0.1"})
     wait_until_it_reads(output)
-    # With all that it has started, as when its machine dies.
+    # With all processes that it has started, as when its machine fails.
     os.killpg(worker.pid, signal.SIGKILL)
     assert first.wait(180) == 0, first.output
     assert "Lost executor" in (output / ".pipeline/spark.log").read_text(encoding="utf-8")

@@ -38,13 +38,13 @@ pytestmark = pytest.mark.integration
 PROCESSOR = "processor/spark_processor.py"
 MIB = 1 << 20
 USER = 45678
-# The one mount beside the root that every Linux has.
+# A mount that every Linux has, besides the root.
 OTHER_FILE_SYSTEM = Path("/dev/shm")
 
 
 @pytest.fixture
 def no_broker() -> Iterator[str]:
-    """The address of a port on which something else than a broker answers: whoever asks it ends with exit code 3."""
+    """The address of a port where something other than a broker answers: a processor that asks it exits with 3."""
     with server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as address:
         yield address
 
@@ -62,12 +62,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        # Lazily, so that a process which still runs cannot keep it.
+        # A lazy unmount, so that a process that still runs cannot prevent it.
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def fill(disk: Path, leave: int) -> Path:
-    """Fill a disk but for ``leave`` bytes; return the file to remove in order to free it."""
+    """Fill a disk up to ``leave`` bytes; return the file that can be removed to free it."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file:
         with suppress(OSError):
@@ -105,7 +105,7 @@ def prepared_output(root: Path) -> None:
 def require_completed(
     processes: Processes, no_broker: str, root: Path, environment: Mapping[str, str] | None = None
 ) -> None:
-    """Fail unless the next run publishes what was decided."""
+    """Check that the next run publishes what was decided."""
     completed = processes.start_command(command(no_broker, root), env=environment)
     assert completed.wait(60) == 3, completed.output
     assert "finishing batch 2" in completed.stderr
@@ -115,7 +115,7 @@ def require_completed(
 
 
 def another_user() -> list[str]:
-    """Return what makes a user of the one who runs a command whom permissions stop; root may read, as before."""
+    """Return a command prefix that changes root to a user who may read everything, but not write it."""
     if os.getuid() != 0:
         return []
     if not shutil.which("setpriv"):
@@ -139,7 +139,7 @@ def everything(output: Path) -> dict[str, bytes]:
 def test_an_output_that_cannot_be_written_is_refused_before_the_broker_is_asked(
     in_the_way: str, no_broker: str, processes: Processes, tmp_path: Path
 ) -> None:
-    # A file where a folder should be stops root too, whom permissions do not stop.
+    # A file in the place of a folder, because permissions do not stop root.
     file = tmp_path / in_the_way
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
@@ -196,12 +196,12 @@ def test_an_output_on_a_file_system_that_is_read_only_is_refused_before_the_brok
         ("SHIM_RENAME", errno.EXDEV, "it lies on another file system; mount or link the output folder as a whole"),
     ],
 )
-def test_a_file_system_that_does_not_know_a_call_is_told_with_its_cause_and_the_next_run_is_exact(
+def test_a_file_system_that_does_not_support_a_call_is_reported_with_its_cause_and_the_next_run_is_exact(
     call: str, error: int, said: str, no_broker: str, processes: Processes, tmp_path: Path
 ) -> None:
     root = tmp_path / "output"
     prepared_output(root)
-    # Renames fail in one dataset only, as if it lay elsewhere and nothing told so.
+    # Renames fail in one dataset only, as if it were on another file system that stat does not show.
     under = root / "metrics" if call == "SHIM_RENAME" else root
     unusual = shim(tmp_path) | {call: str(error), "SHIM_UNDER": str(under)}
     refused = processes.start_command(command(no_broker, root), env=unusual)
@@ -237,7 +237,7 @@ def test_an_output_without_a_sound_manifest_is_refused_before_the_broker_is_aske
     assert everything(tmp_path / "output") == before
 
 
-def test_a_whole_backup_put_back_in_place_of_a_damaged_output_is_gone_on_from(
+def test_the_processor_goes_on_from_a_whole_backup_in_place_of_a_damaged_output(
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output, backup = tmp_path / "output", tmp_path / "backup"
@@ -278,7 +278,7 @@ def test_a_disk_that_is_full_while_a_commit_is_published_keeps_what_was_there_an
 ) -> None:
     root = small_disk / "output"
     prepared_output(root)
-    # Renames over older files free space, so the disk is filled after them: only the manifest is missing.
+    # Renames over older files free space, so the disk is filled after them, and only the manifest is missing.
     flags = ("--broker", no_broker, "--output-path", root, "--memory", "1g")
     processes.run(PROCESSOR, *flags, env={VARIABLE: "before-manifest"}, expect=-signal.SIGKILL)
     filler = fill(small_disk, leave=0)
@@ -312,14 +312,14 @@ def test_a_disk_that_is_full_while_tasks_write_leaves_the_output_as_it_was_and_t
     assert published.count("tickets_with_assignment") == 30_000
 
 
-def test_an_output_whose_disk_is_gone_under_a_running_processor_is_said_to_be_removed_or_unmounted(
+def test_an_output_whose_disk_is_unmounted_under_a_running_processor_is_reported_as_removed(
     small_disk: Path,
 ) -> None:
     output = Output(OutputLocation(small_disk / "output"))
     with output.locked():
         first = publish_batch(output, None, "parquet", three_tickets(0))
         record = prepare_batch(output, first, "parquet", three_tickets(3))
-        # Another file system over it hides it as an unmount does, and can be taken away again.
+        # Mounting another file system over it hides it like an unmount, and can be undone.
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", small_disk], check=True)
         try:
             with pytest.raises(OutputUnavailable) as caught:
@@ -335,11 +335,11 @@ def test_an_output_whose_disk_is_gone_under_a_running_processor_is_said_to_be_re
     assert Published(output.root).count("tickets_with_assignment") == 6
 
 
-def test_a_processor_that_is_paused_keeps_its_output_and_one_that_is_killed_gives_it_free(
+def test_a_paused_processor_keeps_the_lock_and_a_killed_one_releases_it(
     no_broker: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
-    # It takes the output first, and then waits for a broker that may still come up.
+    # It locks the output first, and then waits for the broker.
     first = processes.start(PROCESSOR, "--broker", "127.0.0.1:1", "--output-path", output, "--memory", "1g")
     first.wait_for_stderr("trying again")
     first.send(signal.SIGSTOP)

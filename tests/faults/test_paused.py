@@ -23,7 +23,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def dataset_files(output: Path) -> dict[Path, bytes]:
-    """Return every file that a reader may look at."""
+    """Return every file that a reader may read."""
     return {path: path.read_bytes() for path in output.glob("[!.]*/*")} | {
         output / "_manifest.json": (output / "_manifest.json").read_bytes()
     }
@@ -52,8 +52,8 @@ def test_workers_of_a_killed_processor_that_wake_up_while_another_one_works_or_l
     killed = processes.start(*processor(broker, topic, output))
     wait_until_it_reads(output)
     jvm = jvm_of(killed)
-    # Spark's daemon ends its workers when the JVM is gone, and Linux ends what is stopped when its daemon or its
-    # session ends. Only what has lost its daemon before can be asleep for longer.
+    # Spark's daemon ends its workers when the JVM has ended, and Linux ends stopped processes when their daemon or
+    # session ends. Only a worker that has lost its daemon before can stay paused for longer.
     (daemon,) = children_of(jvm)
     workers = processes_of(jvm) - {jvm, daemon}
     assert len(workers) == 2

@@ -22,13 +22,13 @@ FREEZE_S = 45
 def start(processes: Processes, broker: EmbeddedBroker, topic: str, *flags: str) -> Running:
     running = processes.start(PRODUCER, "--broker", broker.address, "--topic", topic, *flags)
     running.wait_for_stderr("created topic")
-    # Its first line of progress, after five seconds of work.
+    # Its first line of progress comes after five seconds.
     running.wait_for_stderr("/s overall")
     return running
 
 
 def final_counts(running: Running) -> tuple[int, int, int]:
-    """Return sent, acknowledged and failed, of the last line that has them."""
+    """Return sent, acknowledged and failed from the last line that has them."""
     counts = re.findall(r"done: sent ([0-9,]+), acknowledged ([0-9,]+), failed ([0-9,]+)", running.stderr)
     sent, acknowledged, failed = (int(number.replace(",", "")) for number in counts[-1])
     return sent, acknowledged, failed

@@ -20,7 +20,7 @@ READS = 20
 
 
 def reads(reader: Running) -> int:
-    """Return how often a reader has read so far: it writes a line with a number each time."""
+    """Return how often a reader has read so far: it writes a line each time."""
     return sum(line.isdigit() for line in reader.stdout.splitlines())
 
 
@@ -36,7 +36,7 @@ def test_no_reader_ever_sees_a_count_that_goes_down_or_an_error_but_for_files_th
     )
     moments = random.Random(23)
     kills = 0
-    # On a busy machine readers, which give way to everything else, need more batches to see enough of them.
+    # Readers have a low priority, so on a busy machine they need more batches to read often enough.
     while kills < KILLS or (min(map(reads, readers.values())) <= READS and kills < 5 * KILLS):
         kills += 1
         topics.send(broker.address, topic, [b"bad", b"worse"])
@@ -44,7 +44,7 @@ def test_no_reader_ever_sees_a_count_that_goes_down_or_an_error_but_for_files_th
         service = processes.start(*command, env={"COMPACT_FILES": "12"})
         before = tickets_published(output)
         wait_for(lambda: tickets_published(output) > before, 240, "a batch")  # noqa: B023
-        # Any moment of the batches that follow will do: staging, commit record, renames.
+        # At a random moment of the next batches: staging, commit record, renames.
         with pytest.raises(AssertionError, match="still runs"):
             service.wait(moments.uniform(0.5, 3))
         service.send(signal.SIGKILL)
@@ -57,11 +57,11 @@ def test_no_reader_ever_sees_a_count_that_goes_down_or_an_error_but_for_files_th
         reader.send(signal.SIGTERM)
         assert reader.wait() == 0, f"{name}\n{reader.output}"
         assert reads(reader) > READS, f"{name} read only {reads(reader)} times"
-        # It opens a file twice, and one of the datasets of one file can be replaced in between.
+        # Polars opens a file twice, and a one-file dataset can be replaced in between.
         assert name == "polars" or "read again" not in reader.stderr
     published = Published(output)
     published.require_agreement()
     assert published.count("tickets_with_assignment") + published.count("rejected_messages") == total
     assert published.count("rejected_messages") == 2 * kills
-    # Whether one is caught by a kill is chance; that there were some is not.
+    # Whether a kill hits a merge is chance, but some files must have been merged.
     assert [name for name in published.files("tickets_with_assignment") if "-to-" in name]

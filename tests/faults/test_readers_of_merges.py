@@ -15,7 +15,7 @@ from tests.support.processes import Processes, Running
 from tests.support.reader import GONE, LIBRARIES
 from tests.support.staging import UPDATED_AT, messages, publish_batch, ticket
 
-# Of each batch seven tickets, three of them urgent: whoever sees a part of the files has another number.
+# Seven tickets in each batch, three of them urgent: a reader that misses a file gets a count that no batch has.
 TICKETS = 7
 READS = 40
 MERGES = 40
@@ -30,7 +30,7 @@ def batch(number: int) -> list[bytes]:
 
 
 def counts(reader: Running) -> list[int]:
-    """Return how many tickets a reader has seen, each time that it could read."""
+    """Return the number of tickets of each successful read of a reader."""
     return [int(line) for line in reader.stdout.splitlines() if line.isdigit()]
 
 

@@ -40,7 +40,7 @@ def output(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fragile(tmp_path: Path) -> Any:
-    """Give a broker that a test may harm."""
+    """A broker that a test may harm."""
     with EmbeddedBroker(tmp_path / "broker") as broker:
         yield broker
 
@@ -55,18 +55,18 @@ def status(output: Path) -> dict[str, Any]:
 
 def kill_in_the_middle_of_a_read(broker: EmbeddedBroker, output: Path) -> None:
     wait_until_it_reads(output)
-    # What it has not sent by now it never will.
+    # From here on the broker sends nothing more.
     os.kill(broker.pid, signal.SIGSTOP)
     os.kill(broker.pid, signal.SIGKILL)
 
 
 def wait_until_it_says_that_the_broker_is_gone(service: Running) -> None:
-    """Return once it is said by whoever notices first: the watch over the tasks, or the look before the commit."""
+    """Return once the log says so: the thread that watches the broker, or the check before the commit, notices it."""
     told = ("nothing listens on this port", "stopped answering")
     wait_for(lambda: any(text in service.stderr for text in told), 45, f"one of {told}")
 
 
-def test_record_timestamps_that_are_no_times_stop_nothing_in_either_format(
+def test_invalid_record_timestamps_stop_nothing_in_either_format(
     broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
 ) -> None:
     stamps = [-(2**62), 1_767_225_600_000_000, 1_767_225_600_000_000_000, 1_767_225_600_000]
@@ -178,7 +178,7 @@ def test_a_topic_that_is_replaced_between_two_batches_of_a_backlog_ends_it(
     running.send(signal.SIGCONT)
     assert running.wait(90) == 4
     assert "the output was written from" in running.stderr
-    # A commit that was under way when it was stopped is of the old topic.
+    # A commit that was in progress when the processor was paused is of the old topic.
     published = tickets_published(output)
     assert published < 200_000
     assert published % 20_000 == 0
@@ -258,7 +258,7 @@ def test_sigterm_while_the_broker_is_frozen_ends_a_processor_that_starts_and_one
         os.kill(fragile.pid, signal.SIGCONT)
 
 
-def test_a_jvm_killed_under_a_service_is_told_in_words_and_a_new_one_started(
+def test_a_jvm_killed_under_a_service_is_reported_and_a_new_one_started(
     broker: EmbeddedBroker, topic: str, processes: Processes, output: Path, tmp_path: Path
 ) -> None:
     fill(processes, broker, topic, TICKETS)
@@ -278,7 +278,7 @@ def test_a_jvm_killed_under_a_service_is_told_in_words_and_a_new_one_started(
     service.wait_for_stderr("Spark's JVM ended in the middle of a batch (code -9); starting a new one", deadline_s=10)
     wait_for(lambda: tickets_published(output) == TICKETS, 120, "the batch to be published")
 
-    # And once more while it rests: the next batch starts one.
+    # Kill it once more between two batches: the next batch starts a new one.
     second = jvm_of(service)
     os.kill(second, signal.SIGKILL)
     topics.send(broker.address, topic, golden.tickets()[:3])

@@ -21,17 +21,17 @@ def test_docker_compose_accepts_the_file(profiles: tuple[str, ...]) -> None:
     run(program, *flags, "config", "-q", cwd=ROOT)
 
 
-def test_a_password_with_dollars_reaches_the_containers_from_the_shell_to_the_letter() -> None:
+def test_a_password_with_dollars_reaches_the_containers_from_the_shell_unchanged() -> None:
     program = find("docker-compose")
     if program is None:
         pytest.skip("this machine lacks docker-compose")
     shown = run(program, "config", cwd=ROOT, extra={"KAFKA_SASL_PASSWORD": "pa${ss}w$$rd$x"}).stdout
-    # What it shows is itself a compose file, in which a dollar is written twice.
+    # Its output is a compose file again, in which a dollar is written twice.
     assert set(re.findall("KAFKA_SASL_PASSWORD: (.*)", shown)) == {"pa$${ss}w$$$$rd$$x"}
 
 
 def config(*files: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Return what docker-compose makes of these files, with ``settings`` from the shell."""
+    """Return the configuration that docker-compose makes of these files, with ``settings`` from the shell."""
     program = find("docker-compose")
     if program is None:
         pytest.skip("this machine lacks docker-compose")
@@ -64,18 +64,18 @@ def test_a_password_from_a_file_is_in_no_environment(tmp_path: Path) -> None:
         assert "KAFKA_SASL_PASSWORD_FILE: /run/secrets/kafka-password\n" in told
         assert "KAFKA_SSL_CAFILE: /etc/kafka/ca.pem\n" in told
         assert re.search("secrets:\n +- (source: )?kafka-password\n", told)
-    # What runs tasks is handed the login with them.
+    # Spark's master and workers get the login with the tasks.
     assert [name for name in services if "KAFKA_S" in services[name]] == ["processor", "producer"]
 
 
-def test_without_the_name_of_the_password_file_nothing_starts() -> None:
+def test_without_a_password_file_setting_nothing_starts() -> None:
     refused = config("docker-compose.yml", "docker-compose.secured.yml")
 
     assert refused.returncode != 0
     assert "must name the file that holds the password" in refused.stderr
 
 
-def test_without_it_only_the_services_that_log_in_are_given_a_login() -> None:
+def test_without_a_password_file_only_the_services_that_log_in_get_a_login() -> None:
     shown = config("docker-compose.yml", KAFKA_SASL_PASSWORD="hunter2").stdout
     services = dict(re.findall(r"^  ([\w-]+):\n((?:    .*\n)+)", shown, re.MULTILINE))
 

@@ -27,14 +27,14 @@ from tests.support.secured import PASSWORD, Secured, add_user, secured_broker
 
 pytestmark = pytest.mark.integration
 
-# Messages so large that a topic of a few is more than what is fetched ahead of the first piece.
+# Messages so large that a few of them are more than librdkafka fetches before the first piece is taken.
 LARGE = [os.urandom(100_000)] * 250
 assert sum(map(len, LARGE)) > 2 * QUEUE_KIB << 10
 
 
 @dataclass
 class Consumed:
-    """Everything that came: (partition, offset) of each message in the order of arrival, and what the ranges were."""
+    """What was read: (partition, offset) of each message in the order of arrival, and the ranges that ended."""
 
     offsets: list[tuple[int, int]] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
@@ -50,7 +50,7 @@ def read(
     patience_s: float = 20,
     between: Callable[[], None] = lambda: None,
 ) -> Consumed:
-    """Consume all of ``ranges`` and check what holds for any reading; call ``between`` after the first piece."""
+    """Consume all of ``ranges`` and check what is true of every reading; call ``between`` after the first piece."""
     consumed = Consumed()
     with closing(consume(brokers, security or {}, topic, ranges, patience_s)) as pieces:
         for number, piece in enumerate(pieces):
@@ -89,7 +89,7 @@ def failure(
     patience_s: float = 20,
     between: Callable[[], None] = lambda: None,
 ) -> Failure:
-    """Return what makes the reading end; it must not take much longer than it may, with the close of the consumer."""
+    """Return the error that ends the reading; with the close of the consumer it must not take much over the limit."""
     asked = time.monotonic()
 
     def first_piece() -> None:
@@ -104,13 +104,13 @@ def failure(
 
 
 def cuts(end: int) -> list[OffsetRange]:
-    """Return every range that there is in partition 0 up to ``end``."""
+    """Return every possible range of partition 0 up to ``end``."""
     return [OffsetRange(0, start, stop) for start, stop in itertools.combinations(range(end + 1), 2)]
 
 
 @pytest.fixture(scope="module")
 def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    """A broker to be stopped and killed, which also compacts at once and creates any topic that is asked for."""
+    """A broker that tests may stop and kill. It compacts at once and creates any topic that a client asks for."""
     properties = {"log.cleaner.backoff.ms": "100", "auto.create.topics.enable": "true"}
     with EmbeddedBroker(tmp_path_factory.mktemp("own-broker"), properties=properties) as running:
         yield running
@@ -118,7 +118,7 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBro
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """A broker with rights: who comes without a login may do all, alice what nobody in particular was given."""
+    """A broker with access rights: clients without a login may do everything, alice only what every user may."""
     rights = {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",
@@ -128,7 +128,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         yield broker
 
 
-# What comes
+# Messages and ranges
 
 
 def test_a_range_gives_its_messages_in_order_and_nothing_before_or_after_it(broker: EmbeddedBroker, topic: str) -> None:
@@ -142,7 +142,7 @@ def test_a_range_gives_its_messages_in_order_and_nothing_before_or_after_it(brok
     assert consumed.read[0, 3, 7].reached == 7
 
 
-def test_what_is_told_of_the_last_message_tells_it_from_any_other(broker: EmbeddedBroker, topic: str) -> None:
+def test_the_record_of_the_last_message_differs_from_that_of_any_other(broker: EmbeddedBroker, topic: str) -> None:
     topics.create(broker.address, topic)
     messages: list[tuple[bytes | None, bytes | None, int]] = [
         (b"key", b"value", 1_000),
@@ -223,7 +223,7 @@ def test_each_cut_through_transactions_gives_what_was_committed_in_it(broker: Em
                 producer.commit_transaction()
             else:
                 producer.abort_transaction()
-        # The last stable offset is 10: from here on nothing is decided.
+        # The last stable offset is 10: later transactions are still open.
         producer.begin_transaction()
         producer.send(topic, b"10").get(timeout=30)
         topics.send(broker.address, topic, [b"11"])
@@ -277,7 +277,7 @@ def test_every_compression_is_read(codec: str, broker: EmbeddedBroker, topic: st
     assert read(broker.address, topic, OffsetRange(0, 0, 500)).values == values
 
 
-def test_record_timestamps_that_are_no_milliseconds_become_none(broker: EmbeddedBroker, topic: str) -> None:
+def test_record_timestamps_that_are_not_milliseconds_become_none(broker: EmbeddedBroker, topic: str) -> None:
     topics.create(broker.address, topic, configs={"message.timestamp.after.max.ms": str(2**63 - 1)})
     stamps = [1_700_000_000_123, -(2**62), 1_700_000_000_000_000, 1_700_000_000_000_000_000]
     with closing(KafkaProducer(bootstrap_servers=broker.address)) as producer:
@@ -293,7 +293,7 @@ def test_messages_that_expand_ten_thousand_times_do_not_fill_the_memory(
     topics.create(broker.address, topic, configs={"max.message.bytes": "4000000"})
     zstd: dict[str, str | int] = {"compression.codec": "zstd", "linger.ms": 50}
     large: dict[str, str | int] = {"message.max.bytes": 4_000_000, "batch.size": 4_000_000}
-    # Small ones first: what is right for them is wrong for what follows.
+    # Small messages first, because the step that fits them is too large for the large ones.
     topics.send_batches(broker.address, topic, [b"a small message" * 20] * 30_000, options=zstd)
     topics.send_batches(broker.address, topic, [b"x" * 1_000_000] * 1_500, options=zstd | large)
 
@@ -303,7 +303,7 @@ def test_messages_that_expand_ten_thousand_times_do_not_fill_the_memory(
     assert run.stderr == ""
 
 
-# What goes wrong
+# Failures
 
 
 def test_offsets_deleted_before_they_were_read_are_gone(broker: EmbeddedBroker, topic: str) -> None:
@@ -404,7 +404,7 @@ def test_a_broker_that_is_killed_and_comes_back_is_not_noticed(own_broker: Embed
         os.kill(own_broker.pid, signal.SIGKILL)
         killed.set()
 
-    # The reader goes on polling in a thread of its own; a broker is started from the main thread.
+    # The reader polls in another thread, because a broker must be started from the main thread.
     with ThreadPoolExecutor(1) as reader:
         reading = reader.submit(read, own_broker.address, topic, OffsetRange(0, 0, len(LARGE)), between=kill)
         assert killed.wait(30)
@@ -415,7 +415,7 @@ def test_a_broker_that_is_killed_and_comes_back_is_not_noticed(own_broker: Embed
     assert consumed.offsets == [(0, offset) for offset in range(len(LARGE))]
 
 
-def test_a_broker_that_is_away_is_no_progress_and_the_last_event_is_told(
+def test_a_broker_that_is_away_is_no_progress_and_the_last_event_is_reported(
     topic: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     away = failure("127.0.0.1:1", topic, OffsetRange(0, 0, 1), patience_s=1)
@@ -425,12 +425,12 @@ def test_a_broker_that_is_away_is_no_progress_and_the_last_event_is_told(
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_option_that_librdkafka_does_not_know_is_raised_as_it_is(topic: str) -> None:
+def test_an_option_that_librdkafka_does_not_know_is_raised_unchanged(topic: str) -> None:
     with pytest.raises(KafkaException, match=r"no\.such\.option"):
         next(consume("127.0.0.1:1", {"no.such.option": "1"}, topic, [OffsetRange(0, 0, 1)]))
 
 
-# Who may read
+# Logins and access rights
 
 
 def test_every_protocol_and_mechanism_is_read_through_with_the_ca_as_text(secured: Secured, topic: str) -> None:
@@ -458,7 +458,7 @@ def test_a_password_may_hold_any_characters(secured: Secured, topic: str) -> Non
     assert read(secured.sasl_ssl, topic, OffsetRange(0, 0, 1), security=options).values == [b"x"]
 
 
-def test_a_wrong_password_is_a_refused_login_and_stands_nowhere(
+def test_a_wrong_password_is_a_refused_login_and_is_shown_nowhere(
     secured: Secured, topic: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     topics.create(secured.plain, topic)
@@ -491,7 +491,7 @@ def test_the_right_to_read_the_topic_is_needed_and_no_right_to_a_group(secured: 
     for name in (mine, theirs):
         topics.create(secured.plain, name)
         topics.send(secured.plain, name, [b"x"])
-    # A right that one has is one that all others lack.
+    # As soon as one user has a right to a topic, all others lack it.
     rights: Sequence[tuple[str, ACLOperation, ResourceType, str]] = (
         ("alice", ACLOperation.DESCRIBE, ResourceType.TOPIC, theirs),
         ("bob", ACLOperation.READ, ResourceType.TOPIC, theirs),

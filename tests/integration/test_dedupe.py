@@ -24,7 +24,7 @@ def values(*numbers: int, capital: bool = False) -> list[bytes]:
     return [encode(ticket(n, ticket_id=texts[n], client_id=f"CLIENT_{n % 7}")) for n in numbers]
 
 
-def test_of_each_ticket_the_first_is_published_once_whatever_dies_in_between(
+def test_the_first_ticket_of_each_id_is_published_once_whatever_is_killed(
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -33,7 +33,7 @@ def test_of_each_ticket_the_first_is_published_once_whatever_dies_in_between(
     topics.send(broker.address, topic, values(*range(300)), partition=0)
     topics.send(broker.address, topic, [*values(*range(300, 400)), b"bad", *values(399)], partition=1)
     topics.send(broker.address, topic, values(*range(9), capital=True), partition=1)
-    # The first worker of each reading dies with its files written, and the driver before its commit.
+    # The first worker of each reading dies after it has written its files, and the driver before its commit.
     processes.run(*command, env={VARIABLE: "task-staged"})
     published = Published(output)
     published.require_agreement()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 NAMES = "50%25 [x] {a} * ? : état"
 
-# What cron, Kubernetes, a proxy, another Java, another Spark or Python and spark-submit leave in the environment.
+# Variables that cron, Kubernetes, a proxy, another Java, another Spark or Python and spark-submit set.
 FOREIGN = {
     "LC_ALL": "C",
     "LANG": "C",
@@ -82,20 +82,20 @@ def test_what_others_left_in_the_environment_changes_nothing(processes: Processe
     folder.mkdir()
     temporary = folder / "tmp"
     temporary.mkdir()
-    # Files that nobody else may read: an umask of 077.
+    # With an umask of 077 no other user may read new files.
     run = processes.start_command(
         ["sh", "-c", 'umask 077; exec "$@"', "sh", *demo(folder)],
         env=FOREIGN | {"PYTHONPATH": str(other), "TMPDIR": str(temporary)},
     )
     published = require_published(run, folder)
-    # In Kolkata an hour begins when it is half past in UTC.
+    # In Kolkata hours begin at half past the hours of UTC.
     assert published.rows("SELECT DISTINCT date_part('minute', hour) FROM tickets_by_hour") == [(0,)]
     assert list(temporary.iterdir()) == []
 
 
 @pytest.fixture
 def open_to_all() -> Iterator[Path]:
-    """A folder that any user reaches, unlike pytest's."""
+    """A folder that every user can enter, unlike pytest's."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o1777)
         yield Path(folder)
@@ -106,7 +106,7 @@ def test_a_user_without_name_and_home_where_temporary_files_are_noexec(processes
         pytest.skip("this machine lacks setpriv or unshare, or this user the right to use them")
     mounted = open_to_all / "noexec"
     mounted.mkdir()
-    # Root's rights to read files are kept: interpreter and jars may lie where only root looks.
+    # Root's rights to read files are kept, because interpreter and jars may be in a folder of root.
     rights = "+dac_override,+dac_read_search"
     become = f"setpriv --reuid=45678 --regid=45678 --clear-groups --inh-caps={rights} --ambient-caps={rights}"
     run = processes.start_command(

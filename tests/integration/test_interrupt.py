@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 
 def interrupt(terminal: Terminal) -> None:
-    """Type Ctrl-C and require an end in order, with nothing left in the terminal's session."""
+    """Type Ctrl-C and require exit code 0, with no process left in the terminal's session."""
     terminal.type_ctrl_c()
     assert terminal.wait() == 0, terminal.screen
     assert not re.search("Traceback|Error|Exception|KeyboardInterrupt", terminal.screen), terminal.screen
@@ -37,7 +37,7 @@ def test_ctrl_c_while_spark_starts_and_while_a_service_is_idle_ends_it_in_order(
     topics.send(broker.address, topic, [b"no ticket"])
     service = processor(broker, topic, output, "--interval", "600")
     with Terminal(service) as starting:
-        # It exists from the moment in which the JVM is launched.
+        # The log exists as soon as the JVM is launched.
         wait_for((output / ".pipeline" / "spark.log").exists, 60, "a JVM")
         interrupt(starting)
     assert "Spark 4" not in starting.screen or "stopped in the middle of a batch" in starting.screen

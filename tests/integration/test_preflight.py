@@ -31,7 +31,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 
 def problem(brokers: str, security: KafkaSecurity | None = None, timeout_s: float = 1.2) -> str:
-    """Return what the preflight says; it must not take longer than it may."""
+    """Return the message of the preflight, and check that it comes within the time limit."""
     start = time.monotonic()
     with pytest.raises(BrokerError) as error:
         check_broker(brokers, security or KafkaSecurity(), timeout_s)
@@ -72,12 +72,12 @@ def test_a_closed_port() -> None:
     )
 
 
-def test_a_port_that_takes_no_connection() -> None:
+def test_a_port_that_accepts_no_connection() -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
         address = listening.getsockname()
-        # Once its queue is full, Linux drops what comes, as a firewall does.
+        # When the queue of the listener is full, Linux drops new connections, like a firewall.
         queued = [socket.socket() for _ in range(3)]
         for waiting in queued:
             waiting.setblocking(False)
@@ -113,11 +113,11 @@ def test_tls_with_an_unknown_authority(secured: Secured) -> None:
     assert "its TLS certificate is not trusted (self-signed certificate); name the PEM file" in said
 
 
-def test_tls_to_a_port_without(secured: Secured) -> None:
+def test_tls_to_a_port_without_tls(secured: Secured) -> None:
     assert "the TLS handshake failed (" in problem(secured.plain, KafkaSecurity("SSL", cafile=secured.cafile))
 
 
-def test_no_tls_to_a_port_with(secured: Secured) -> None:
+def test_plaintext_to_a_port_with_tls(secured: Secured) -> None:
     assert "it speaks TLS; set KAFKA_SECURITY_PROTOCOL=SSL or SASL_SSL" in problem(secured.ssl)
 
 
@@ -139,7 +139,7 @@ def test_a_mechanism_that_the_broker_does_not_offer(secured: Secured) -> None:
     )
 
 
-def test_a_login_where_none_is_taken(secured: Secured) -> None:
+def test_a_login_to_a_port_without_login(secured: Secured) -> None:
     security = KafkaSecurity("SASL_PLAINTEXT", "PLAIN", "alice", PASSWORD)
 
     assert "it does not accept a SASL login on this port; try KAFKA_SECURITY_PROTOCOL=PLAINTEXT" in problem(
@@ -147,7 +147,7 @@ def test_a_login_where_none_is_taken(secured: Secured) -> None:
     )
 
 
-def test_no_login_where_one_is_needed(secured: Secured) -> None:
+def test_no_login_to_a_port_that_needs_one(secured: Secured) -> None:
     assert "it closed the connection at a request without a login" in problem(secured.sasl_plain)
 
 
@@ -165,7 +165,7 @@ def test_a_broker_that_comes_up_late_is_waited_for(secured: Secured, caplog: pyt
     host, target = secured.plain.split(":")
 
     def forward() -> None:
-        """Be the listener of a broker that starts late, for the first connection."""
+        """Listen after a second and forward the first connection, like a broker that starts late."""
         time.sleep(1)
         with socket.create_server(("127.0.0.1", port)) as listening:
             client, _ = listening.accept()
@@ -200,7 +200,7 @@ def test_a_service_exits_3_within_30_seconds_and_names_the_step(
     with server(None) as silent:
         expected = {"127.0.0.1:1": "refused", "nowhere.invalid:9092": "does not resolve", silent: "did not answer"}
         start = time.monotonic()
-        # Each gets its own output, because an output takes one processor at a time.
+        # Each gets its own output, because only one processor may work on an output.
         started = {
             address: processes.start(service, "--broker", address, env={"OUTPUT_PATH": str(tmp_path / str(number))})
             for number, address in enumerate(expected)

@@ -18,7 +18,7 @@ TICKETS = 400
 
 @pytest.fixture(scope="module")
 def filled_topic(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A topic with 400 tickets, which every crash reads anew into an output of its own."""
+    """A topic with 400 tickets; each test reads it into an output of its own."""
     topic = "crashes"
     processes = Processes(tmp_path_factory.mktemp("filling"))
     try:

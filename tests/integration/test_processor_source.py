@@ -19,13 +19,13 @@ pytestmark = pytest.mark.integration
 
 
 def partition(next_offset: int, **counts: int) -> dict[str, int | None]:
-    """Return a partition of the ledger that was read from offset 0 on; counts that are not named are 0."""
+    """Return a partition of the ledger that was read from offset 0 on; counts that are not given are 0."""
     nothing = {"tickets": 0, "rejected": 0, "duplicates": 0, "forgotten": 0, "empty": 0, "gaps": 0}
     return {"first_offset": 0, "next_offset": next_offset, **nothing, "last_record": None, **counts}
 
 
 def as_row(message: bytes) -> tuple[str, str, int, str, str, str]:
-    """Return the fields of a ticket as another decoder than ours understands them, the time in microseconds."""
+    """Return the fields of a ticket, decoded by another decoder than ours, the time in microseconds."""
     fields = json.loads(message)
     since_1970 = datetime.fromisoformat(fields["created_at"]) - datetime(1970, 1, 1, tzinfo=UTC)
     moment = since_1970 // timedelta(microseconds=1)
@@ -34,7 +34,7 @@ def as_row(message: bytes) -> tuple[str, str, int, str, str, str]:
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "json"])
-def test_every_golden_message_is_stored_to_the_letter_or_rejected_with_its_reason_and_bytes(
+def test_every_golden_message_is_stored_unchanged_or_rejected_with_its_reason_and_bytes(
     file_format: str, broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     rejected = golden.rejected()
@@ -74,7 +74,7 @@ def test_a_topic_of_nothing_but_bad_messages_leaves_valid_empty_datasets_and_a_w
     assert published.count("rejected_messages") == 4
 
 
-def test_aborted_transactions_are_not_read_and_control_records_are_no_loss(
+def test_aborted_transactions_are_not_read_and_control_records_are_not_a_loss(
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     topics.create(broker.address, topic)
@@ -101,7 +101,7 @@ def test_aborted_transactions_are_not_read_and_control_records_are_no_loss(
             ("00000000-0000-4000-8000-000000000000",),
             ("00000000-0000-4000-8000-000000000002",),
         ]
-        # Three messages and three control records; the open transaction stays for the next batch.
+        # Three messages and three control records; the open transaction is left for the next batch.
         assert read_manifest(output)["partitions"]["0"] == partition(6, tickets=2, empty=4)
         producer.commit_transaction()
     processes.run(*processor(broker, topic, output))
@@ -167,7 +167,7 @@ def test_messages_deleted_unread_stop_it_until_the_gap_is_accepted(
 
 
 @pytest.mark.parametrize("messages", [1, 5])
-def test_a_topic_that_was_deleted_and_made_again_is_refused(
+def test_a_topic_that_was_deleted_and_created_again_is_refused(
     messages: int, broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -182,7 +182,7 @@ def test_a_topic_that_was_deleted_and_made_again_is_refused(
     assert "choose another --output-path" in refused.stderr
 
 
-def test_a_topic_that_is_deleted_and_made_again_under_a_running_service_ends_it(
+def test_a_topic_that_is_deleted_and_created_again_ends_a_running_service(
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -193,7 +193,7 @@ def test_a_topic_that_is_deleted_and_made_again_under_a_running_service_ends_it(
     before = read_manifest(output)
     topics.delete(broker.address, topic)
     topics.create(broker.address, topic)
-    # As many as were read and more, so that only the id of the topic tells the two apart.
+    # At least as many messages as were read, so that only the topic id differs.
     topics.send(broker.address, topic, golden.tickets()[5:10])
     assert service.wait(60) == 4, service.output
     assert "the output was written from topic id" in service.stderr
@@ -201,7 +201,7 @@ def test_a_topic_that_is_deleted_and_made_again_under_a_running_service_ends_it(
     assert read_manifest(output) == before
 
 
-# Brokers that tell no topic id, such as Kafka before 2.8, speak older versions of the protocol.
+# Brokers that report no topic id, such as Kafka before 2.8, speak older versions of the protocol.
 WITHOUT_TOPIC_IDS = """
 import sys
 from functools import partial
@@ -212,7 +212,7 @@ sys.exit(spark_processor.main(sys.argv[1:]))
 """
 
 
-def test_a_topic_that_is_made_again_is_refused_also_where_the_broker_tells_no_topic_id(
+def test_a_topic_that_is_created_again_is_refused_also_if_the_broker_reports_no_topic_id(
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -228,7 +228,7 @@ def test_a_topic_that_is_made_again_is_refused_also_where_the_broker_tells_no_to
 
     topics.delete(broker.address, topic)
     topics.create(broker.address, topic, partitions=2)
-    # As many as were read and more, so that only the messages tell the two topics apart.
+    # At least as many messages as were read, so that only their content differs.
     topics.send(broker.address, topic, golden.tickets()[5:10], partition=1)
     refused = processes.run(*command, expect=4)
     assert "partition 1 holds another message at offset 2 than the one that was read: the topic was replaced" in (

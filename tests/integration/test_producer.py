@@ -46,11 +46,11 @@ def seconds(tickets: list[Ticket]) -> list[float]:
     return [ticket.created_at.timestamp() for ticket in tickets]
 
 
-def test_rates_hold_within_one_percent_over_ten_seconds_and_without_bursts(
+def test_rates_are_kept_within_one_percent_over_ten_seconds_and_without_bursts(
     broker: EmbeddedBroker, topic: str, processes: Processes
 ) -> None:
     rates = (1, 10, 200)
-    # At once, because each takes its ten seconds anyway; the fast one runs alone below.
+    # All at the same time, because each takes ten seconds; the fast one runs alone below.
     with ThreadPoolExecutor(len(rates)) as together:
         list(
             together.map(
@@ -67,7 +67,7 @@ def test_rates_hold_within_one_percent_over_ten_seconds_and_without_bursts(
     assert busiest <= 30, "more than 1.5 times the share of 100 ms"
 
 
-def test_five_thousand_a_second_hold_within_one_percent_over_ten_seconds(
+def test_five_thousand_a_second_are_kept_within_one_percent_over_ten_seconds(
     broker: EmbeddedBroker, topic: str, processes: Processes
 ) -> None:
     produce(processes, broker, topic, "--rate=5000", "--duration=10")
@@ -77,7 +77,7 @@ def test_five_thousand_a_second_hold_within_one_percent_over_ten_seconds(
     assert moments[-1] - moments[0] == pytest.approx(10, rel=0.01)
 
 
-def test_a_count_creates_the_topic_and_is_in_it_exactly_keyed_by_client(
+def test_a_count_creates_the_topic_and_sends_exactly_that_many_tickets_keyed_by_client(
     broker: EmbeddedBroker, topic: str, processes: Processes
 ) -> None:
     running = processes.run(
@@ -179,7 +179,7 @@ def test_a_stop_of_the_whole_group_while_the_workers_start_is_a_stop_too(
     running = processes.start(PRODUCER, "--broker", broker.address, "--topic", topic, "--rate=10", "--workers=2")
     workers = wait_for(lambda: found if len(found := workers_of(running)) == 2 else [], 30, "two workers")
 
-    # What Ctrl-C in a terminal does, at a moment when the workers cannot listen yet.
+    # Like Ctrl-C in a terminal, while the workers have no handlers yet.
     for pid in (*workers, running.pid):
         os.kill(pid, signal.SIGINT)
 

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.integration
 README = documents.read("README.md")
 READING = documents.read("docs/reading.md")
 
-# How a frame of each library becomes an Arrow table, which the test compares.
+# Converts a frame of each library to an Arrow table, which the test compares.
 TO_ARROW = {
     "pandas": "pa.Table.from_pandas(read(name), preserve_index=False)",
     "duckdb": "read(name).to_arrow_table()",
@@ -42,7 +42,7 @@ TO_ARROW = {
     "pyspark": "read(name).toArrow()",
 }
 
-# An output without tickets has these rows: of each type, priority and team none.
+# An output without tickets has these rows: 0 of each type, priority and team.
 NEVER_EMPTY = {"metrics", "tickets_by_type", "tickets_by_priority", "tickets_by_team"}
 
 TIMES = {"created_at", "hour", "received_at", "updated_at"}
@@ -84,7 +84,7 @@ class Published:
 
     @cache  # noqa: B019 - two of them live as long as the module
     def rows(self, dataset: str, file_format: str) -> list[Row]:
-        """Return what is in the files, read in the plainest way."""
+        """Return the rows of the files, read without any of the libraries' schemas."""
         files = sorted((self.output / dataset).iterdir())
         if file_format == "parquet":
             return [plain(row) for file in files for row in pq.ParquetFile(file).read().to_pylist()]
@@ -92,7 +92,7 @@ class Published:
 
 
 def plain(row: Row) -> Row:
-    """Write bytes as base64, times as RFC 3339 in UTC and everything else as JSON has it."""
+    """Return bytes as base64, times as RFC 3339 in UTC and everything else unchanged."""
     return {name: plain_value(name, value) for name, value in sorted(row.items())}
 
 
@@ -177,7 +177,7 @@ for of in ("full", "empty"):
         without = pq.read_table(tmp_path / f"empty-{dataset.name}")
         assert without.column_names == dataset.schema.names
         assert bool(without.num_rows) == (dataset.name in NEVER_EMPTY)
-        # pandas cannot tell what an empty column of objects would hold.
+        # pandas does not know the type of an empty column of objects.
         if example.library != "pandas":
             assert kinds(without.schema) == expected_kinds(dataset, example.file_format)
     assert len(one.rows(TICKETS.name, example.file_format)) == 30_226
@@ -193,7 +193,7 @@ def expected_kinds(dataset: Dataset, file_format: str) -> list[str]:
 
 
 def kinds(schema: pa.Schema) -> list[str]:
-    """Name the types as a reader may: pandas and Polars have one large string, Polars names UTC otherwise."""
+    """Return the types in one form: pandas and Polars use large strings, Polars has another name for UTC."""
     return [str(kind).replace("large_", "").replace("_view", "").replace("Etc/", "") for kind in schema.types]
 
 
@@ -221,7 +221,7 @@ def test_the_two_commands_of_the_readme_run_as_they_are_written(
     )
     assert producer == ["producer/ticket_producer.py", "--broker", "localhost:9092", "--rate", "20"]
 
-    # The one thing that cannot stay as written: 9092 may be somebody else's.
+    # Only the port is changed: 9092 may be in use.
     producing = processes.start(*(word.replace("localhost:9092", broker.address) for word in producer), env=environment)
     producing.wait_for_stderr("acknowledged 1")
     producing.send(signal.SIGINT)

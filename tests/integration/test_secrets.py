@@ -24,9 +24,9 @@ PRODUCER = "producer/ticket_producer.py"
 PROCESSOR = "processor/spark_processor.py"
 
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-# The name of a user is escaped in SCRAM, as = and , mean something there.
+# SCRAM escapes = and , in the name of a user.
 SCRAM_USER = "car,ol=3D"
-# Everything hostile at once, and like nothing else.
+# All difficult characters at once, and a text that occurs nowhere else.
 SECRET = " -p\"7x'$HOME%s\\=#;,{0}<Zürich✓> "
 
 # The services with a bug: one that sends no ticket, and one whose tasks fail in a worker.
@@ -62,7 +62,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 
 
 def login(secured: Secured, mechanism: str = "SCRAM-SHA-512", user: str = SCRAM_USER) -> dict[str, str]:
-    """Return the settings of a login, but for the password."""
+    """Return the settings of a login without the password."""
     return {
         "REDPANDA_BROKER_LOCAL": secured.sasl_ssl,
         "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
@@ -73,12 +73,12 @@ def login(secured: Secured, mechanism: str = "SCRAM-SHA-512", user: str = SCRAM_
 
 
 def holders(secret: str, files: Iterable[Path]) -> list[Path]:
-    """Return those of ``files`` that hold the secret in any form, themselves or, for a folder, anything below."""
+    """Return those of ``files`` that hold the secret in any form; a folder is searched with all below it."""
     forms = forms_of(secret)
     found = []
     for place in files:
         for file in (place, *place.rglob("*")):
-            # A socket cannot be read, and a temporary file may go.
+            # A socket cannot be read, and a temporary file may be removed meanwhile.
             with suppress(OSError):
                 content = file.read_bytes()
                 found += [file] if any(form in content for form in forms) else []
@@ -86,7 +86,7 @@ def holders(secret: str, files: Iterable[Path]) -> list[Path]:
 
 
 def command_lines() -> list[Path]:
-    """Return the files behind what ``ps`` shows of every process of this machine."""
+    """Return the files from which ``ps`` reads the command line of every process."""
     return [entry / "cmdline" for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
@@ -166,7 +166,7 @@ def test_the_processor_shows_its_password_to_nobody(
     }
 
     crashed = processes.run("-c", BROKEN_PROCESSOR, env=given, expect=1)
-    # That of a worker, and that of the driver.
+    # One traceback of a worker, and one of the driver.
     assert crashed.stderr.count("Traceback (most recent call last)") == 2
     assert "RuntimeError: provoked" in crashed.stderr
     assert holders(SECRET, [tmp_path]) == []

@@ -22,7 +22,7 @@ from tests.support.processes import Processes, Running, is_alive, processes_of, 
 
 pytestmark = pytest.mark.integration
 
-# A driver: DRIVER has a config and a folder, and starts Spark in it. {before} and {body} are the test's.
+# A driver with a config and a folder, in which it starts Spark. The test fills in {before} and {body}.
 DRIVER = """
 import json, logging, os, signal, sys, time
 from pathlib import Path
@@ -51,7 +51,7 @@ stop_context(context, jvm)
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache in which set-up has made the class-data archive, started as by cron, beside another Java."""
+    """A cache in which set-up has made the class-data archive; set-up ran as by cron, with another Java installed."""
     folder = tmp_path_factory.mktemp("caché", numbered=False)
     processes = Processes(tmp_path_factory.mktemp("archive"))
     try:
@@ -170,13 +170,13 @@ processor.session.configure = lambda config: careful(config).set("spark.authenti
         answers.append(wait_for(partial(shipped, port), 60, "a task"))
         driver.send(signal.SIGTERM)
         driver.wait()
-    # The first shows that the question is the right one.
+    # The first answer shows that the request itself is right.
     assert b"open-sesame-7" in answers[0]
     assert b"Expected SaslMessage" in answers[1]
 
 
 def shipped(port: int) -> bytes:
-    """Return what a block manager says of the first thing that was shipped; nothing before it was."""
+    """Return a block manager's answer for the first broadcast; nothing if there is none yet."""
     answer = fetch_block(port, "broadcast_0")
     return b"" if b"BlockNotFoundException" in answer else answer
 
@@ -222,7 +222,7 @@ def test_the_classes_come_from_the_archive(drivers: Drivers, tmp_path: Path) -> 
     assert loaded.count("shared objects file (top)") > 5_000
 
 
-def test_an_archive_that_is_none_is_ignored(drivers: Drivers, cache: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_ignored(drivers: Drivers, cache: Path, tmp_path: Path) -> None:
     (archive,) = cache.glob("classes-*.jsa")
     other = tmp_path / "cache" / archive.name
     other.parent.mkdir()
@@ -241,7 +241,7 @@ def test_after_kill_9_of_the_driver_all_its_processes_end_and_the_next_start_cle
     )
     wait_for(lambda: len(list(drivers.state.glob("worker-*"))) == 2, 60, "two busy workers")
     session = int(driver.stdout)
-    # The JVM, the daemon and two workers; Ctrl-C in the driver's terminal reaches none of them.
+    # The JVM, the daemon and two workers are in other sessions, so Ctrl-C in the driver's terminal does not reach them.
     family = processes_of(session)
     assert len(family) == 4
     assert os.getsid(driver.pid) != session
@@ -279,7 +279,7 @@ def test_spark_submit_starts_it_also_for_a_user_without_a_name_and_a_home(
         pytest.skip("this machine lacks setpriv, or this user the right to become another")
     for folder in (tmp_path, drivers.state, drivers.temporary):
         folder.chmod(0o1777)
-    # Root's rights to read files are kept: the interpreter may lie where only root looks.
+    # Root's rights to read files are kept, because the interpreter may be in a folder of root.
     rights = "+dac_override,+dac_read_search"
     before = "assert os.getuid() == 45678\nprocessor.jvm.GATEWAY = 'of.no.Gateway'"
     script = DRIVER.replace("{before}", before).replace("{body}", RUN)
@@ -311,7 +311,7 @@ def test_the_flags_are_those_of_spark_submit() -> None:
     _, line = told.stdout.split("\0\n", 1)
     _, cp, jars, *flags = line.split("\0")
     assert flags[: flags.index("org.apache.spark.deploy.SparkSubmit")] == ["-Xmx1g", *SPARK_FLAGS]
-    # Its first entry is a folder for settings, which we do not have; then the jar that we put first as well.
+    # Its first entry is a folder for settings, which we do not have; the next is the jar that we also put first.
     assert cp == "-cp"
     assert jars.split(os.pathsep)[1:] == [str(class_path(pyspark)[0]), f"{pyspark}/jars/*"]
 
@@ -325,9 +325,9 @@ def test_a_cluster_runs_the_code_that_the_driver_ships(drivers: Drivers, process
     for code, _, _, _ in json.loads(driver.stdout):
         assert "/code.zip/store/datasets.py" in code
     assert "spark://" in driver.stderr
-    # The code lay where nobody else can exchange it while workers fetch it.
+    # The code was in a folder where nobody else can replace it while workers fetch it.
     assert [file.name for file in drivers.state.iterdir()] == ["spark.log"]
-    # It was told that the driver is done.
+    # The cluster was told that the driver has finished.
     wait_for(lambda: cluster.says()["activeapps"] == [], 10)
 
 

@@ -126,7 +126,7 @@ def test_help_is_there_at_once_from_the_root_and_from_the_folder(
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
 def test_a_python_without_the_packages_says_what_to_run(processes: Processes, arguments: list[str], lacks: str) -> None:
-    # With -S a Python sees no packages but its own.
+    # With -S Python does not see installed packages.
     running = processes.run("-S", *arguments, expect=2)
 
     program = " ".join(arguments).replace("-m producer.ticket_producer", PRODUCER)
@@ -136,7 +136,7 @@ def test_a_python_without_the_packages_says_what_to_run(processes: Processes, ar
 
 
 @pytest.mark.parametrize("arguments", [[PRODUCER], [PROCESSOR], ["-m", "embedded.broker"], ["-m", "embedded.demo"]])
-def test_a_python_that_leaves_out_assertions_is_refused_with_the_variable(
+def test_a_python_without_assertions_is_refused_and_the_variable_named(
     processes: Processes, arguments: list[str]
 ) -> None:
     running = processes.run(*arguments, env={"PYTHONOPTIMIZE": "1"}, expect=2)

@@ -16,7 +16,7 @@ NO_NETWORK = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_pr
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """Copy what a set-up reads into a folder that was never set up."""
+    """Copy the files that set-up reads into a new folder."""
     folder = tmp_path / "clone"
     for name in ("Makefile", "scripts", "runtime", "requirements-build.lock", "requirements-dev.lock"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy

@@ -129,7 +129,7 @@ def test_exports_of_four_helpdesks_become_tickets(pipe: Pipe) -> None:
 
 
 def write_csv(file: Path, numbers: range) -> Path:
-    """Write tickets in our own words, without ids."""
+    """Write tickets with our own names and values, without ids."""
     with file.open("w", newline="") as out:
         rows = csv.writer(out)
         rows.writerow(["client_id", "created_at", "request", "request_type", "priority"])
@@ -156,11 +156,11 @@ def test_a_kill_repeats_and_never_loses_and_a_second_producer_is_refused_meanwhi
     assert "ERROR   another producer is sending the source export.csv; stop it" in second.stderr
     assert 0 < noted <= in_topic.total() < 3_000
     assert set(rest) == {f"row {number}" for number in range(3_000)}
-    # No more is repeated than what was acknowledged and not noted yet.
+    # Only rows that were acknowledged, but not in the state yet, are repeated.
     assert rest.total() == in_topic.total() + 3_000 - noted
     assert f"going on behind {noted:,} tickets" in again.stderr
     assert "done: sent 0," in third.stderr
-    # Whoever drops repeats by their id (--dedupe all) is left with every row once.
+    # Without repeated ids (--dedupe all) every row is there once.
     assert len({ticket.ticket_id for ticket in pipe.tickets()}) == 3_000
 
 
@@ -237,7 +237,7 @@ def sql_flags(pipe: Pipe, *more: str) -> tuple[str, ...]:
 
 
 def test_a_table_is_read_to_its_end_and_then_from_its_watermark_on(pipe: Pipe, database: MariaDb) -> None:
-    # More than a page, and more rows with one watermark than a page has.
+    # More rows than a page, and more rows with the same watermark than a page.
     rows = [db_row(number, f"2026-02-01 00:00:{number // 6_000:02d}.000") for number in range(12_000)]
     database.insert("tickets", [*rows, (99_999, "ann", "2026-01-31", "never", "Billing", "low", None)])
 
@@ -247,7 +247,7 @@ def test_a_table_is_read_to_its_end_and_then_from_its_watermark_on(pipe: Pipe, d
     assert short(pipe.tickets()[0])[1] == "2026-01-31T09:30:00Z"
     assert pipe.noted("crm")["place"] == {"watermark": {"datetime": "2026-02-01T00:00:01"}}
 
-    # A changed row, one that was committed late, within the overlap, and one that was too late for it.
+    # A changed row, one that was committed late but within the overlap, and one that was too late.
     database.run("UPDATE tickets SET body = 'changed', updated = '2026-02-01 01:00:00' WHERE id = 7")
     late = (("2026-01-31 23:59:01.000", 20_000), ("2026-01-31 23:59:00.999", 20_001))
     database.insert("tickets", [db_row(number, updated) for updated, number in late])
@@ -303,7 +303,7 @@ def test_a_query_may_name_the_columns_as_the_ticket_has_them(pipe: Pipe, databas
     pipe.send(database.url, "--query", query, "--watermark=id", *flags)
     assert list(pipe.requests()) == ["at 10:30: x"]
     assert pipe.noted("crm")["place"] == {"watermark": {"int": "2"}}
-    # Its place means nothing in another query.
+    # A place of one query cannot be used in another.
     other = pipe.send(database.url, "--query", query.replace("LIKE", "NOT LIKE"), "--watermark=id", *flags, expect=4)
     assert "is the state of the source query" in other.stderr
 
@@ -388,7 +388,7 @@ def test_an_api_that_is_busy_breaks_and_goes_away_is_followed_without_loss(pipe:
     helpdesk.add(4)
     helpdesk.start()
     wait_for(lambda: pipe.requests().total() == 5, 60, "the ticket after the outage")
-    # A stop does not wait for an answer that takes its time.
+    # A stop does not wait for a slow answer.
     (helpdesk.folder / "slow").write_text("1")
     asked = len(helpdesk.asked())
     wait_for(lambda: len(helpdesk.asked()) > asked, 30, "the slow request")
@@ -449,7 +449,7 @@ def test_the_answer_key_says_what_the_pipeline_made_of_injected_faults(pipe: Pip
     assert (
         f"  {injected['invalid']} invalid: {injected['invalid']} rejected for the right reason, 0 for another" in text
     )
-    # The key of a killed producer lacks its end, and may end in the middle of a line.
+    # The key of a killed producer has no end line, and may end in the middle of a line.
     key.write_text(key.read_text()[:-20])
     assert "the producer was killed" in pipe.processes.run(*verify).stdout
     (pipe.folder / "other").write_text("x\n")
@@ -461,7 +461,7 @@ def test_the_answer_key_says_what_the_pipeline_made_of_injected_faults(pipe: Pip
 
 
 def test_every_command_of_the_document_runs_as_it_is_written(pipe: Pipe, database: MariaDb, helpdesk: Helpdesk) -> None:
-    """But for the names of hosts, a limit for what follows a file, and Docker Compose, which needs a daemon."""
+    """Only host names are replaced, --follow gets a limit, and Docker Compose is left out: it needs a daemon."""
     for export in EXPORTS.iterdir():
         (pipe.folder / export.name).write_bytes(export.read_bytes())
     write_csv(pipe.folder / "tickets.csv", range(3))
@@ -496,7 +496,7 @@ def test_every_command_of_the_document_runs_as_it_is_written(pipe: Pipe, databas
     assert "answer key: 2,000 messages" in done.stdout
     values = [message.value or b"" for message in topics.read(pipe.broker.address, pipe.topic)]
     sent = Counter(json.loads(value)["request"] for value in values if b'"row ' in value or b'"db ' in value)
-    # Standard input and the file have names of their own, and so have the two queries and the two pages.
+    # Each source has its own name: standard input, the file, the two queries and the two APIs.
     assert {f"row {number}": 2 for number in range(3)}.items() <= sent.items()
     assert {f"row {number}": 2 for number in range(100, 105)}.items() <= sent.items()
     assert {"db 0": 2, "db 1": 2}.items() <= sent.items()

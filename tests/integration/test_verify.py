@@ -52,7 +52,7 @@ def test_a_sound_output_what_is_unread_and_a_damaged_one(
     assert "Traceback" not in damaged.stderr
 
 
-def test_beside_a_processor_that_publishes_all_the_time_it_finds_nothing(
+def test_while_a_processor_publishes_all_the_time_it_finds_no_difference(
     broker: EmbeddedBroker, topic: str, processes: Processes, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"

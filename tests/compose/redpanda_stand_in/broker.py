@@ -22,7 +22,7 @@ _JAVA = (
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Take the flags that docker-compose.yml gives; one that it does not know ends the start, as a typo should."""
+    """Parse the flags of docker-compose.yml; an unknown one is an error, so that a typo is found."""
     parser = argparse.ArgumentParser(prog="redpanda start", allow_abbrev=False)
     for flag in ("--kafka-addr", "--advertise-kafka-addr", "--rpc-addr", "--advertise-rpc-addr", "--node-id"):
         parser.add_argument(flag, required=True)
@@ -35,7 +35,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def start(argv: Sequence[str]) -> None:
-    """Replace this process by a broker."""
+    """Replace this process with a broker."""
     flags = parse(argv)
     _DATA.mkdir(parents=True, exist_ok=True)
     properties = _DATA / "server.properties"
@@ -74,7 +74,7 @@ def _properties(flags: argparse.Namespace) -> dict[str, str]:
 
 
 def _upper(listeners: str) -> str:
-    """``internal://a:1,external://b:2`` with the names as Kafka wants them."""
+    """Return ``internal://a:1,external://b:2`` with the names in Kafka's form."""
     pairs = (listener.split("://") for listener in listeners.split(","))
     return ",".join(f"{name.upper()}://{address}" for name, address in pairs)
 

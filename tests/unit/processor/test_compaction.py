@@ -37,7 +37,7 @@ def names(output: Output, dataset: str = "tickets_with_assignment") -> list[str]
     return sorted(path.name for path in (output.root / dataset).iterdir())
 
 
-def test_whatever_is_worth_it_is_merged_and_told(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
+def test_small_neighbours_are_merged_and_the_log_says_so(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
     publish(output, 8)
     assert run(output) == 0
     said = capsys.readouterr().err
@@ -51,7 +51,7 @@ def test_whatever_is_worth_it_is_merged_and_told(output: Output, capsys: pytest.
     assert '"state": "stopped"' in (output.root / "_status.json").read_text()
 
 
-def test_a_few_files_are_not_worth_it(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_few_small_files_are_not_merged(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
     publish(output, 7)
     assert run(output) == 0
     said = capsys.readouterr().err
@@ -59,9 +59,7 @@ def test_a_few_files_are_not_worth_it(output: Output, capsys: pytest.CaptureFixt
     assert "nothing to merge: among the 14 files, fewer than 8 small ones are neighbours" in said
 
 
-def test_beside_a_running_processor_it_ends_with_exit_code_5(
-    output: Output, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_while_a_processor_runs_it_ends_with_exit_code_5(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
     publish(output, 8)
     with output.locked():
         assert run(output) == 5
@@ -69,7 +67,7 @@ def test_beside_a_running_processor_it_ends_with_exit_code_5(
     assert len(names(output)) == 8
 
 
-def test_where_there_is_no_output_it_makes_none(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_an_output_it_makes_none(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(output) == 2
     assert f"there is no output in {output.root} to compact" in capsys.readouterr().err
     assert not output.root.exists()

@@ -51,7 +51,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(env_f
     assert (config.memory, config.output_format, config.topic) == ("4g", "parquet", "from_file")
 
 
-def test_every_flag_is_heard(env_file: Path) -> None:
+def test_every_flag_takes_effect(env_file: Path) -> None:
     config = load(
         env_file,
         *("--broker", "b:1,c:2", "--topic", "t", "--memory", "512M", "--master", "local[2]", "--output-format", "JSON"),
@@ -157,7 +157,7 @@ def test_a_mistyped_key_of_ours_in_the_file_is_refused(env_file: Path) -> None:
         load(env_file)
 
 
-def test_what_asked_for_the_format_is_known(env_file: Path) -> None:
+def test_the_source_of_the_format_is_known(env_file: Path) -> None:
     assert load(env_file).format_source == "the default"
     env_file.write_text("OUTPUT_FORMAT=json\n")
     assert load(env_file).format_source == f"OUTPUT_FORMAT (from {env_file})"
@@ -239,7 +239,7 @@ def test_verifying_needs_no_heap_and_no_login_where_no_broker_is_asked(
         (["--forget", "C", "--output-format", "json", "--compact"], "compact", ["--output-format", "--forget"]),
     ],
 )
-def test_a_flag_that_means_nothing_to_what_is_asked_for_is_a_usage_error(
+def test_a_flag_without_effect_on_the_task_is_a_usage_error(
     argv: list[str], task: str | None, wrong: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = build_parser().parse_args(argv)
@@ -253,7 +253,7 @@ def test_a_flag_that_means_nothing_to_what_is_asked_for_is_a_usage_error(
         assert f"leave out what has no effect{where}: {', '.join(wrong)}" in capsys.readouterr().err
 
 
-def test_compacting_needs_an_output_and_no_more(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compacting_needs_an_output_and_nothing_else(env_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine_with(512, monkeypatch)
     env_file.write_text("OUTPUT_PATH=/o\nLOG_LEVEL=DEBUG\nKAFKA_SECURITY_PROTOCOL=SASL_SSL\n")
     flags = build_parser().parse_args(["--compact"])
@@ -279,7 +279,7 @@ def test_the_clients_to_forget_come_from_the_command_line_or_from_a_file(
     several = load_forget(env_file, "--forget-file", str(ids))
     assert several.client_ids == ("CLIENT_1", "line\nbreak", "Zoë", '"', " CLIENT_7 ")
     assert load_forget(env_file, "--forget", "Zoë", "--forget-file", str(ids)).client_ids[0] == "Zoë"
-    # Whoever prints a config must not print whom it is about.
+    # A printed config must not show the ids of the clients.
     assert "CLIENT_9" not in repr(one)
 
 

@@ -30,7 +30,7 @@ def notice(code: int, offset: int = -1, topic: str | None = "tickets") -> Messag
 
 
 class Script:
-    """Stands in for the consumer: each call that may wait gives the next list, in the end nothing more."""
+    """Replaces the consumer: each call that may wait returns the next list, at the end an empty one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *arrivals: list[Message]) -> None:
         self.arrivals = list(arrivals)
@@ -67,7 +67,7 @@ class Script:
         return [message.offset() for piece in pieces for message in piece.messages]
 
 
-def test_what_was_fetched_behind_the_end_of_a_range_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_after_the_end_of_a_range_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     mixed = [message(0), message(0, partition=1), message(1), message(2), message(1, partition=1), message(3)]
 
     assert Script(monkeypatch, mixed).read(OffsetRange(0, 0, 2), OffsetRange(1, 0, 1)) == [0, 0, 1]
@@ -109,9 +109,7 @@ def test_an_offset_that_comes_twice_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("code", [KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.UNKNOWN])
-def test_an_error_of_a_partition_that_nobody_foresaw_is_raised_as_it_is(
-    code: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unexpected_error_of_a_partition_is_raised_unchanged(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KafkaException) as error:
         Script(monkeypatch, [message(0), notice(code, 1)]).read(OffsetRange(0, 0, 10))
     assert error.value.args[0].code() == code
@@ -120,13 +118,13 @@ def test_an_error_of_a_partition_that_nobody_foresaw_is_raised_as_it_is(
 @pytest.mark.parametrize(
     "code", [KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION]
 )
-def test_an_offset_that_is_gone_is_told_with_its_place(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deleted_offset_is_reported_with_its_partition(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConsumeFailed) as error:
         Script(monkeypatch, [notice(code, 7)]).read(OffsetRange(0, 7, 10))
     assert error.value.failure == Failure(FailureKind.OFFSET_GONE, "partition 0, offset 7: any text")
 
 
-def test_an_error_that_concerns_the_group_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_concerns_the_group_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     refused = notice(KafkaError.GROUP_AUTHORIZATION_FAILED, topic=None)
 
     assert Script(monkeypatch, [refused], [message(0), message(1)]).read(OffsetRange(0, 0, 1)) == [0]
@@ -156,5 +154,5 @@ def test_a_message_without_a_timestamp_has_none() -> None:
 
 
 @pytest.mark.parametrize("outcome", [RangeRead(1, 2, 5, 7, 3), Failure(FailureKind.TOPIC_GONE, "partition 1")])
-def test_an_outcome_travels_in_a_receipt(outcome: RangeRead | Failure) -> None:
+def test_an_outcome_can_be_encoded_in_a_receipt(outcome: RangeRead | Failure) -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(outcome), type=type(outcome)) == outcome

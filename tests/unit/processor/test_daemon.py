@@ -18,6 +18,6 @@ def test_the_daemon_has_everything_imported_and_a_single_thread() -> None:
     assert told.stdout == "1 True True\n"
 
 
-def test_what_cannot_be_imported_is_left_to_the_task() -> None:
+def test_a_failed_import_is_left_to_the_task() -> None:
     script = "import processor.daemon as daemon; daemon.PREPARED = ('no_such_module', 'json'); daemon.prepare()"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

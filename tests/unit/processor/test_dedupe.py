@@ -47,7 +47,7 @@ class Topic:
         self.partitions = list(partitions)
 
     def check(self) -> None:
-        """Find nothing wrong."""
+        """Do nothing: the broker is well."""
 
     def look_up(self) -> tuple[Source, dict[int, Bounds]]:
         return SOURCE, {number: Bounds(0, len(values)) for number, values in enumerate(self.partitions)}
@@ -64,7 +64,7 @@ class Topic:
 
 
 class Tasks:
-    """A task for each three offsets of a partition; ``before_run`` may raise, or do something to the topic."""
+    """Runs a task for each three offsets of a partition; ``before_run`` may raise, or change the topic."""
 
     def __init__(self, topic: Topic) -> None:
         self._topic = topic
@@ -73,10 +73,10 @@ class Tasks:
         self.before_run: Callable[[int], object] = lambda number: None
 
     def launch(self) -> None:
-        """Need nothing."""
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Have nothing."""
+        """Do nothing."""
 
     def run(
         self,
@@ -118,7 +118,7 @@ class Pipeline:
         stop: Shutdown | None = None,
         disk: Disk | None = None,
     ) -> Manifest:
-        """Start a processor and let it read all that there is."""
+        """Start a processor and let it read everything."""
         location = OutputLocation(self.root)
         config = ProcessorConfig(
             broker="localhost:9092",
@@ -174,7 +174,7 @@ def test_unique_tickets_cost_one_reading_and_every_ticket_is_published(tmp_path:
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_tickets_that_come_again_are_rejected_and_only_the_ranges_that_hold_them_are_read_once_more(
+def test_duplicates_are_rejected_and_only_the_ranges_that_hold_some_are_read_once_more(
     tmp_path: Path, file_format: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -206,7 +206,7 @@ def test_tickets_that_come_again_are_rejected_and_only_the_ranges_that_hold_them
     assert "1 of 15 messages were rejected" in caplog.text
     Published(pipeline.root).require_agreement()
 
-    # An earlier batch wins, whichever partition and offset it had, and the bytes are kept as they came.
+    # The ticket of an earlier batch wins, whatever its partition and offset, and the bytes are kept unchanged.
     pipeline.topic.partitions[0] += [*values(10), capital(11)]
     pipeline.topic.partitions[1] += [*values(11, 12, 12), capital(0)]
     second = pipeline.run()
@@ -228,7 +228,7 @@ def test_tickets_that_come_again_are_rejected_and_only_the_ranges_that_hold_them
     Published(pipeline.root).require_agreement()
 
 
-def test_nothing_but_duplicates_makes_a_batch_without_tickets(tmp_path: Path) -> None:
+def test_a_batch_of_only_duplicates_publishes_no_tickets(tmp_path: Path) -> None:
     pipeline = Pipeline(tmp_path, values(0, 1))
     pipeline.run()
     pipeline.topic.partitions[0] += values(1, 0)
@@ -246,7 +246,7 @@ def test_the_batches_of_one_run_know_of_each_other(tmp_path: Path) -> None:
     assert manifest.batch_id == 3
     assert pipeline.published() == ids(0, 1, 2, 3, 4)
     assert manifest.partitions == {0: Partition(0, 8, tickets=5, duplicates=3)}
-    # Two files for each batch that had tickets, and the one that names them: nothing waits for the next run to go.
+    # Two files for each batch that had tickets, and the one that names them: nothing is left to remove.
     assert len(list((pipeline.root / ".pipeline" / "ids").iterdir())) == 7
 
 
@@ -261,7 +261,7 @@ def test_off_publishes_every_message_and_keeps_no_ids(tmp_path: Path) -> None:
     assert (report.repeated, report.differences) == (1, [])
 
 
-def test_turned_on_later_it_knows_what_was_published_before_and_off_again_it_forgets(
+def test_turned_on_later_dedupe_knows_earlier_tickets_and_turned_off_it_removes_the_ids(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -272,7 +272,7 @@ def test_turned_on_later_it_knows_what_was_published_before_and_off_again_it_for
     assert "making the set of known ticket ids from 3 published tickets" in caplog.text
     assert pipeline.published() == ids(0, 0, 1, 2)
     assert pipeline.rejected() == [(0, 3, EARLIER), (0, 5, first_at(0, 4))]
-    # What was published twice before stays, so it is no error.
+    # Tickets that were published twice before stay, so this is not an error.
     assert on.deduped_from == 2
     assert verify(OutputLocation(pipeline.root)).differences == []
 
@@ -292,7 +292,7 @@ def test_turned_on_later_it_knows_what_was_published_before_and_off_again_it_for
 
 
 class StopsWhileIndexing(QuickDisk):
-    """Asks to stop when the status says that the set of ids is made."""
+    """Asks to stop when the status says that the set of ids is being made."""
 
     def __init__(self, stop: Shutdown) -> None:
         self._stop = stop
@@ -424,9 +424,7 @@ def test_a_conversion_keeps_the_ids_and_what_the_ledger_says_of_them(
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_a_forgotten_client_is_looked_for_no_more_and_its_duplicates_go_as_well(
-    tmp_path: Path, file_format: str
-) -> None:
+def test_the_ids_and_the_duplicates_of_a_forgotten_client_are_removed(tmp_path: Path, file_format: str) -> None:
     ann, bob = encode(ticket(1, client_id="ANN")), encode(ticket(2, client_id="BOB"))
     pipeline = Pipeline(tmp_path, [ann, bob, ann, bob], file_format=file_format)
     assert pipeline.run().partitions[0] == Partition(0, 4, tickets=2, duplicates=2)
@@ -439,7 +437,7 @@ def test_a_forgotten_client_is_looked_for_no_more_and_its_duplicates_go_as_well(
         done = forget(output, before, ["ANN"], {0: 6}, UPDATED_AT)
     assert (done.tickets, done.rejected, done.to_come) == (1, 1, {0: 6})
     assert done.manifest.partitions[0] == Partition(0, 4, tickets=2, duplicates=1, forgotten=1)
-    # What comes later is looked at as if the client had never been there.
+    # Later tickets are checked as if the client had never been there.
     pipeline.topic.partitions[0] += [unread, ann, ann, bob]
     after = pipeline.run()
     assert after.partitions[0] == Partition(0, 10, tickets=4, duplicates=3, forgotten=3)

@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("setpriv") is None, reason="this machine lacks setpriv (Linux)"),
 ]
 
-# What stands in for the processor: says who it is, and writes into the output.
+# Runs in place of the processor: prints its user, and writes into the output.
 WRITE = 'id -u && mkdir -p "$0" && touch "$0/new"'
 
 
@@ -81,7 +81,7 @@ def test_the_files_belong_to_the_owner_of_the_data_or_to_an_unprivileged_user(
 @pytest.mark.parametrize(
     "path", ["data/output/", "data//output/.", "{data}/output", "data/other/../output", "./data/output/deep/.."]
 )
-def test_a_path_without_links_is_handed_over_however_it_is_written(container: Container, path: str) -> None:
+def test_a_path_without_links_gets_the_owner_however_it_is_written(container: Container, path: str) -> None:
     earlier = container.data / "output" / "of an earlier run"
     earlier.mkdir(parents=True)
 
@@ -103,7 +103,7 @@ def test_a_path_without_links_is_handed_over_however_it_is_written(container: Co
         "data/..",
     ],
 )
-def test_nothing_behind_a_link_or_outside_of_the_data_is_handed_over(container: Container, path: str) -> None:
+def test_nothing_behind_a_link_or_outside_of_the_data_changes_its_owner(container: Container, path: str) -> None:
     outside = container.app / "outside"
     (outside / "sub").mkdir(parents=True)
     (container.data / "link").symlink_to(outside)
@@ -129,7 +129,7 @@ def test_nothing_is_made_behind_a_link(container: Container) -> None:
 
 @pytest.fixture
 def user_namespace() -> list[str]:
-    """Return what makes user 1000 of the host the root of a container, as rootless Docker does."""
+    """Return the command that makes user 1000 of the host the root of a container, as rootless Docker does."""
     as_user = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"]
     command = [*as_user, "unshare", "--user", "--map-root-user"]
     if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:

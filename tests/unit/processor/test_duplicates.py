@@ -30,7 +30,7 @@ NINE = datetime(2026, 1, 31, 9, tzinfo=UTC)
 
 
 def tickets(*rows: tuple[int, int, int]) -> TicketIds:
-    """Return what a task stages of tickets: low half of the id, partition, offset. All share one high half."""
+    """Return the ids that a task stages: low half of the id, partition, offset. All share one high half."""
     low, partition, offset = (np.array([row[n] for row in rows], np.int64) for n in range(3))
     some = TicketIds(np.full(len(rows), 7, np.uint64), low.astype(np.uint64), partition, offset)
     return some.at(order_of(some.ids))
@@ -97,7 +97,7 @@ SOME = Duplicates(
 )
 
 
-def test_those_in_ranges_are_by_partition_and_offset_whatever_the_order_of_the_ranges() -> None:
+def test_duplicates_within_ranges_are_by_partition_and_offset_whatever_the_order_of_the_ranges() -> None:
     some = SOME.within([OffsetRange(2, 4, 9), OffsetRange(1, 0, 9), OffsetRange(0, 7, 9), OffsetRange(0, 0, 4)])
     assert rows(some) == [(0, 3, 0, 1), (0, 7, 0, 1), (2, 4, 0, 2)]
     assert rows(SOME.within([])) == []
@@ -117,7 +117,7 @@ def receipt(*reads: tuple[int, int, int], duplicates: dict[int, int] | None = No
     )
 
 
-def test_only_tasks_that_read_a_duplicate_do_their_work_again() -> None:
+def test_only_tasks_that_read_a_duplicate_run_again() -> None:
     receipts = [receipt((0, 0, 3)), receipt((0, 4, 7), (2, 0, 4)), receipt((0, 7, 8)), receipt((2, 4, 9), (3, 0, 9))]
     kept, dropped = part(receipts, SOME)
     assert kept == [receipts[0]]
@@ -128,7 +128,7 @@ def test_only_tasks_that_read_a_duplicate_do_their_work_again() -> None:
     ]
 
 
-def test_a_second_reading_that_finds_the_same_messages_is_believed_however_they_are_shared_out() -> None:
+def test_a_second_reading_that_finds_the_same_messages_is_accepted_however_they_are_shared_out() -> None:
     before = [receipt((0, 4, 7), (2, 0, 4)), receipt((0, 7, 8))]
     require_same_reading(before, [receipt((2, 0, 4), (0, 4, 8), duplicates={0: 1, 2: 1})], SOME)
 
@@ -150,7 +150,7 @@ def test_a_second_reading_that_finds_other_messages_is_refused(after: Receipt) -
         require_same_reading(before, [after], SOME)
 
 
-def test_hours_do_not_matter_to_a_second_reading() -> None:
+def test_a_second_reading_does_not_compare_hours() -> None:
     before = [receipt((2, 0, 3))]
     again = msgspec.structs.replace(before[0], hours=[HourCount(NINE, "billing", "low", "Billing Team", 3)])
     require_same_reading(before, [again], SOME)

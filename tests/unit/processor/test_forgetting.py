@@ -25,7 +25,7 @@ from tests.support.time import Time
 
 @dataclass
 class Topic:
-    """A topic of one partition that ends at ``end``, or whose broker is away."""
+    """A topic of one partition that ends at ``end``, or whose broker cannot be reached."""
 
     end: int
     source: Source = SOURCE
@@ -73,7 +73,7 @@ def forget(output: Output, topic: Topic, time: Time, readers_stopped: bool = Fal
     Forgetting(config, topic, time, time, QuickDisk()).run()
 
 
-def test_it_erases_tells_and_stays_until_the_old_files_are_gone(
+def test_it_erases_logs_the_counts_and_waits_until_the_old_files_are_removed(
     output: Output, manifest: Manifest, time: Time, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -92,7 +92,7 @@ def test_it_erases_tells_and_stays_until_the_old_files_are_gone(
     Published(output.root).require_agreement()
 
 
-def test_where_readers_are_stopped_the_old_files_go_at_once(output: Output, manifest: Manifest, time: Time) -> None:
+def test_with_readers_stopped_the_old_files_are_removed_at_once(output: Output, manifest: Manifest, time: Time) -> None:
     forget(output, Topic(2), time, readers_stopped=True)
     assert time.passed == 0
     assert not (output.state / "replaced").exists()
@@ -123,7 +123,7 @@ def test_a_stop_while_it_waits_leaves_the_old_files_to_the_processor(
     assert not (output.state / "replaced").exists()
 
 
-def test_a_stop_before_that_changes_nothing(
+def test_a_stop_before_the_commit_changes_nothing(
     output: Output, manifest: Manifest, time: Time, caplog: pytest.LogCaptureFixture
 ) -> None:
     time.ask()
@@ -142,14 +142,14 @@ def test_nothing_is_changed_when_the_topic_cannot_be_asked_or_is_another_one(
     assert read_manifest(Disk(), output.root) == manifest
 
 
-def test_beside_a_processor_it_is_refused(output: Output, manifest: Manifest, time: Time) -> None:
+def test_while_a_processor_runs_it_is_refused(output: Output, manifest: Manifest, time: Time) -> None:
     topic = Topic(2)
     with output.locked(), pytest.raises(OutputUnavailable, match="another processor is writing"):
         forget(output, topic, time)
     assert topic.asked == []
 
 
-def test_where_there_is_no_output_none_is_made(output: Output, time: Time) -> None:
+def test_without_an_output_none_is_made(output: Output, time: Time) -> None:
     with pytest.raises(SettingError, match="there is no output in"):
         forget(output, Topic(2), time)
     assert not output.root.exists()

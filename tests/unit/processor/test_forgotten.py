@@ -29,7 +29,7 @@ def rows(client_ids: list[str], below: dict[int, int], piece: Piece = PIECE) -> 
 
 
 def test_tickets_of_the_client_and_rejected_messages_that_name_it_are_left_out() -> None:
-    # Somebody else's ticket that only mentions the client is not the client's.
+    # A ticket of another client that only mentions the client stays.
     assert rows(["CLIENT_1"], {2: 1_000}) == {0, 1, 6, 7}
     assert rows(["CLIENT_2"], {2: 1_000}) == {2, 3}
     assert rows(["CLIENT_3"], {2: 1_000}) == set()
@@ -50,14 +50,14 @@ def test_several_erasures_each_with_its_own_end() -> None:
     assert erased_rows(erasures, PIECE, decode_columns(PIECE.values)) == {0, 2}
 
 
-def test_a_piece_without_them_is_one_that_they_were_never_in() -> None:
+def test_leaving_out_messages_gives_a_piece_that_never_had_them() -> None:
     left = leave_out(PIECE, {0, 1, 6, 7})
     assert [message.offset() for message in left.messages] == [42, 43, 44, 45]
     assert left.values == PIECE.values[2:6]
     assert left.read == PIECE.read
 
 
-def test_only_erasures_of_what_is_read_now_travel_with_a_batch() -> None:
+def test_a_batch_gets_only_the_erasures_of_its_own_ranges() -> None:
     erasures = [erasure_of(["a"], {0: 10}), erasure_of(["b"], {1: 10}), erasure_of(["c"], {1: 5})]
     assert concerning(erasures, [OffsetRange(1, 5, 20)]) == (erasures[1],)
     assert concerning(erasures, [OffsetRange(0, 10, 20)]) == ()

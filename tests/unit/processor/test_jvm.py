@@ -44,7 +44,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
 
 @pytest.fixture
 def gateways(monkeypatch: pytest.MonkeyPatch) -> list[Gateway]:
-    """Stand in for pyspark's launch_gateway, which would connect to a JVM."""
+    """Replace pyspark's launch_gateway, which would connect to a JVM."""
     connected: list[Gateway] = []
 
     def launch_gateway() -> Gateway:
@@ -97,7 +97,7 @@ def test_hands_pyspark_port_and_secret_and_leaves_no_trace_of_them(tmp_path: Pat
     assert list(tmp_path.glob("client-tickets-spark-*")) == []
 
 
-def test_a_start_is_over_when_the_gateway_answers_and_not_when_somebody_connects(
+def test_the_start_ends_when_the_gateway_answers_not_when_somebody_connects(
     tmp_path: Path, gateways: list[Gateway]
 ) -> None:
     running = launch(tmp_path, ANSWERS)
@@ -147,7 +147,7 @@ def test_a_jvm_that_does_not_answer_is_killed_and_started_by_spark_submit(
 
 
 @pytest.mark.parametrize(("script", "found"), [("echo no memory; exit 1", "no memory"), ("exec sleep 600", "2 s")])
-def test_says_so_when_spark_submit_fails_or_hangs_as_well(
+def test_an_error_says_so_when_spark_submit_fails_or_hangs_as_well(
     script: str, found: str, tmp_path: Path, spark_submit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jvm, "_LIMIT_S", 2)
@@ -161,7 +161,7 @@ def test_says_so_when_spark_submit_fails_or_hangs_as_well(
     assert list(tmp_path.glob("client-tickets-spark-*")) == []
 
 
-def test_a_java_that_the_machine_cannot_run_is_a_setting(tmp_path: Path) -> None:
+def test_a_java_that_does_not_run_is_a_setting_error(tmp_path: Path) -> None:
     home = fake_home(tmp_path)
     (home / "bin" / "java").write_bytes(b"\x7fELF of another machine")
     with pytest.raises(SettingError, match=rf"Java at {home}/bin/java does not run .*; set JAVA_HOME to another"):
@@ -198,7 +198,7 @@ def test_what_another_spark_or_java_left_in_the_environment_does_not_reach_the_j
     }
 
 
-def test_on_a_cluster_the_user_says_under_which_address_the_driver_is_reached(tmp_path: Path) -> None:
+def test_on_a_cluster_the_user_sets_the_address_of_the_driver(tmp_path: Path) -> None:
     given = {"SPARK_LOCAL_IP": "192.0.2.7", "SPARK_PUBLIC_DNS": "driver.example", "SPARK_HOME": "/other/spark"}
     found = jvm_environment(given, tmp_path, local=False)
     assert {name for name in found if name.startswith("SPARK_")} == {"SPARK_LOCAL_IP", "SPARK_PUBLIC_DNS"}

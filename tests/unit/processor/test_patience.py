@@ -35,7 +35,7 @@ def given_up(patience: Patience) -> Failure:
     return error.value.failure
 
 
-def test_silence_is_no_progress_once_the_limit_is_reached(patience: Patience, clock: Clock) -> None:
+def test_no_message_within_the_limit_is_no_progress(patience: Patience, clock: Clock) -> None:
     clock.now += 29.9
     patience.check([])
     clock.now += 0.1
@@ -50,14 +50,14 @@ def test_of_many_ranges_only_a_few_are_named(patience: Patience, clock: Clock) -
         patience.check(range(200))
 
 
-def test_whatever_arrives_starts_the_time_anew(patience: Patience, clock: Clock) -> None:
+def test_each_message_resets_the_time(patience: Patience, clock: Clock) -> None:
     for _ in range(3):
         clock.now += 29
         patience.check([])
         patience.progress()
 
 
-def test_events_of_connections_shorten_nothing_but_are_told(patience: Patience, clock: Clock) -> None:
+def test_connection_events_do_not_shorten_the_limit_but_are_reported(patience: Patience, clock: Clock) -> None:
     for event in (AWAY, ALL_AWAY):
         patience.hear(event)
     clock.now += 29.9
@@ -77,7 +77,7 @@ def test_an_event_before_something_arrived_is_forgotten(patience: Patience, cloc
     assert given_up(patience).detail == "nothing arrived for 30 s of this, that"
 
 
-def test_a_refused_login_is_believed_after_a_while_of_nothing_else(patience: Patience, clock: Clock) -> None:
+def test_a_refused_login_counts_if_nothing_else_comes_for_a_while(patience: Patience, clock: Clock) -> None:
     clock.now += 20
     for event in (REFUSED, ALL_AWAY):
         patience.hear(event)
@@ -90,7 +90,7 @@ def test_a_refused_login_is_believed_after_a_while_of_nothing_else(patience: Pat
 
 
 @pytest.mark.parametrize("after", ["progress", "another event"])
-def test_a_login_that_a_restart_cut_off_is_forgotten(after: str, patience: Patience, clock: Clock) -> None:
+def test_a_login_that_a_restart_interrupted_does_not_count(after: str, patience: Patience, clock: Clock) -> None:
     patience.hear(REFUSED)
     if after == "progress":
         patience.progress()
@@ -120,6 +120,6 @@ def test_the_code_of_an_event_decides_what_it_means(
     assert given_up(patience).kind == kind
 
 
-def test_a_fatal_error_is_raised_as_it_is(patience: Patience) -> None:
+def test_a_fatal_error_is_raised_unchanged(patience: Patience) -> None:
     with pytest.raises(KafkaException):
         patience.hear(KafkaError(KafkaError._FATAL, "beyond repair", fatal=True))

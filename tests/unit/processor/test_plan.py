@@ -18,7 +18,7 @@ def test_a_known_partition_goes_on_and_a_new_one_starts_at_its_first_message() -
 
 
 @pytest.mark.parametrize("position", [3, 10])
-def test_a_position_at_either_edge_of_what_is_held_is_no_gap(position: int) -> None:
+def test_a_position_at_either_end_of_the_partition_is_not_a_gap(position: int) -> None:
     assert starts({0: position}, {0: Bounds(3, 10)}, accept_gap=False, batch_id=2) == ({0: position}, [])
 
 
@@ -48,7 +48,7 @@ def test_a_partition_that_vanished_is_refused(accept_gap: bool) -> None:
         starts({0: 5, 2: 0, 1: 0}, {0: Bounds(0, 5)}, accept_gap, batch_id=2)
 
 
-def test_all_that_is_new_makes_one_batch_when_it_is_few() -> None:
+def test_a_few_new_messages_make_one_batch() -> None:
     assert plan_batch({0: 5, 1: 0, 2: 3}, {0: 8, 1: 4, 2: 3}, max_messages=100) == [
         OffsetRange(0, 5, 8),
         OffsetRange(1, 0, 4),
@@ -70,7 +70,7 @@ def test_the_cap_is_shared_equally() -> None:
     ]
 
 
-def test_what_a_short_partition_does_not_need_goes_to_the_others() -> None:
+def test_the_rest_of_a_short_partitions_share_goes_to_the_others() -> None:
     assert plan_batch({0: 0, 1: 0, 2: 0}, {0: 1_000_000, 1: 4, 2: 1_000_000}, max_messages=100) == [
         OffsetRange(0, 0, 48),
         OffsetRange(1, 0, 4),
@@ -96,7 +96,7 @@ def test_batches_never_exceed_the_cap_and_reach_the_end_with_each_offset_once(se
     while ranges := plan_batch(positions, ends, cap):
         taken = sum(r.length for r in ranges)
         waiting = sum(ends[p] - positions[p] for p in positions)
-        # A cap that the partitions do not divide evenly is still used up: no backlog is read at less than full size.
+        # A cap that cannot be divided equally is still used up, so a backlog is read at full batch size.
         assert taken == min(cap, waiting)
         for r in ranges:
             assert r.start == positions[r.partition]

@@ -44,7 +44,7 @@ GONE = BrokerError("the broker does not answer")
 
 @dataclass
 class Topic:
-    """A topic whose answers the test gives, one a look; the last one stays.
+    """A topic whose answers the test gives, one for each look-up; the last one is given again.
 
     After tasks have run, the topic is looked at once more, to confirm or to explain: that look has answers of its own,
     ``afterwards``, and without these nothing has changed.
@@ -61,7 +61,7 @@ class Topic:
     asked_for: list[dict[int, int]] = field(default_factory=list)
 
     def holds(self, *bounds: tuple[int, int], source: Source = SOURCE) -> None:
-        """Let the next look find partitions with these offsets, from the first up to but without the end."""
+        """Let the next look-up find partitions with these offsets, from the first up to but not including the end."""
         self.answers.append((source, {number: Bounds(*held) for number, held in enumerate(bounds)}))
 
     def check(self) -> None:
@@ -102,7 +102,7 @@ def read_all(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress
 
 
 def read_all_and_tell_the_last(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
-    """Stage a ticket for each offset, and say that the last one of each partition was record_at()."""
+    """Stage a ticket for each offset, and report record_at() as the last message of each partition."""
     receipts = read_all(ranges, staging, progress)
     for receipt in receipts:
         receipt.reads = [msgspec.structs.replace(r, last=record_at(r.end - 1)) for r in receipt.reads]
@@ -115,7 +115,7 @@ def record_at(offset: int, checksum: str = "read") -> Record:
 
 @dataclass
 class Tasks:
-    """Tasks that do what the test says; without a word they read everything."""
+    """Tasks that do what the test says; by default they read everything."""
 
     work: Work = read_all
     launched: int = 0
@@ -141,7 +141,7 @@ class Tasks:
 
 
 class WatchedDisk(QuickDisk):
-    """Remembers each status that was written, and tells the test of each file that is begun."""
+    """Remembers each status that was written, and calls the test for each file that is begun."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
@@ -158,7 +158,7 @@ class WatchedDisk(QuickDisk):
 
 
 class Bench:
-    """An output on the disk, and everything else made up."""
+    """A processor with a real output on the disk; everything else is a fake."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "output"
@@ -207,7 +207,7 @@ class Bench:
         return found
 
     def states(self) -> list[str]:
-        """Return what the processor said that it does, one entry a change."""
+        """Return the states that the processor wrote to its status, one for each change."""
         states = [status["state"] for status in self.disk.told]
         return [state for number, state in enumerate(states) if number == 0 or states[number - 1] != state]
 
@@ -282,7 +282,7 @@ def test_nothing_new_makes_no_batch(going_on: Bench, caplog: pytest.LogCaptureFi
 
 def test_a_backlog_is_read_in_batches_of_limited_size_up_to_the_end_as_of_the_first_look(bench: Bench) -> None:
     bench.topic.holds((0, 5))
-    # What comes while the backlog is read waits for the next run.
+    # Messages that come while the backlog is read are left for the next run.
     bench.topic.holds((0, 50))
     bench.run(max_messages=2)
     # Once to plan, and once more before each commit.
@@ -311,7 +311,7 @@ def test_an_accepted_gap_is_recorded_and_read_past(going_on: Bench, caplog: pyte
     assert "partition 0: offsets 3 to 4 were deleted unread" in caplog.messages
 
 
-def test_a_gap_with_nothing_behind_it_is_recorded_once(going_on: Bench) -> None:
+def test_a_gap_at_the_end_of_the_topic_is_recorded_once(going_on: Bench) -> None:
     going_on.topic.holds((5, 5))
     going_on.run(accept_gap=True)
     assert going_on.manifest().partitions == {0: Partition(0, 5, tickets=3, gaps=2)}
@@ -332,7 +332,7 @@ def test_a_gap_with_nothing_behind_it_is_recorded_once(going_on: Bench) -> None:
 def test_another_topic_is_refused_and_nothing_is_changed(going_on: Bench, source: Source, said: str) -> None:
     before = going_on.files()
     going_on.topic.holds((0, 9), source=source)
-    # Not even the format: what is wrong with the source comes first.
+    # Not even the format is changed: the source is checked first.
     with pytest.raises(DataConflict, match=said) as caught:
         going_on.run(output_format="json")
     assert caught.value.exit_code == 4
@@ -388,7 +388,7 @@ def test_a_stop_in_the_middle_of_a_conversion_leaves_everything_as_it_was(
     assert "stopped in the middle of a conversion" in caplog.text
 
 
-def test_a_conversion_beats_while_it_works(going_on: Bench) -> None:
+def test_a_conversion_counts_as_progress(going_on: Bench) -> None:
     going_on.topic.holds((0, 3))
     found: list[bool] = []
     going_on.disk.on_create = lambda path: (
@@ -416,7 +416,7 @@ REPLACED = (Source("client_tickets", "cluster-1", "topic-2"), {0: Bounds(0, 5)})
 @pytest.mark.parametrize(
     ("failure", "unusable", "then", "kind", "said"),
     [
-        # The broker is asked first: without it, nothing else can be found out.
+        # The broker is checked first, because without it no cause can be found.
         (FailureKind.NO_PROGRESS, GONE, (SOURCE, {0: Bounds(9, 9)}), BrokerError, "the broker does not answer"),
         (FailureKind.TOPIC_GONE, None, BrokerError("no such topic"), BrokerError, "no such topic"),
         (FailureKind.OFFSET_GONE, None, (SOURCE, {0: Bounds(4, 9)}), DataConflict, "1 messages were deleted unread"),
@@ -475,7 +475,7 @@ def test_a_task_whose_login_was_refused_says_which_settings_to_check(going_on: B
         going_on.run()
 
 
-def test_what_a_task_does_not_understand_is_raised_as_it_is(going_on: Bench) -> None:
+def test_an_unexpected_error_of_a_task_is_raised_unchanged(going_on: Bench) -> None:
     before = going_on.files()
     going_on.topic.holds((0, 5))
     going_on.tasks.work = fail
@@ -499,7 +499,7 @@ def test_a_failure_of_the_first_batch_is_explained_too(bench: Bench, then: Answe
     assert not (bench.root / "_manifest.json").exists()
 
 
-def test_messages_deleted_while_they_are_read_are_an_error_also_for_whoever_accepts_gaps(going_on: Bench) -> None:
+def test_messages_deleted_while_they_are_read_are_an_error_even_with_accept_gap(going_on: Bench) -> None:
     going_on.topic.holds((0, 6))
     going_on.topic.holds((5, 6))
     going_on.topic.afterwards = [(SOURCE, {0: Bounds(5, 6)})]
@@ -520,7 +520,7 @@ def test_messages_deleted_while_they_are_read_are_an_error_also_for_whoever_acce
     ],
     ids=["replaced", "truncated", "gone"],
 )
-def test_a_topic_that_is_another_one_after_the_reading_or_cannot_be_asked_is_not_committed(
+def test_nothing_is_committed_if_the_topic_was_replaced_or_cannot_be_asked_after_the_reading(
     going_on: Bench, then: Answer | BrokerError, kind: type[Exception], said: str
 ) -> None:
     before = going_on.files()
@@ -531,14 +531,14 @@ def test_a_topic_that_is_another_one_after_the_reading_or_cannot_be_asked_is_not
     assert going_on.files() == before
 
 
-def test_messages_that_are_deleted_once_they_were_read_are_no_reason_to_stop(going_on: Bench) -> None:
+def test_messages_deleted_after_they_were_read_do_not_stop_the_batch(going_on: Bench) -> None:
     going_on.topic.holds((0, 5))
     going_on.topic.afterwards = [(SOURCE, {0: Bounds(5, 7)})]
     going_on.run()
     assert going_on.manifest().partitions == {0: Partition(0, 5, tickets=5)}
 
 
-def test_when_what_runs_the_tasks_dies_it_is_said_and_the_batch_is_read_again(
+def test_when_the_jvm_ends_a_warning_says_so_and_the_batch_is_read_again(
     going_on: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     def die_once(*arguments: object) -> list[Receipt]:
@@ -553,7 +553,7 @@ def test_when_what_runs_the_tasks_dies_it_is_said_and_the_batch_is_read_again(
     assert going_on.staged() == []
 
 
-def test_what_dies_again_and_again_ends_the_run(going_on: Bench) -> None:
+def test_a_jvm_that_ends_three_times_in_a_row_ends_the_run(going_on: Bench) -> None:
     def die(*arguments: object) -> list[Receipt]:
         raise TasksLost("Spark's JVM ended")
 
@@ -658,7 +658,7 @@ def test_a_stop_before_the_first_look_leaves_nothing(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("interval_s", "pause"), [(2.0, 2.0), (30.0, 5.0)])
-def test_a_service_tries_again_when_the_broker_is_gone_and_does_not_call_that_progress(
+def test_a_service_retries_when_the_broker_is_gone_without_a_heartbeat(
     bench: Bench, interval_s: float, pause: float
 ) -> None:
     beats: list[bool] = []
@@ -716,9 +716,7 @@ def test_a_service_that_never_reached_the_broker_ends(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("used", "rest"), [(0.0, 10.0), (4.0, 6.0), (12.0, 0.0)])
-def test_the_rest_between_batches_is_what_the_last_one_left_of_the_interval(
-    bench: Bench, used: float, rest: float
-) -> None:
+def test_after_a_batch_a_service_waits_for_the_rest_of_the_interval(bench: Bench, used: float, rest: float) -> None:
     def work(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
         bench.time.passed += used
         return read_all(ranges, staging, progress)
@@ -730,7 +728,7 @@ def test_the_rest_between_batches_is_what_the_last_one_left_of_the_interval(
     bench.time.stop_at = 0
     bench.run(interval_s=10)
     assert bench.time.waits == [rest]
-    # The rest is planned, so the heartbeat counts from its end.
+    # The pause is planned, so the heartbeat's age counts from its end.
     assert due == [pytest.approx(rest, abs=2)]
 
 
@@ -843,7 +841,7 @@ def test_a_long_batch_counts_each_finished_task_as_progress(bench: Bench) -> Non
     assert beats == [False, True]
 
 
-def test_a_long_batch_is_told_of_as_its_ranges_are_finished(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_batch_shows_its_finished_ranges(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     def work(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
         bench.time.passed += 0.01
         progress(100)
@@ -989,7 +987,7 @@ def test_a_second_processor_is_refused_before_it_asks_for_the_topic(going_on: Be
     assert going_on.files() | {"_status.json": (going_on.root / "_status.json").read_bytes()} == before
 
 
-# A broker that tells no topic id
+# A broker that reports no topic id
 
 NAMELESS = msgspec.structs.replace(SOURCE, topic_id=None)
 ANOTHER_MESSAGE = (
@@ -1013,7 +1011,7 @@ def test_the_last_message_is_kept_and_compared_where_there_is_no_topic_id(namele
     assert nameless.manifest().partitions[0].last_record == record_at(2)
     nameless.topic.holds((0, 3), source=NAMELESS)
     nameless.run()
-    # Before the first commit, and at the start of the second run.
+    # The records are compared before the first commit and at the start of the second run.
     assert nameless.topic.asked_for == [{0: 2}, {0: 2}]
 
 
@@ -1084,7 +1082,7 @@ def test_with_a_limit_of_0_nothing_is_merged(bench: Bench) -> None:
     assert len(names(bench)) == 10
 
 
-def test_what_has_piled_up_is_merged_also_when_nothing_new_comes(bench: Bench) -> None:
+def test_small_files_are_merged_even_if_nothing_new_comes(bench: Bench) -> None:
     bench.topic.holds((0, 10))
     bench.run(max_messages=1, compact_files=0)
     bench.run(compact_files=3)
@@ -1092,7 +1090,7 @@ def test_what_has_piled_up_is_merged_also_when_nothing_new_comes(bench: Bench) -
     Published(bench.root).require_agreement()
 
 
-def test_a_service_removes_what_was_swapped_out_after_ten_minutes_also_while_it_waits(bench: Bench) -> None:
+def test_a_service_removes_replaced_folders_after_ten_minutes_also_while_it_waits(bench: Bench) -> None:
     bench.topic.holds((0, 4))
     seen: list[tuple[float, int]] = []
 
@@ -1107,7 +1105,7 @@ def test_a_service_removes_what_was_swapped_out_after_ten_minutes_also_while_it_
     assert not (bench.root / ".pipeline/replaced").exists()
 
 
-def test_what_a_run_has_left_is_removed_by_the_next_one_once_ten_minutes_are_over(bench: Bench) -> None:
+def test_the_next_run_removes_replaced_folders_after_ten_minutes(bench: Bench) -> None:
     bench.topic.holds((0, 4))
     bench.run(max_messages=1, compact_files=3)
     bench.time.passed += 599

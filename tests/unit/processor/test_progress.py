@@ -6,7 +6,7 @@ from processor.progress import ReadingProgress, is_due, span, tell
 from tests.support.screen import Screen
 
 
-def test_a_line_tells_messages_of_how_many_the_rate_and_the_time_left() -> None:
+def test_a_line_has_messages_total_rate_and_time_left() -> None:
     assert tell(3, 1_250_000, 4_000_000, 1_250_000, 10.0) == (
         "batch 3: 1,250,000 of 4,000,000 messages (31 %), 125,000/s, about 22 s left"
     )
@@ -19,7 +19,7 @@ def test_what_was_read_before_counts_as_read_but_not_for_the_rate() -> None:
 
 
 @pytest.mark.parametrize(("read", "seconds"), [(0, 10.0), (100, 0.0)])
-def test_without_a_rate_nothing_is_said_of_the_time_left(read: int, seconds: float) -> None:
+def test_without_a_rate_the_line_has_no_time_left(read: int, seconds: float) -> None:
     assert tell(1, read, 200, read, seconds) == f"batch 1: {read} of 200 messages"
 
 

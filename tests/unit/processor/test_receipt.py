@@ -46,7 +46,7 @@ def complete() -> list[Receipt]:
     ]
 
 
-def test_what_adds_up_is_accepted_whatever_the_order() -> None:
+def test_receipts_that_add_up_are_accepted_in_any_order() -> None:
     require_complete(RANGES, complete())
     require_complete(RANGES[::-1], complete()[::-1])
 
@@ -60,7 +60,7 @@ def change(receipts: list[Receipt], receipt: int, read: int, **fields: int) -> N
     receipts[receipt].reads[read] = msgspec.structs.replace(receipts[receipt].reads[read], **fields)
 
 
-def test_offsets_without_a_message_are_no_loss() -> None:
+def test_offsets_without_a_message_are_not_a_loss() -> None:
     receipts = complete()
     change(receipts, 1, 0, messages=2)
     receipts[1].files[0] = staged("tickets_with_assignment", "b", 5)
@@ -148,14 +148,14 @@ def uncounted(receipts: list[Receipt]) -> None:
         (uncounted, "13 tickets counted by hour, but there are 7"),
     ],
 )
-def test_what_does_not_add_up_is_refused(spoil: Callable[[list[Receipt]], None], found: str) -> None:
+def test_receipts_that_do_not_add_up_are_refused(spoil: Callable[[list[Receipt]], None], found: str) -> None:
     receipts = complete()
     spoil(receipts)
     with pytest.raises(DataConflict, match=f"the batch does not add up: .*{found}"):
         require_complete(RANGES, receipts)
 
 
-def test_a_receipt_survives_the_way_to_the_driver() -> None:
+def test_a_receipt_is_the_same_after_encoding_and_decoding() -> None:
     receipt = complete()[1]
     receipt.hours.append(HourCount(datetime(1, 1, 1, tzinfo=UTC), "general", "low", "General Support", 1))
     receipt.hours.append(HourCount(datetime(9999, 12, 31, 23, tzinfo=UTC), "general", "low", "General Support", 1))

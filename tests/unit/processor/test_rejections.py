@@ -22,14 +22,14 @@ def test_the_three_commonest_reasons_are_told_with_a_count_and_an_offset_each() 
     )
 
 
-def test_one_reason_is_told_alone() -> None:
+def test_a_single_reason_is_named_without_others() -> None:
     assert tell_rejections(9, [{"no value (a tombstone)": Rejections(2, 1, 3)}, {}]) == (
         "2 of 9 messages were rejected as invalid; rejected_messages holds them with the reason: "
         "2 times no value (a tombstone) (as at offset 3 of partition 1)"
     )
 
 
-def test_reasons_that_differ_in_what_was_found_count_as_one_and_nothing_that_was_found_is_told() -> None:
+def test_reasons_are_counted_by_kind_and_the_log_shows_nothing_of_a_message() -> None:
     known: dict[str, Rejections] = {}
     count_rejections(
         known,

@@ -26,7 +26,7 @@ from runtime.settings.setting import ROOT
         ("spark://one:7077,two:7077", "spark://one:7077,two:7077"),
     ],
 )
-def test_a_local_master_retries_failed_tasks_unless_somebody_says_how_often(master: str, told: str) -> None:
+def test_a_local_master_retries_failed_tasks_unless_it_sets_the_retries(master: str, told: str) -> None:
     assert local_master(master, cores=2, most=None) == told
     assert local_master(master, cores=2, most=2) == told
 
@@ -64,7 +64,7 @@ def test_the_code_that_is_shipped_to_workers_is_whole_and_only_ours(tmp_path: Pa
     assert {name.rsplit(".", 1)[1] for name in names} == {"py"}
 
 
-def test_on_this_machine_everything_stays_on_it_and_workers_have_their_imports_before_they_start() -> None:
+def test_a_local_master_stays_on_this_machine_and_forks_its_workers_from_our_daemon() -> None:
     told = dict(configure(_Small(master="local[*]", memory="3g")).getAll())
     assert told["spark.driver.memory"] == "3g"
     assert told["spark.driver.host"] == told["spark.driver.bindAddress"] == "127.0.0.1"
@@ -73,7 +73,7 @@ def test_on_this_machine_everything_stays_on_it_and_workers_have_their_imports_b
     assert told["spark.executorEnv.PYTHONPATH"] == str(ROOT)
 
 
-def test_a_cluster_gets_nothing_that_is_true_of_this_machine_only() -> None:
+def test_a_cluster_gets_no_property_that_is_for_this_machine_only() -> None:
     told = dict(configure(_Small(master="spark://one:7077")).getAll())
     assert told["spark.executorEnv.PYTHONSAFEPATH"] == "1"
     assert not {"spark.driver.host", "spark.python.daemon.module", "spark.executorEnv.PYTHONPATH"} & told.keys()
@@ -88,7 +88,7 @@ import runtime.process.failpoint, runtime.settings.location, store.staging, proc
 print(all(module.__file__.startswith({str(code)!r}) for name, module in sys.modules.items()
           if name.partition(".")[0] in ("contract", "processor", "runtime", "store")))
 """
-    # -P: not from the current folder, which is that of the repository.
+    # -P: do not import from the current folder, which is the root of the repository.
     done = subprocess.run([sys.executable, "-P", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
 

@@ -74,7 +74,7 @@ def test_each_golden_message_becomes_a_ticket_or_a_rejected_message(tmp_path: Pa
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_a_ticket_is_stored_to_the_letter_with_its_team(tmp_path: Path, file_format: str) -> None:
+def test_a_ticket_is_stored_unchanged_with_its_team(tmp_path: Path, file_format: str) -> None:
     hostile = ticket(1, client_id="../\u202e", request="\x00🎫", request_type="technical", priority="critical")
     receipt = stage(staging(tmp_path, file_format), [messages([encode(ticket(0)), encode(hostile)])])
     expected = {
@@ -92,7 +92,7 @@ def test_a_ticket_is_stored_to_the_letter_with_its_team(tmp_path: Path, file_for
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_known_duplicates_are_rejected_among_what_is_no_ticket_and_the_ids_of_the_others_are_staged(
+def test_known_duplicates_are_rejected_and_the_ids_of_the_other_tickets_are_staged(
     tmp_path: Path, file_format: str
 ) -> None:
     known = Duplicates(np.array([2, 2]), np.array([4, 7]), np.array([-1, 0]), np.array([-1, 90]))
@@ -173,9 +173,9 @@ def test_many_batches_of_several_partitions_make_one_file_a_dataset(tmp_path: Pa
     assert receipt.hours == [HourCount(datetime(2026, 1, 31, 9, tzinfo=UTC), "billing", "high", "Billing Team", 5)]
     assert [row["offset"] for row in rows(tmp_path, receipt, "parquet", REJECTED)] == [7, 20]
     (name,) = (file.name for file in receipt.files if file.dataset == "tickets_with_assignment")
-    # However small the pieces were that came, a row group holds them all.
+    # One row group holds all rows, however small the pieces were.
     assert pq.read_metadata(tmp_path / name).num_row_groups == 1
-    # With what the files hold and the clients, nothing else is in the folder.
+    # The folder holds only the files of the receipt and the list of clients.
     assert len(list(tmp_path.iterdir())) == 4
 
 
@@ -194,7 +194,7 @@ def test_one_piece_may_hold_several_partitions(tmp_path: Path) -> None:
     ]
 
 
-def test_a_record_whose_timestamp_is_no_time_is_rejected_like_any_other_without_one(tmp_path: Path) -> None:
+def test_a_rejected_record_with_an_invalid_timestamp_has_no_received_at(tmp_path: Path) -> None:
     for kind, stamp in (
         (TIMESTAMP_NOT_AVAILABLE, 0),
         (TIMESTAMP_CREATE_TIME, -(2**62)),
@@ -242,7 +242,7 @@ def test_what_could_not_be_read_is_reported_in_the_receipt(tmp_path: Path) -> No
     assert task([OffsetRange(0, 0, 9)]) == Receipt(failure=failure)
 
 
-def test_what_nobody_expects_is_raised_and_the_reading_is_closed(tmp_path: Path) -> None:
+def test_an_unexpected_error_is_raised_and_the_reading_is_closed(tmp_path: Path) -> None:
     closed: list[bool] = []
 
     def consume(*arguments: object) -> Generator[Piece, None, None]:
@@ -273,7 +273,7 @@ def test_a_missing_staging_folder_is_reported_in_the_receipt(tmp_path: Path, fil
     assert receipt.files == []
 
 
-# A file size limit stands in for a full disk: it needs no mount, and each write beyond it fails in the same place.
+# A file size limit simulates a full disk: it needs no mount, and each write beyond it fails in the same place.
 FULL_DISK = """
 import random, resource, signal, sys
 from pathlib import Path

@@ -10,7 +10,7 @@ from store.manifest import Source
 LEDGER = Source("client_tickets", "cluster-1", "topic-1")
 
 
-def test_what_is_unread_is_told_by_partition_also_of_one_that_is_new() -> None:
+def test_unread_offsets_are_listed_by_partition_also_of_a_new_one() -> None:
     held = {0: Bounds(0, 10), 1: Bounds(5, 9), 2: Bounds(3, 4)}
     assert compare(LEDGER, {0: 10, 1: 7}, LEDGER, held) == (
         [],
@@ -32,11 +32,11 @@ def test_what_is_unread_is_told_by_partition_also_of_one_that_is_new() -> None:
         ),
     ],
 )
-def test_another_topic_or_cluster_is_a_difference_and_nothing_else_is_told(found: Source, what: str) -> None:
+def test_another_topic_or_cluster_is_the_only_difference(found: Source, what: str) -> None:
     assert compare(LEDGER, {0: 10}, found, {0: Bounds(0, 3)}) == ([Difference(f"topic {found.topic}", what)], [])
 
 
-def test_an_id_that_nobody_tells_is_no_difference() -> None:
+def test_an_unknown_id_is_not_a_difference() -> None:
     assert compare(LEDGER, {}, Source("client_tickets", None, None), {}) == ([], [])
     assert compare(Source("client_tickets", None, None), {}, LEDGER, {}) == ([], [])
 
@@ -57,7 +57,7 @@ def test_an_id_that_nobody_tells_is_no_difference() -> None:
         ),
     ],
 )
-def test_what_was_read_and_is_not_there_or_unread_and_gone(
+def test_missing_partitions_and_deleted_offsets_are_differences(
     held: dict[int, Bounds], what: str, unread: list[Unread]
 ) -> None:
     assert compare(LEDGER, {0: 1_010}, LEDGER, held) == ([Difference("topic client_tickets", what)], unread)

@@ -32,7 +32,7 @@ def output(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def report(output: Path) -> Report:
-    # What is printed must not depend on how Parquet compresses today.
+    # The printed sizes must not depend on the version of Parquet's compression.
     found = verify(OutputLocation(output))
     return msgspec.structs.replace(
         found, output="data/output", datasets=[msgspec.structs.replace(each, bytes=4_711) for each in found.datasets]
@@ -60,7 +60,7 @@ rejected_messages               1              1             4,711  in order
 """
 
 
-def test_what_is_in_order_is_a_table(report: Report) -> None:
+def test_an_output_in_order_is_printed_as_a_table(report: Report) -> None:
     end = "\nIn order: files, rows and counts are what the ledger says.\n"
     assert as_text(report, None, None) == IN_ORDER + end
     unread = """
@@ -71,7 +71,7 @@ unread in topic client_tickets: 12 offsets
     assert as_text(report, [Unread(0, 4, 16, 12), Unread(1, 0, 0, 0)], None) == IN_ORDER + unread + end
 
 
-def test_what_differs_is_told_in_80_columns_and_not_without_end(report: Report) -> None:
+def test_differences_are_printed_in_80_columns_up_to_a_limit(report: Report) -> None:
     differences = [
         Difference("metrics/metrics.parquet", f"is not the file {n} that was published: x") for n in range(60)
     ]
@@ -154,7 +154,7 @@ def test_it_ends_with_0_or_with_4_and_the_first_difference(
     assert "put a backup of the whole output folder into an empty folder" in json.loads(line)["message"]
 
 
-def test_where_there_is_none_or_it_cannot_be_read_it_says_so(
+def test_a_missing_or_unreadable_output_is_an_error_in_words(
     output: Path, alone: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = ended(capfd, "--output-path", str(output / "nowhere"))
@@ -167,7 +167,7 @@ def test_where_there_is_none_or_it_cannot_be_read_it_says_so(
     assert f"cannot read {output / '_manifest.json'}" in err
 
 
-def test_a_broker_that_cannot_be_asked_is_told_beside_what_was_found(
+def test_a_broker_that_cannot_be_asked_is_reported_with_the_rest(
     output: Path, alone: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from runtime.errors import BrokerError
@@ -184,7 +184,7 @@ def test_a_broker_that_cannot_be_asked_is_told_beside_what_was_found(
     assert ended(capfd, *argv)[0] == 4
 
 
-def test_a_report_that_nobody_takes_is_an_error_in_words(output: Path, alone: pytest.MonkeyPatch) -> None:
+def test_a_report_that_cannot_be_written_is_an_error_in_words(output: Path, alone: pytest.MonkeyPatch) -> None:
     reader, writer = socket.socketpair()
     reader.close()
     from processor.verification import _write

@@ -61,7 +61,7 @@ def test_without_an_archive_there_are_no_flags(tmp_path: Path) -> None:
     assert archive.use(tmp_path / "classes-0.jsa") == ()
 
 
-def test_an_archive_is_used_in_silence_and_only_if_it_fits(tmp_path: Path) -> None:
+def test_an_archive_is_used_silently_and_only_if_it_fits(tmp_path: Path) -> None:
     path = tmp_path / "classes-0.jsa"
     path.touch()
     assert archive.use(path) == (
@@ -102,7 +102,7 @@ def test_a_run_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_archives_of_jars_that_are_gone_go_as_well(tmp_path: Path) -> None:
+def test_the_oldest_archives_are_removed(tmp_path: Path) -> None:
     for number in range(6):
         old = tmp_path / f"classes-{number}.jsa"
         old.touch()
@@ -116,7 +116,7 @@ def test_archives_of_jars_that_are_gone_go_as_well(tmp_path: Path) -> None:
     ]
 
 
-def test_what_a_killed_set_up_left_goes_at_the_next_one(tmp_path: Path) -> None:
+def test_the_next_set_up_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     killed = tmp_path / ".unfinished-killed"
     killed.mkdir()
     (killed / "lock").touch()

@@ -11,7 +11,7 @@ from runtime.process.display import LogDisplay, TerminalDisplay, draws_in_place
 
 @pytest.fixture
 def screen() -> Iterator[io.StringIO]:
-    """A stream to which the log goes, as an entry point sets it up."""
+    """A stream that gets the log, as an entry point sets it up."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     root = logging.getLogger()

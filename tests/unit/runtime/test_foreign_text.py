@@ -3,7 +3,7 @@
 from runtime.process.foreign_text import on_one_line, visible
 
 
-def test_characters_that_nobody_sees_or_that_turn_text_round_are_written_out() -> None:
+def test_invisible_and_direction_changing_characters_are_written_out() -> None:
     assert visible("a\u202eb\u200bc\x00d\ne\tf") == "a\\u202eb\\u200bc\\u0000d\ne\tf"
     assert visible("مرحبا <b>é</b>") == "مرحبا <b>é</b>"
 

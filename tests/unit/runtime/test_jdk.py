@@ -56,7 +56,7 @@ def test_refuses_a_java_that_does_not_run(tmp_path: Path) -> None:
         java_executable({"PATH": str(java.parent)})
 
 
-def test_refuses_a_java_that_tells_no_version(tmp_path: Path) -> None:
+def test_refuses_a_java_that_reports_no_version(tmp_path: Path) -> None:
     java = fake_java(tmp_path, "hello")
     with pytest.raises(SettingError, match="does not report a version"):
         java_executable({"PATH": str(java.parent)})
@@ -69,16 +69,14 @@ def test_reads_the_version_from_the_file_that_java_brings_instead_of_starting_it
     assert 'JAVA_VERSION="21.0.4"' in identity(java)
 
 
-def test_a_file_of_that_name_that_is_not_of_java_is_passed_over(tmp_path: Path) -> None:
+def test_a_release_file_that_is_not_of_java_is_ignored(tmp_path: Path) -> None:
     java = fake_java(tmp_path, 'openjdk version "17.0.15" 2025-04-15')
     (tmp_path / "release").write_text("Debian 12\n")
     assert java_executable({"PATH": str(java.parent)}) == java
     assert identity(java) == 'openjdk version "17.0.15" 2025-04-15\n'
 
 
-def test_options_for_other_javas_do_not_reach_the_question_for_the_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_options_for_other_javas_do_not_reach_java_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"):
         monkeypatch.setenv(name, "-Xmx1x")
     java = fake_java(tmp_path, 'openjdk version "17.0.15"')

@@ -66,7 +66,7 @@ def test_a_short_log_is_shown_whole_without_stack_frames(tmp_path: Path) -> None
     assert launch.what_it_said(log) == f'{log} says:\nException in thread "main" java.io.IOException: no'
 
 
-def test_of_a_long_log_the_lines_that_say_why_are_shown(tmp_path: Path) -> None:
+def test_from_a_long_log_only_the_lines_that_say_why_are_shown(tmp_path: Path) -> None:
     log = tmp_path / "broker.log"
     story = [
         *(f"12:00:00 INFO  KafkaConfig \tvalue.{number} = null" for number in range(200)),

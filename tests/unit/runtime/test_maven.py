@@ -45,7 +45,7 @@ def test_a_mirror_may_end_with_a_slash(mirror: str) -> None:
 @pytest.mark.parametrize(
     "mirror", ["/srv/m2", "mirror.example/m2", "ftp://h/m2", "https://", "http://h:x/", "http://["]
 )
-def test_a_mirror_that_is_no_address_is_refused(mirror: str) -> None:
+def test_a_mirror_that_is_not_an_address_is_refused(mirror: str) -> None:
     with pytest.raises(SettingError) as caught:
         maven.repository({"CLIENT_TICKETS_MAVEN_MIRROR": mirror})
     assert str(caught.value) == (
@@ -101,13 +101,13 @@ def test_a_server_that_stays_silent_is_given_up(monkeypatch: pytest.MonkeyPatch)
         assert " (timed out); " in failure(f"http://{address}")
 
 
-def test_an_address_that_http_cannot_carry_is_no_bug() -> None:
+def test_an_address_that_http_cannot_carry_is_an_error_in_words() -> None:
     assert "cannot download thing_2.13-1.2.3.jar" in failure("http://127.0.0.1/a b")
 
 
 def test_a_bare_python_is_enough_and_without_pyspark_names_the_variable(tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from runtime.java import jars; sys.exit(jars.main([]))"
-    # -S leaves out what is installed, -I the current folder and the environment of Python.
+    # -S hides installed packages, -I the current folder and Python's environment variables.
     bare = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code],
         env={"CLIENT_TICKETS_CACHE": str(tmp_path)},
@@ -154,7 +154,7 @@ def test_a_damaged_ivy_names_the_variable(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def ivy_of_another_pyspark(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a pyspark of no content in front of the installed one; return where its Ivy belongs."""
+    """Put an empty pyspark before the installed one; return where its Ivy belongs."""
     (folder / "pyspark" / "jars").mkdir(parents=True)
     (folder / "pyspark" / "__init__.py").touch()
     monkeypatch.syspath_prepend(folder)

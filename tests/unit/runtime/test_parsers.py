@@ -34,7 +34,7 @@ def a_readable_file(text: str) -> Path:
         (parsers.spark_master, "spark://a:7077,b:7077", "spark://a:7077,b:7077"),
     ],
 )
-def test_what_is_right_is_taken(parse: Callable[[str], Any], text: str, value: object) -> None:
+def test_valid_texts_are_parsed(parse: Callable[[str], Any], text: str, value: object) -> None:
     assert parse(text) == value
 
 
@@ -52,7 +52,7 @@ def test_what_is_right_is_taken(parse: Callable[[str], Any], text: str, value: o
         (a_readable_file, ["", "/nowhere/ca.pem", "/"]),
     ],
 )
-def test_what_is_wrong_is_refused_with_what_would_work(parse: Callable[[str], Any], texts: list[str]) -> None:
+def test_invalid_texts_are_refused_with_what_would_work(parse: Callable[[str], Any], texts: list[str]) -> None:
     for text in texts:
         with pytest.raises(ValueError, match=r"^must (be|name) "):
             parse(text)

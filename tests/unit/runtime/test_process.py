@@ -88,7 +88,7 @@ def test_a_json_log_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> 
     assert event["time"].endswith("Z")
 
 
-def test_a_text_log_shows_control_characters_instead_of_obeying_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_text_log_writes_out_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("INFO", "text")
     logging.getLogger("store.check").warning("%s holds %s\n\tmore é", "a", "cr\r12:00:00 INFO all is well\x1b[2J\x85")
 
@@ -104,7 +104,7 @@ def test_a_json_log_keeps_the_traceback_inside_the_line(capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(("level", "shown"), [("DEBUG", ["info"]), ("INFO", [])])
-def test_the_client_libraries_never_log_bytes_and_only_in_debug_their_doings(
+def test_client_libraries_never_log_bytes_and_log_their_steps_only_at_debug(
     level: str, shown: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logging(level, "text")
@@ -115,7 +115,7 @@ def test_the_client_libraries_never_log_bytes_and_only_in_debug_their_doings(
     assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == shown
 
 
-def test_a_jvm_that_went_away_is_not_told_by_py4j(capsys: pytest.CaptureFixture[str]) -> None:
+def test_py4j_does_not_log_that_the_jvm_ended(capsys: pytest.CaptureFixture[str]) -> None:
     from py4j.java_gateway import GatewayClient
     from py4j.protocol import Py4JNetworkError
 

@@ -20,7 +20,7 @@ def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def killed_run(folder: Path) -> None:
-    """Leave what a run leaves that was killed."""
+    """Leave behind what a killed run leaves."""
     folder.mkdir()
     (folder / "lock").touch()
     (folder / "spark-123").mkdir()
@@ -101,5 +101,5 @@ def test_can_lie_where_the_result_of_a_run_will_be(temporary: Path) -> None:
     with Scratch(PREFIX, cache) as scratch:
         assert list(cache.iterdir()) == [scratch.path]
     assert list(cache.iterdir()) == []
-    # Of another place.
+    # A folder in another place.
     assert (temporary / f"{PREFIX}killed").exists()

@@ -107,7 +107,7 @@ def test_without_a_ca_file_what_this_machine_trusts_goes_along(tmp_path: Path, m
     file, folder = tmp_path / "cert.pem", tmp_path / "certs"
     folder.mkdir()
     (folder / ONE_HASHED).write_text(ONE, encoding="ascii")
-    # OpenSSL looks at no file of another name.
+    # OpenSSL ignores files with other names.
     (folder / "two.pem").write_text(TWO, encoding="ascii")
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     monkeypatch.setenv("SSL_CERT_DIR", str(folder))
@@ -118,7 +118,7 @@ def test_without_a_ca_file_what_this_machine_trusts_goes_along(tmp_path: Path, m
     assert KafkaSecurity("SSL").for_librdkafka()["ssl.ca.pem"] == TWO + ONE
 
 
-def test_a_machine_that_trusts_nobody_needs_a_ca_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_trusted_cas_needs_a_ca_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     plain = {"security_protocol": "SASL_PLAINTEXT", "sasl_password": "hunter2"}
@@ -177,7 +177,7 @@ def test_the_password_can_come_from_a_file_whose_last_line_break_is_dropped(tmp_
     assert KafkaSecurity.from_settings(values(sasl_password_file=file)).password == "hunter2 "
 
 
-def test_two_passwords_are_one_too_many(tmp_path: Path) -> None:
+def test_a_password_and_a_password_file_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="KAFKA_SASL_PASSWORD and KAFKA_SASL_PASSWORD_FILE are both set"):
         KafkaSecurity.from_settings(values(sasl_password="hunter2", sasl_password_file=tmp_path))
 

@@ -127,7 +127,7 @@ def test_a_secret_is_not_shown_in_an_error(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_key_of_the_file_that_looks_like_ours_but_is_none_is_refused_without_its_value(
+def test_a_key_of_the_file_that_looks_like_ours_but_is_not_one_is_refused_without_its_value(
     key: str, hint: str, tmp_path: Path
 ) -> None:
     file = write(tmp_path, f"{key}=hunter2\n")
@@ -243,7 +243,7 @@ def test_other_characters_may_stand_in_a_path(folder: str, tmp_path: Path) -> No
     assert str(found["it"]) == f"{tmp_path}/{folder}"
 
 
-def test_what_decides_a_setting_is_told(tmp_path: Path) -> None:
+def test_the_source_of_a_setting_is_named(tmp_path: Path) -> None:
     file = write(tmp_path, "TOPIC_NAME=from_file\n")
 
     def source(flag: str | None, environ: Mapping[str, str], env_file: Path) -> str:

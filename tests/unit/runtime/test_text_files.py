@@ -36,7 +36,7 @@ def write(folder: Path, raw: bytes, name: str = ".env") -> Path:
         ("KEY", ""),
     ],
 )
-def test_a_value_is_taken_to_the_letter(line: str, value: str, tmp_path: Path) -> None:
+def test_a_value_is_taken_exactly_as_written(line: str, value: str, tmp_path: Path) -> None:
     assert read_env_file(write(tmp_path, f"{line}\n".encode())) == {"KEY": value}
 
 
@@ -49,7 +49,7 @@ def test_a_value_is_taken_to_the_letter(line: str, value: str, tmp_path: Path) -
         b"A=1\rB=two words",
     ],
 )
-def test_line_ends_and_a_byte_order_mark_of_any_editor_are_no_part_of_a_value(raw: bytes, tmp_path: Path) -> None:
+def test_line_ends_and_a_byte_order_mark_of_any_editor_are_not_part_of_a_value(raw: bytes, tmp_path: Path) -> None:
     assert read_env_file(write(tmp_path, raw)) == {"A": "1", "B": "two words"}
 
 
@@ -120,7 +120,7 @@ def test_a_link_to_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     ("text", "line"),
     [("A=1\nB 2\n", 2), ("\n# one\n\n\nhunter2 = 'x\n", 5), ("A: hunter2\r\n", 1), ('A="hunter2\n', 1)],
 )
-def test_a_line_that_is_no_setting_is_named_by_its_number(text: str, line: int, tmp_path: Path) -> None:
+def test_a_line_that_is_not_a_setting_is_named_by_its_number(text: str, line: int, tmp_path: Path) -> None:
     file = write(tmp_path, text.encode())
 
     with pytest.raises(SettingError) as error:

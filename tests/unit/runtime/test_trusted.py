@@ -27,7 +27,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="this machine lacks th
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """A folder like /tmp: every user may write there, and rename only what is their own."""
-    # Not pytest's: nobody else gets through to those.
+    # Not pytest's folder, because other users cannot enter that.
     folder = Path(tempfile.mkdtemp(prefix="shared-", dir="/tmp"))
     folder.chmod(0o1777)
     yield folder
@@ -80,13 +80,13 @@ def test_a_folder_that_another_user_made_first_is_not_used(shared: Path) -> None
 
 
 @needs_root
-def test_temporary_files_are_not_put_where_another_user_could_exchange_them(shared: Path) -> None:
+def test_temporary_files_are_not_put_where_another_user_could_replace_them(shared: Path) -> None:
     with Scratch("ours-", shared) as scratch:
         (scratch.path / "code.zip").write_text("ours")
         answer = as_another_user('cat "$1/code.zip"; mv "$1" "$1.gone"; echo theirs >"$1/code.zip"', scratch.path)
         assert answer.count("ermission") + answer.count("not permitted") == 3, answer
         assert (scratch.path / "code.zip").read_text() == "ours"
-        # What would have happened in a folder of the same mode without the sticky bit.
+        # In a folder of the same mode without the sticky bit it succeeds.
         shared.chmod(0o777)
         assert as_another_user('mv "$1" "$1.gone" && mkdir "$1" && echo done', scratch.path) == "done\n"
         shared.chmod(0o1777)
@@ -129,7 +129,7 @@ sys.exit(entry.run(lambda: ((place / "made").mkdir(), (place / "made" / "file").
         assert [path.read_text() for path in (place / "made").iterdir()] == ["ours"]
 
 
-def test_jars_that_another_user_could_exchange_are_not_run(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jars_that_another_user_could_replace_are_not_run(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIENT_TICKETS_CACHE", str(shared))
     folder = shared / "jars"
     folder.mkdir()
@@ -142,7 +142,7 @@ def test_jars_that_another_user_could_exchange_are_not_run(shared: Path, monkeyp
 
 
 @needs_root
-def test_an_archive_of_classes_that_another_user_could_exchange_is_not_used(
+def test_an_archive_of_classes_that_another_user_could_replace_is_not_used(
     shared: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = shared / "classes-1.jsa"
