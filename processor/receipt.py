@@ -132,5 +132,5 @@ def _require_covered(offsets: OffsetRange, reads: Sequence[RangeRead]) -> None:
 def incomplete(found: str) -> DataConflict:
     """Return the error for receipts that do not say what became of each message."""
     return DataConflict(
-        f"the batch does not add up: {found}; nothing was published; start again, and the same messages are read anew"
+        f"the batch does not add up: {found}; nothing was published; start again, and the same messages are read again"
     )

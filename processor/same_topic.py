@@ -28,7 +28,7 @@ class TopicLookUp(Protocol):
 
 
 def confirm(topic: TopicLookUp, batch: Batch, receipts: Sequence[Receipt]) -> None:
-    """Before the commit, raise DataConflict if the topic was replaced since the plan, BrokerError if nobody answers."""
+    """Before the commit, raise DataConflict if the topic was replaced since the plan. Raises BrokerError."""
     if batch.ranges:
         bounds = require_unchanged(topic, batch)
         require_records(topic, batch.source, last_records(receipts), bounds)

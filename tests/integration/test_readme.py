@@ -113,9 +113,9 @@ def in_order(rows: list[Row]) -> list[str]:
 def outputs(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Published]]:
     """One topic, published as Parquet, and a copy of that switched to JSON.
 
-    The first of its batches has nothing to reject, so that files without rows are there. Whoever guesses types from the
-    first rows of the second one guesses wrong: the first 30,000 rejected messages have neither key nor payload, and in
-    as many tickets the texts look like dates.
+    The first of its batches has nothing to reject, so that there are files without rows. A library that guesses types
+    from the first rows of the second one guesses wrong: the first 30,000 rejected messages have neither key nor
+    payload, and in as many tickets the texts look like dates.
     """
     folder = tmp_path_factory.mktemp("readme")
     topic = f"readme-{uuid.uuid4().hex[:8]}"
