@@ -69,15 +69,15 @@ def test_a_batch_shows_up_without_losing_place_filter_or_search(
 def test_a_selected_ticket_stays_the_one_that_is_read(published: Published, open_page: Open) -> None:
     published.tickets(1, priority="high", request="the first one", ago_s=20)
     page = open_page()
-    wait_for_text(page, "Select a ticket to read it as a whole.")
+    wait_for_text(page, "Select a ticket to read all of it.")
     press_row(page, 0)
-    wait_for_text(page, "The list stands still until you deselect the ticket.")
+    wait_for_text(page, "The list is not refreshed until you deselect the ticket.")
     assert page.locator(".st-key-ticket .tickets-text").inner_text() == "the first one"
     published.tickets(1, priority="high", request="the second one", ago_s=1)
     wait_for_text(page, "2 tickets. Among all 2 tickets.")
     assert page.locator(".st-key-ticket .tickets-text").inner_text() == "the first one"
     press_row(page, 0)
-    wait_for_text(page, "Select a ticket to read it as a whole.")
+    wait_for_text(page, "Select a ticket to read all of it.")
     wait_for(lambda: "the second one" in cells(page, "tickets"), 10, "the list to go on")
 
 
@@ -186,7 +186,7 @@ def focused(page: Any) -> str:
 def test_the_keyboard_reaches_filters_search_list_and_download(published: Published, open_page: Open) -> None:
     published.tickets(3, priority="high", request="by keyboard")
     page = open_page("?refresh=paused")
-    wait_for_text(page, "Select a ticket to read it as a whole.")
+    wait_for_text(page, "Select a ticket to read all of it.")
     wait_until_still(page)
     reached: list[str] = []
     while "Download 3 tickets as CSV" not in reached and len(reached) < 60:
@@ -211,7 +211,7 @@ def test_a_phone_shows_everything_in_one_column(published: Published, open_page:
     published.tickets(1_234_567 // 1_000, priority="high")
     page = open_page(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
     wait_for_text(page, "Rejected messages")
-    wait_for_text(page, "Select a ticket to read it as a whole.")
+    wait_for_text(page, "Select a ticket to read all of it.")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     wide = page.evaluate(
         """() => [...document.querySelectorAll('.tickets-tile, .tickets-load, .tickets-state, h1, h3, button')]
@@ -250,7 +250,7 @@ def test_it_follows_the_light_or_dark_of_the_machine_and_can_be_read(
 ) -> None:
     published.tickets(50, priority="high")
     page = open_page(color_scheme=scheme)
-    wait_for_text(page, "Select a ticket to read it as a whole.")
+    wait_for_text(page, "Select a ticket to read all of it.")
     assert page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor") == background
     for selector in (".tickets-value", ".tickets-name", ".tickets-note", ".tickets-caption", ".tickets-load th"):
         assert contrast(page, selector) >= 4.5, selector

@@ -39,7 +39,7 @@ def test_an_empty_topic_has_figures_of_nothing(published: Published, open_page: 
     published.batch([])
     page = open_page()
     wait_for_text(page, "No ticket yet")
-    wait_for_text(page, "No ticket fits the filters.")
+    wait_for_text(page, "No ticket matches the filters.")
     assert [tile(page, name) for name in ("Tickets", "Last hour", "Clients", "Rejected messages")] == ["0"] * 4
 
 
@@ -59,7 +59,7 @@ def test_the_headline_says_how_many_and_how_fresh(published: Published, open_pag
     [
         ({"state": "stopped"}, "Processor stopped", "Start it for newer tickets."),
         ({"state": "stopped", "interval_s": 0}, "Single run, ended", "Run the processor again"),
-        ({"state": "idle", "ago_s": 200}, "Processor gone", "No sign of it for 3 min"),
+        ({"state": "idle", "ago_s": 200}, "Processor gone", "No status from it for 3 min"),
         ({"state": "converting"}, "Converting to another format", "the figures are those of the last batch"),
         ({"state": "waiting for broker"}, "Waiting for the broker", "It goes on by itself"),
         (
@@ -133,7 +133,7 @@ def test_rejected_messages_duplicates_and_gaps_are_shown_where_there_are_any(
     wait_for_text(page, "None: every message that was read is a ticket.")
     assert page.get_by_text("Duplicates and gaps").count() == 0
     published.batch([b"<script>window.harmed = 1</script>", b"", b""])
-    wait_for_text(page, "3 messages. The example is the newest message of its reason.")
+    wait_for_text(page, "3 messages. Each example is the newest message with that reason.")
     wait_for(lambda: "empty message" in cells(page, "reasons"), 20, "the reasons")
     assert "<script>window.harmed = 1</script>" in cells(page, "reasons")
     assert page.evaluate("window.harmed") is None

@@ -56,7 +56,7 @@ def test_day_or_month_first_is_asked_for_only_where_it_matters() -> None:
     assert instant("03/04/2026 08:00", "mdy") == datetime(2026, 3, 4, 8, tzinfo=UTC)
     assert instant("04-04-26") == datetime(2026, 4, 4, tzinfo=UTC)
     assert instant("13.04.2026", "dmy") == datetime(2026, 4, 13, tzinfo=UTC)
-    with pytest.raises(ValueError, match=r"found '03/04/2026 08:00'; say which with --date-order dmy or mdy"):
+    with pytest.raises(ValueError, match=r"found '03/04/2026 08:00'; set --date-order to dmy or mdy"):
         instant("03/04/2026 08:00")
 
 

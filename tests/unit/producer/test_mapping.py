@@ -96,12 +96,12 @@ def test_a_dot_leads_into_json_unless_a_column_is_named_so() -> None:
         (
             {"request_type": "Facturation"},
             "request_type: must be one of account, billing, technical, general, found 'Facturation'; "
-            "say what it means with --value 'request_type:Facturation=general'",
+            "map it with --value 'request_type:Facturation=general'",
         ),
         ({"client_id": "x" * 65}, "client_id: must be a string of 1 to 64 characters, found 65 characters"),
         ({"request": "x" * 10_001}, "request: must be a string of 1 to 10,000 characters, found 10,001 characters"),
         ({"created_at": "soon"}, "created_at: is not a date, found 'soon'"),
-        ({"request": b"\xff"}, "a column holds 1 bytes that are not text in UTF-8"),
+        ({"request": b"\xff"}, "a column holds 1 bytes that are not UTF-8 text"),
     ],
     ids=str,
 )

@@ -132,11 +132,11 @@ def test_a_ledger_that_is_right_differs_in_nothing() -> None:
         ),
         (
             ledger(contents={**LEDGER.contents, "metrics": {"../m.parquet": FILE}}),
-            "metrics has a file '../m.parquet', which is no name of a parquet file",
+            "metrics has a file '../m.parquet', which is not the name of a parquet file",
         ),
         (
             ledger(contents={**LEDGER.contents, "metrics": {"m.json": FILE}}),
-            "metrics has a file 'm.json', which is no name of a parquet file",
+            "metrics has a file 'm.json', which is not the name of a parquet file",
         ),
         (
             ledger(contents={k: v for k, v in LEDGER.contents.items() if k != "metrics"}),
@@ -226,13 +226,13 @@ def test_a_team_of_an_earlier_routing_is_a_note() -> None:
     earlier = {**ROWS.teams, ("billing", "Accounting"): 2, ("(another)", "Sales"): 1}
     assert differences.of_teams(rows(teams=earlier)) == (
         [],
-        ["2 tickets of request_type billing are assigned to Accounting, by another routing"],
+        ["2 tickets of request_type billing are assigned to Accounting, by an earlier routing"],
     )
 
 
 def test_values_that_no_ticket_has() -> None:
     assert said(differences.of_values({"ticket_id": 3})) == [
-        ("tickets_with_assignment", "3 rows hold a ticket_id that no ticket has")
+        ("tickets_with_assignment", "3 rows hold an invalid ticket_id")
     ]
     assert said(differences.of_values({})) == []
 
@@ -369,7 +369,7 @@ def test_hours_that_are_right_differ_in_nothing() -> None:
         ),
         (
             [(NINE, "billing", "low", 4), (NINE, "billing", "low", 5), RIGHT_HOURS[1]],
-            ["has 1 rows more than hours and kinds"],
+            ["has 1 rows that repeat the hour, type and priority of another one"],
         ),
     ],
 )
@@ -447,7 +447,7 @@ def test_rejected_messages_are_those_of_the_partitions() -> None:
         ),
         (
             [(0, 106), (1, 4), (7, 0)],
-            [("rejected_messages", "1 rows are of partition 7, which is not known")],
+            [("rejected_messages", "1 rows are of partition 7, which the ledger does not have")],
         ),
     ],
 )
@@ -473,7 +473,7 @@ def test_the_set_of_clients_is_that_of_the_tickets() -> None:
 def test_a_set_with_a_wrong_client_is_wrong_and_one_of_another_commit_is_not() -> None:
     (difference,), notes = differences.of_clients(FoundClients("c2", "c1", hashes(1, 3, 4)), LEDGER, hashes(1, 2))
     assert difference.where == "clients.sqlite"
-    assert difference.what.startswith("has 3 clients, the tickets 2: 1 are missing, 2 are in it without a ticket; stop")
+    assert difference.what.startswith("has 3 clients, the tickets 2: 1 are missing, 2 have no ticket; stop")
     assert notes == []
     assert differences.of_clients(FoundClients("c1", "", hashes()), LEDGER, hashes(1, 2)) == (
         [],

@@ -507,20 +507,26 @@ TICKETS_FOLDER = ".pipeline/staging/{}/tickets_with_assignment"
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"dataset": "../victims"}, "'../victims' is no dataset to exchange"),
+        ({"dataset": "../victims"}, "'../victims' is not a dataset to exchange"),
         (
             {"dataset": "high_priority_tickets"},
-            "'high_priority_tickets' is no dataset to exchange, or is changed twice",
+            "'high_priority_tickets' is not a dataset to exchange, or is changed twice",
         ),
-        ({"prepared": "victims"}, "'victims' is no staged folder"),
-        ({"prepared": ".pipeline/staging/../tickets_with_assignment"}, "is no staged folder"),
-        ({"prepared": ".pipeline/staging/x/high_priority_tickets"}, "is no staged folder"),
+        ({"prepared": "victims"}, "'victims' is not a staged folder"),
+        ({"prepared": ".pipeline/staging/../tickets_with_assignment"}, "is not a staged folder"),
+        ({"prepared": ".pipeline/staging/x/high_priority_tickets"}, "is not a staged folder"),
         ({"new": ["../../victim.txt"]}, "exchanges other files than it gains and loses"),
-        ({"old": ["../../victim.txt"]}, "exchanges what is no file of a dataset"),
+        ({"old": ["../../victim.txt"]}, "exchanges names that are not files of a dataset"),
         ({"old": [KEPT]}, "exchanges other files than it gains and loses"),
         ({"old": []}, "exchanges other files than it gains and loses"),
-        ({"renames": "tickets_with_assignment"}, "'tickets_with_assignment' is no dataset to exchange, or is changed"),
-        ({"removals": "tickets_with_assignment"}, "'tickets_with_assignment' is no dataset to exchange, or is changed"),
+        (
+            {"renames": "tickets_with_assignment"},
+            "'tickets_with_assignment' is not a dataset to exchange, or is changed",
+        ),
+        (
+            {"removals": "tickets_with_assignment"},
+            "'tickets_with_assignment' is not a dataset to exchange, or is changed",
+        ),
         ({"prepared": 5}, "is damaged"),
     ],
 )

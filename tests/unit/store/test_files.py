@@ -142,21 +142,21 @@ def test_two_folders_of_one_mount_share_its_mark_and_another_file_system_has_its
 WRITTEN = {
     errno.ENOSPC: "No space left on device; free space there",
     errno.EDQUOT: "Disk quota exceeded; free space there, or raise the quota",
-    errno.EFBIG: "File too large; a limit of this user (ulimit -f) or of the file system allows no larger "
-    "file; raise it",
+    errno.EFBIG: "File too large; the file would exceed a limit of this user (ulimit -f) or of the file system; "
+    "raise the limit",
     errno.EACCES: "Permission denied; give this user the right to write there",
     errno.EROFS: "Read-only file system; the file system is read-only; choose another --output-path",
     errno.EXDEV: "Invalid cross-device link; it lies on another file system; mount or link the output folder as "
     "a whole",
-    errno.ENOENT: "No such file or directory; it, or a folder above it, is not there; see whether it was removed, or "
+    errno.ENOENT: "No such file or directory; it, or a folder above it, is missing; check whether it was removed, or "
     "its file system not mounted",
-    errno.ENOTDIR: "Not a directory; see that it, and what is above it, are folders",
-    errno.EIO: "Input/output error; the disk reports an error; see the log of the system",
+    errno.ENOTDIR: "Not a directory; a file is in the place of this folder, or of one above it; move it away",
+    errno.EIO: "Input/output error; the disk reports an error; look into the system's log",
     errno.ESTALE: "Stale file handle; the file system went away; mount it again",
     errno.ENOTCONN: "Transport endpoint is not connected; the file system went away; mount it again",
-    errno.EINVAL: "Invalid argument; the file system does not know a call that the output needs; choose another "
+    errno.EINVAL: "Invalid argument; the file system does not support a call that the output needs; choose another "
     "--output-path",
-    errno.EMFILE: "Too many open files; raise the number of open files that are allowed (ulimit -n)",
+    errno.EMFILE: "Too many open files; raise the limit of open files (ulimit -n)",
     errno.ENAMETOOLONG: "File name too long; choose a shorter --output-path",
 }
 
@@ -174,7 +174,7 @@ def test_an_error_that_nobody_thought_of_is_said_without_a_remedy_that_would_mis
     with pytest.raises(OutputUnavailable) as caught, writing(Path("/output")):
         raise OSError(errno.EPIPE, "Broken pipe")
     assert str(caught.value) == (
-        "cannot write /output: Broken pipe; mend that and start again: what is published stays as it is"
+        "cannot write /output: Broken pipe; fix that and start again: what is published stays as it is"
     )
 
 
@@ -196,8 +196,8 @@ def test_what_sqlite_cannot_write_is_said_with_its_cause(tmp_path: Path) -> None
     with pytest.raises(OutputUnavailable) as caught, writing(tmp_path / "missing" / "clients.sqlite"):
         sqlite3.connect(tmp_path / "missing" / "clients.sqlite")
     assert str(caught.value) == (
-        f"cannot write {tmp_path}/missing/clients.sqlite: unable to open database file; see that its folder is there, "
-        "and that this user may write there, then start again: what is published stays as it is"
+        f"cannot write {tmp_path}/missing/clients.sqlite: unable to open database file; check that its folder is "
+        "there, and that this user may write there, then start again: what is published stays as it is"
     )
     full = "database or disk is full; free space there, then start again"
     with closing(sqlite3.connect(tmp_path / "clients.sqlite")) as database:
@@ -210,7 +210,7 @@ def test_what_sqlite_cannot_write_is_said_with_its_cause(tmp_path: Path) -> None
     ("number", "said"),
     [
         (errno.EACCES, "Permission denied; give this user the right to read it"),
-        (errno.EIO, "Input/output error; the disk reports an error; see the log of the system"),
+        (errno.EIO, "Input/output error; the disk reports an error; look into the system's log"),
         (errno.ESTALE, "Stale file handle; the file system went away; mount it again"),
     ],
 )

@@ -300,7 +300,7 @@ def test_a_set_that_nobody_wants_is_removed(output: Output, two_batches: tuple[M
 def test_a_folder_that_cannot_be_made_is_said_to_be_that(output: Output) -> None:
     manifest = publish(output, None, 1)
     ids_folder(output).write_bytes(b"a file")
-    with pytest.raises(OutputUnavailable, match=r"cannot write .*ids.*see that it is a folder"):
+    with pytest.raises(OutputUnavailable, match=r"cannot write .*ids.*a file is in the place of a folder"):
         opened(output, manifest)
     with pytest.raises(OutputUnavailable):
         carry_ids(output, manifest.commit_id, "next")

@@ -180,7 +180,7 @@ def test_a_manifest_of_a_newer_release_is_refused_as_such(tmp_path: Path) -> Non
         with pytest.raises(DataConflict, match=rf"is damaged \(\d+ bytes: there is no version {version}\)"):
             read(tmp_path, b'{"version": %d}' % version)
     newer = {"version": 4, "a_field_that_must_be_obeyed": [1]}
-    with pytest.raises(DataConflict, match="has version 4, this program reads up to 3: a newer release wrote it; run"):
+    with pytest.raises(DataConflict, match="has version 4, but this program reads only up to version 3: a newer"):
         read(tmp_path, json.dumps(newer).encode())
 
 

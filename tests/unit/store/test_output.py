@@ -271,7 +271,7 @@ def exchange_the_output(output: Output) -> None:
 
 
 REMOVED = "output was removed while this processor worked on it; start again: a new output is filled from what the"
-STATE_REMOVED = r"/\.pipeline was removed or exchanged while .* goes on from _manifest\.json, or, where that is gone"
+STATE_REMOVED = r"/\.pipeline was removed or exchanged while .* goes on from _manifest\.json, or, if that is gone"
 EXCHANGED = "output was removed or exchanged while .* another folder is in its place, where nothing was written"
 
 
@@ -405,7 +405,7 @@ def test_a_record_that_names_files_which_are_not_its_own_is_refused(
         record["renames"][0][field] = name
     (output.state / "commit.json").write_text(json.dumps(record))
     before = everything(output)
-    with pytest.raises(DataConflict, match=r"commit\.json is damaged .*is no (staged )?file") as caught:
+    with pytest.raises(DataConflict, match=r"commit\.json is damaged .*is not a (staged )?file") as caught:
         output.recover()
     assert repr(name) in str(caught.value)
     assert everything(output) == before
@@ -416,7 +416,7 @@ def test_a_record_of_a_newer_release_is_refused_as_such(output: Output, first: M
     record = json.loads(encode(batch(output, first)))
     record["manifest"]["version"] = 4
     (output.state / "commit.json").write_text(json.dumps(record))
-    with pytest.raises(DataConflict, match=r"commit\.json has version 4, this program reads up to 3"):
+    with pytest.raises(DataConflict, match=r"commit\.json has version 4, but this program reads only up to version 3"):
         output.recover()
 
 
@@ -426,5 +426,5 @@ def test_strangers_that_no_reader_counts_are_left_alone_with_a_warning(
     (output.root / "metrics" / ".DS_Store").write_bytes(b"finder")
     with caplog.at_level(logging.WARNING):
         assert output.recover() == first
-    assert f"{output.root}/metrics holds .DS_Store, which is not ours" in caplog.text
+    assert f"{output.root}/metrics holds .DS_Store, which is not part of the output" in caplog.text
     assert (output.root / "metrics" / ".DS_Store").exists()

@@ -143,7 +143,7 @@ def test_a_copy_taken_between_the_renames_with_a_cut_file(story: Story) -> None:
     shutil.copy(story.folder / "record-3.json", story.root / ".pipeline/commit.json")
     (staged,) = (story.root / ".pipeline/staging").glob("*/tickets_with_assignment-*")
     staged.write_bytes(staged.read_bytes()[:-1])
-    require_refused(story, str(staged), "it was cut")
+    require_refused(story, str(staged), "it was cut off")
 
 
 def test_a_copy_taken_while_a_batch_was_published_whose_ledger_is_newer_than_its_files(story: Story) -> None:
@@ -169,13 +169,13 @@ def test_a_dataset_of_one_file_that_was_emptied(story: Story, dataset: str) -> N
 def test_a_file_of_tickets_that_was_cut(story: Story, number: int) -> None:
     path = story.root / f"tickets_with_assignment/batch-00000{number}-0000.parquet"
     path.write_bytes(path.read_bytes()[:100])
-    require_refused(story, f"{path} was published with ", " bytes and has 100 now: it was cut")
+    require_refused(story, f"{path} was published with ", " bytes and has 100 now: it was cut off")
 
 
 def test_a_file_of_tickets_that_was_emptied(story: Story) -> None:
     path = story.root / "tickets_with_assignment/batch-000001-0000.parquet"
     path.write_bytes(b"")
-    require_refused(story, f"{path} was published with ", " bytes and has 0 now: it was cut")
+    require_refused(story, f"{path} was published with ", " bytes and has 0 now: it was cut off")
 
 
 def test_a_file_of_tickets_that_was_removed(story: Story) -> None:
@@ -282,8 +282,8 @@ def name_a_file_elsewhere(ledger: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("by_hand", "said"),
     [
-        (lower_an_offset, "of partition 0 the offsets 0 to 10 were read, but its counts explain 15 of them"),
-        (raise_an_offset, "of partition 0 the offsets 0 to 20 were read, but its counts explain 15 of them"),
+        (lower_an_offset, "offsets 0 to 10 of partition 0 were read, but its counts explain 15 of them"),
+        (raise_an_offset, "offsets 0 to 20 of partition 0 were read, but its counts explain 15 of them"),
         (lower_an_offset_and_a_count, "12 tickets of all partitions are expected, but there are 8"),
         (lower_the_batch, "its last batch is 2, but tickets_with_assignment/batch-000003-0000.parquet holds batches 3"),
         (raise_the_batch, "its last batch is 4, but metrics is of batch 3"),
@@ -314,7 +314,7 @@ def test_a_ledger_that_was_cut(story: Story) -> None:
 
 def test_a_record_that_was_cut(story: Story) -> None:
     (story.root / ".pipeline/commit.json").write_bytes((story.folder / "record-3.json").read_bytes()[:100])
-    require_refused(story, "commit.json is damaged (100 bytes: ", "published in part")
+    require_refused(story, "commit.json is damaged (100 bytes: ", "partly published")
 
 
 def test_the_way_out_works_a_whole_backup_in_an_empty_folder(story: Story) -> None:

@@ -248,7 +248,7 @@ def test_a_record_whose_staged_dataset_of_one_file_is_gone_is_refused(output: Ca
     one = output("second-committed")
     (staged,) = (one.root / ".pipeline/staging").glob("*/tickets_by_hour.parquet")
     staged.unlink()
-    require_refused(one, "tickets_by_hour counts 16 tickets, the totals 29: it is of another batch")
+    require_refused(one, "tickets_by_hour counts 16 tickets, but the totals say 29: it belongs to another batch")
 
 
 def test_a_record_of_version_1_on_a_ledger_of_this_release_is_refused(
@@ -269,8 +269,8 @@ def test_the_upgrade_is_announced(
     with caplog.at_level(logging.WARNING):
         output("one").recover()
         Output(OutputLocation(tmp_path / "version-2"), QuickDisk()).recover()
-    assert "upgrading the ledger from version 2 to version 3; older releases cannot go on here" in caplog.text
-    assert "upgrading the ledger from version 1 to version 3; older releases cannot go on here" in caplog.text
+    assert "upgrading the ledger from version 2 to version 3; older releases can no longer use it" in caplog.text
+    assert "upgrading the ledger from version 1 to version 3; older releases can no longer use it" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ def test_other_files_in_a_folder_are_a_note(verified: Verified) -> None:
     (verified.root / "metrics" / ".DS_Store").write_bytes(b"")
     report = verified.verify()
     assert report.differences == []
-    assert report.notes == ["metrics holds '.DS_Store', which is not ours"]
+    assert report.notes == ["metrics holds '.DS_Store', which is not part of the output"]
 
 
 def test_a_name_that_is_not_utf_8_is_told_as_well(verified: Verified) -> None:
@@ -390,7 +390,7 @@ def test_a_set_of_ids_that_is_not_that_of_the_tickets(verified: Verified, number
 
 def test_a_set_of_ids_that_can_be_made_again_is_a_note(parquet: Verified) -> None:
     folder = with_ids(parquet, *ALL_NUMBERS)
-    note = ["the set of known ticket ids is not there, or damaged: the next batch makes it again"]
+    note = ["the set of known ticket ids is missing or damaged: the next batch makes it again"]
     for damage in (
         lambda: max(folder.glob("*.low"), key=lambda path: path.stat().st_mtime_ns).write_bytes(b"\0" * 96),
         lambda: next(folder.glob("*.json")).write_bytes(b"{"),
@@ -407,7 +407,7 @@ def test_a_set_of_ids_that_can_be_made_again_is_a_note(parquet: Verified) -> Non
 def test_an_id_that_is_not_a_uuid(verified: Verified) -> None:
     own = own_rows(verified, TICKETS_1)
     verified.rewrite(TICKETS_1, lambda table: with_first("ticket_id", "ticket 7")(own(table)))
-    assert verified.differences() == [("tickets_with_assignment", "1 rows hold a ticket_id that no ticket has")]
+    assert verified.differences() == [("tickets_with_assignment", "1 rows hold an invalid ticket_id")]
 
 
 def test_a_ticket_with_the_team_of_another_type(verified: Verified) -> None:
@@ -494,9 +494,9 @@ def clients(verified: Verified, *statements: str) -> None:
     [
         (
             "DELETE FROM clients WHERE client_id = 'CLIENT_1'",
-            "has 2 clients, the tickets 3: 1 are missing, 0 are in it",
+            "has 2 clients, the tickets 3: 1 are missing, 0 have no ticket",
         ),
-        ("INSERT INTO clients VALUES ('CLIENT_9', 1)", "has 4 clients, the tickets 3: 0 are missing, 1 are in it"),
+        ("INSERT INTO clients VALUES ('CLIENT_9', 1)", "has 4 clients, the tickets 3: 0 are missing, 1 have no ticket"),
         (
             "UPDATE clients SET client_id = 'x' WHERE client_id = 'CLIENT_1'",
             "has 3 clients, the tickets 3: 1 are missing",
@@ -523,7 +523,7 @@ def test_a_set_of_clients_that_can_be_filled_again_is_a_note(parquet: Verified) 
     path = parquet.root / ".pipeline/clients.sqlite"
     for content in (b"", b"no database at all"):
         path.write_bytes(content)
-        in_use = "clients.sqlite was in use or cannot be read; a processor fills it anew where it has to"
+        in_use = "clients.sqlite was in use or cannot be read; a processor fills it again if needed"
         assert parquet.verify().notes == [in_use]
     path.unlink()
     assert parquet.verify().notes == ["clients.sqlite is not there: the next start fills it from the tickets"]
@@ -536,7 +536,7 @@ def test_a_set_of_clients_in_the_middle_of_a_transaction_is_not_believed(parquet
     (parquet.root / ".pipeline/clients.sqlite-journal").touch()
     report = parquet.verify()
     assert report.differences == []
-    assert report.notes == ["clients.sqlite was in use or cannot be read; a processor fills it anew where it has to"]
+    assert report.notes == ["clients.sqlite was in use or cannot be read; a processor fills it again if needed"]
 
 
 def test_a_transaction_that_ends_while_the_clients_are_read_is_noticed(
@@ -570,7 +570,7 @@ def test_datasets_without_a_ledger_and_a_ledger_that_cannot_be_read(parquet: Ver
     with pytest.raises(DataConflict, match="is damaged"):
         parquet.verify()
     ledger.unlink()
-    with pytest.raises(DataConflict, match="is missing: nobody knows which messages they cover"):
+    with pytest.raises(DataConflict, match="is missing: without it, nothing says which messages they cover"):
         parquet.verify()
     ledger.mkdir()
     with pytest.raises(OutputUnavailable, match="cannot read"):
@@ -680,7 +680,7 @@ def prepared(verified: Verified) -> Any:
 def test_a_commit_that_was_interrupted_is_verified_as_the_next_start_finishes_it(verified: Verified) -> None:
     record = prepared(verified)
     (verified.root / ".pipeline/commit.json").write_bytes(encode(record))
-    note = "commit 4 is decided, and some of it not published"
+    note = "commit 4 is decided, but not all of it is published"
     report = verified.verify()
     assert (report.commit, report.differences, report.notes[0][: len(note)]) == (3, [], note)
     for rename in record.renames[:4]:
@@ -736,7 +736,7 @@ def test_a_commit_that_only_had_to_remove_old_files(parquet: Verified) -> None:
     (parquet.root / ".pipeline/commit.json").write_bytes(msgspec.json.encode(raw))
     report = parquet.verify()
     assert report.differences == []
-    assert report.notes[0] == "commit 4 is made, but for old files that are still to be removed"
+    assert report.notes[0] == "commit 4 is made, but old files are still to be removed"
 
 
 def test_a_commit_record_of_another_moment_or_a_damaged_one(parquet: Verified) -> None:

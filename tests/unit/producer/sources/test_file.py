@@ -81,7 +81,7 @@ def test_a_named_encoding_and_delimiter_count(file: Path) -> None:
 
 def test_another_encoding_is_named_with_the_byte_and_what_would_work(file: Path) -> None:
     file.write_bytes(b"id,text\n1,a\n2,caf\xe9\n3,c\n")
-    with pytest.raises(SettingError, match=r"must be in UTF-8, found the byte 0xe9 at 17, .* --encoding cp1252"):
+    with pytest.raises(SettingError, match=r"must be in UTF-8, found the byte 0xe9 at offset 17, .* --encoding cp1252"):
         read(file)
     # Whoever names the encoding says that the other rows are right.
     assert read(file, encoding="utf-8") == [
@@ -94,10 +94,10 @@ def test_another_encoding_is_named_with_the_byte_and_what_would_work(file: Path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"PK\x03\x04rest", "is a zip file, or a workbook of Excel"),
-        (b'[{"id": 1}]', r"it is one JSON array; the program jq makes lines of it: jq -c '\.\[\]'"),
+        (b"PK\x03\x04rest", "is a zip file or an Excel workbook"),
+        (b'[{"id": 1}]', r"it is one JSON array; turn it into lines with the program jq: jq -c '\.\[\]'"),
         (b"i\0d\0,\0", "name its encoding, e.g. --encoding utf-16-le"),
-        (gzip.compress(b"id,text\n" + b"1,abc\n" * 90_000)[:-40], "is packed, and damaged or cut off"),
+        (gzip.compress(b"id,text\n" + b"1,abc\n" * 90_000)[:-40], "is compressed, and damaged or cut off"),
     ],
 )
 def test_what_is_no_such_file_is_said(file: Path, content: bytes, message: str) -> None:
@@ -249,5 +249,5 @@ def test_a_file_is_followed_when_it_is_rotated_or_truncated(file: Path, follow: 
 
 def test_what_cannot_be_followed_is_refused(file: Path) -> None:
     file.write_bytes(gzip.compress(b"id\n1\n"))
-    with pytest.raises(SettingError, match="is packed; --follow cannot follow that"):
+    with pytest.raises(SettingError, match="is compressed; --follow cannot follow that"):
         read(file, follow=True)
