@@ -133,7 +133,7 @@ def show(values: Mapping[str, Any], console: Console) -> None:
     location = values["output"]
     reader = open_output(location)
     if reader is None:
-        raise PipelineError(f"nothing was published in {location}")
+        raise PipelineError(f"nothing was published in {location}; the messages of the processor are above")
     page = Page(console.width, console.encoding.startswith("utf"))
     folder, python = _from_here(location.folder), str(_from_here(Path(sys.executable)))
     urgent = sum(file.rows for file in reader.files(HIGH_PRIORITY).values())

@@ -76,7 +76,7 @@ class ProducerConfig:
         if self.workers > 1 and (self.answers or self.is_faulty):
             raise SettingError("faults are injected, and --answers written, by one worker only; leave out --workers")
         if self.count and self.workers > self.count:
-            raise SettingError(f"--workers {self.workers} is more than --count {self.count}; give each worker a ticket")
+            raise SettingError(f"--workers {self.workers} is more than --count {self.count}; lower --workers")
 
     @classmethod
     def from_sources(

@@ -103,7 +103,7 @@ class Delivery:
             self.settle_all()
 
     def settle_all(self) -> None:
-        """Count every ticket that was acknowledged or given up by now, also behind one that is still undecided."""
+        """Count every ticket that was acknowledged or given up by now, also those after one that is still undecided."""
         waiting = deque[tuple[int, Future]]()
         for number, future in self._pending:
             if future.is_done:

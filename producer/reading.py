@@ -90,7 +90,7 @@ class RealTickets:
         return messages
 
     def confirm(self, acknowledged: int) -> None:
-        """Move the state, at most once a second, behind the first ``acknowledged`` messages, which are in the topic."""
+        """Move the state, at most once a second, past the first ``acknowledged`` messages, which are in the topic."""
         self._confirmed = acknowledged
         self._pass()
         if self._reached is not None and self._clock() - self._saved_at >= SAVE_EVERY_S:

@@ -1,4 +1,4 @@
-"""The set of all clients ever seen, so that ``unique_clients`` is exact and costs only what is new."""
+"""The set of all clients so far: ``unique_clients`` is exact, at a cost that depends on the new tickets only."""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator

@@ -129,5 +129,5 @@ def compact(
 
 
 def describe(merges: Sequence[Merge]) -> str:
-    """Return how many files of which dataset are merged."""
+    """Return a text on how many files of each dataset are merged."""
     return ", ".join(f"{len(merge.names):,} files of {merge.dataset}" for merge in merges)

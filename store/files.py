@@ -79,7 +79,7 @@ class Disk:
             os.close(handle)
 
     def replace(self, old: Path, new: Path) -> None:
-        """Rename a file, over another one where there is one."""
+        """Rename a file, replacing another one of that name."""
         old.replace(new)
 
     def exchange(self, one: Path, other: Path) -> None:

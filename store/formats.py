@@ -45,7 +45,7 @@ class TableWriter(Protocol):
 
 
 class ParquetTableWriter:
-    """Parquet: zstd, dictionary encoding where the dataset says that it pays."""
+    """Parquet with zstd compression, and dictionary encoding for the columns that the dataset names."""
 
     def __init__(self, file: ChecksummedFile, dataset: Dataset) -> None:
         self._writer = pq.ParquetWriter(

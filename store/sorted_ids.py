@@ -54,7 +54,7 @@ def contains(known: Ids, wanted: Ids) -> Mask:
 
 
 def _at(column: npt.NDArray[np.uint64], places: Integers) -> npt.NDArray[np.uint64]:
-    """Return the values at ``places``; for the place behind the last value, that value."""
+    """Return the values at ``places``; if a place is one past the end, the last value."""
     return column[np.minimum(places, len(column) - 1)]
 
 

@@ -74,7 +74,7 @@ def _value(text: str) -> tuple[tuple[str, str], str]:
 
 def _require_choice(field: str, value: str) -> None:
     if field in CHOICES and value not in CHOICES[field]:
-        raise ValueError(f"must give {field} one of {', '.join(CHOICES[field])}")
+        raise ValueError(f"must set {field} to one of {', '.join(CHOICES[field])}")
 
 
 def _zone(text: str) -> tzinfo:

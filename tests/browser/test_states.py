@@ -1,4 +1,4 @@
-"""What a visitor reads in each state of an output and its processor; none of them is a traceback."""
+"""What the page says in each state of an output and its processor: never a traceback."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tests.support.processes import wait_for
 pytestmark = pytest.mark.browser
 
 
-def test_without_an_output_it_says_what_to_start_and_fills_by_itself(
+def test_without_an_output_the_page_says_what_to_start_and_then_fills_by_itself(
     published: Published, open_page: Open, folder: Path
 ) -> None:
     page = open_page()
@@ -30,12 +30,12 @@ def test_without_an_output_it_says_what_to_start_and_fills_by_itself(
 
     wait_for_text(page, "How it moves")
     assert tile(page, "Tickets") == "1,234"
-    # And back, when somebody removes it.
+    # If somebody removes the output, the page says so again.
     published.output.disk.remove_folder(folder)
     wait_for_text(page, "Nothing was published yet")
 
 
-def test_an_empty_topic_has_figures_of_nothing(published: Published, open_page: Open) -> None:
+def test_an_empty_topic_shows_zeros(published: Published, open_page: Open) -> None:
     published.batch([])
     page = open_page()
     wait_for_text(page, "No ticket yet")
@@ -87,7 +87,7 @@ def test_the_figures_stay_whatever_the_processor_does(
     [(b"{ <b>", "is damaged"), (b'{"version": 99}', "a newer release wrote it; run that release")],
     ids=["unreadable", "newer"],
 )
-def test_a_ledger_that_cannot_be_read_is_told_in_words(
+def test_an_unreadable_ledger_is_reported_without_a_traceback(
     published: Published, open_page: Open, folder: Path, content: bytes, said: str
 ) -> None:
     published.tickets(5)
@@ -103,7 +103,7 @@ def test_a_ledger_that_cannot_be_read_is_told_in_words(
     assert tile(page, "Tickets") == "5"
 
 
-def test_a_file_that_is_away_leaves_the_figures_of_before(published: Published, open_page: Open, folder: Path) -> None:
+def test_a_missing_file_keeps_the_earlier_figures(published: Published, open_page: Open, folder: Path) -> None:
     published.tickets(5)
     page = open_page()
     wait_for_text(page, "How it moves")
@@ -116,7 +116,7 @@ def test_a_file_that_is_away_leaves_the_figures_of_before(published: Published, 
     page.locator(".tickets-value").get_by_text("7", exact=True).first.wait_for()
 
 
-def test_a_switch_of_the_format_is_not_seen(published: Published, open_page: Open) -> None:
+def test_a_switch_of_the_format_is_not_noticed(published: Published, open_page: Open) -> None:
     published.tickets(5)
     page = open_page()
     wait_for_text(page, "How it moves")
@@ -125,7 +125,7 @@ def test_a_switch_of_the_format_is_not_seen(published: Published, open_page: Ope
     page.locator(".tickets-value").get_by_text("9", exact=True).first.wait_for()
 
 
-def test_rejected_messages_duplicates_and_gaps_are_shown_where_there_are_any(
+def test_rejected_messages_duplicates_and_gaps_are_shown_if_there_are_any(
     published: Published, open_page: Open
 ) -> None:
     published.tickets(5)

@@ -1,4 +1,4 @@
-"""From the words of a source to a ticket."""
+"""From a row of a source to a ticket."""
 
 import uuid
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def ticket(row: Mapping[str, Any], number: int = 1, /, **given: Any) -> Ticket:
     return decode(message(rules(**given), Row(number, {}, row)).value)
 
 
-def test_a_row_in_our_words_needs_no_rules_and_is_kept_to_the_letter() -> None:
+def test_a_row_with_our_field_names_needs_no_rules_and_is_kept_unchanged() -> None:
     sent = message(rules(), Row(1, {}, PLAIN))
     assert sent.key == b"CLIENT_1"
     assert decode(sent.value) == decode(
@@ -40,7 +40,7 @@ def test_a_row_in_our_words_needs_no_rules_and_is_kept_to_the_letter() -> None:
     )
 
 
-def test_columns_values_and_defaults_make_a_ticket_of_foreign_words() -> None:
+def test_columns_values_and_defaults_turn_another_schema_into_a_ticket() -> None:
     row = {
         "Id": 17,
         "Requester": " ann@example.org ",

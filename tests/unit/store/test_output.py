@@ -40,7 +40,7 @@ output.commit(decode_record(record, record.read_bytes()))
 
 
 def tickets(first: int) -> list[list[Piece]]:
-    """Return what one task reads for a batch: three tickets, one of them urgent, and a message that is none."""
+    """Return what one task reads for a batch: three tickets, one of them urgent, and a message that is not a ticket."""
     made = [encode_ticket(ticket(first + n, priority=("low", "high", "medium")[n])) for n in range(3)]
     return [[messages([*made, b"bad"], first_offset=first)]]
 
@@ -193,7 +193,7 @@ def test_what_was_staged_and_not_decided_is_removed_at_the_next_start(output: Ou
     assert not (output.state / "staging").exists()
 
 
-def test_a_straggler_that_still_writes_into_staging_does_not_fail_a_recovery(output: Output, first: Manifest) -> None:
+def test_a_late_task_that_still_writes_into_staging_does_not_fail_a_recovery(output: Output, first: Manifest) -> None:
     class Busy(Disk):
         def remove_folder(self, path: Path) -> None:
             raise OSError(39, "Directory not empty", str(path))
@@ -234,7 +234,7 @@ def test_a_file_where_a_dataset_should_be_stops_the_publishing_and_recovers_once
     Published(output.root).require_agreement()
 
 
-def test_a_manifest_that_cannot_be_read_is_said_to_be_that(output: Output) -> None:
+def test_an_unreadable_manifest_is_reported(output: Output) -> None:
     # A folder in its place fails for root too, whom permissions do not stop.
     (output.root / "_manifest.json").mkdir(parents=True)
     with pytest.raises(OutputUnavailable, match=r"cannot read .*_manifest\.json: Is a directory"):
@@ -302,7 +302,7 @@ def test_an_output_that_was_removed_or_exchanged_under_a_running_processor_is_no
         DataConflict("metrics.parquet was published and is gone"),
     ],
 )
-def test_whatever_fails_because_the_output_was_removed_is_said_to_be_that(output: Output, error: Exception) -> None:
+def test_an_error_because_the_output_was_removed_is_reported_as_that(output: Output, error: Exception) -> None:
     def work() -> None:
         with output.locked():
             shutil.rmtree(output.root)
@@ -312,7 +312,7 @@ def test_whatever_fails_because_the_output_was_removed_is_said_to_be_that(output
         work()
 
 
-def test_whatever_else_fails_is_said_as_it_is(output: Output) -> None:
+def test_any_other_error_is_reported_unchanged(output: Output) -> None:
     with pytest.raises(DataConflict, match="another topic"), output.locked():
         raise DataConflict("another topic")
 
@@ -420,7 +420,7 @@ def test_a_record_of_a_newer_release_is_refused_as_such(output: Output, first: M
         output.recover()
 
 
-def test_strangers_that_no_reader_counts_are_left_alone_with_a_warning(
+def test_foreign_files_that_no_reader_counts_stay_with_a_warning(
     output: Output, first: Manifest, caplog: pytest.LogCaptureFixture
 ) -> None:
     (output.root / "metrics" / ".DS_Store").write_bytes(b"finder")

@@ -1,4 +1,4 @@
-"""Outputs that were changed behind the back of the ledger: each is refused, with the file and a way out, untouched."""
+"""Outputs whose files or ledger were changed by hand: each is refused unchanged, with the file and a way out."""
 
 import json
 import shutil
@@ -23,13 +23,13 @@ BATCH = 4
 
 
 def read_by_a_task(number: int) -> list[list[Any]]:
-    """Return what one task reads for a batch: four tickets and a message that is none."""
+    """Return what one task reads for a batch: four tickets and a message that is not a ticket."""
     made = [encode_ticket(ticket(10 * number + n, priority=("low", "high")[n % 2])) for n in range(BATCH)]
     return [[messages([*made, b"bad"], first_offset=(BATCH + 1) * (number - 1))]]
 
 
 class Story:
-    """A folder with an output of three batches in it, and with copies of that from before and after each of them."""
+    """A folder with an output of three batches, and with copies of it from before and after each batch."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class Story:
         path.write_text(json.dumps(content))
 
     def everything(self) -> dict[str, object]:
-        """Return all that lies in the output but the lock: the content of files, the target of links."""
+        """Return everything in the output except the lock: the content of files, the target of links."""
         return {
             str(path.relative_to(self.root)): path.readlink() if path.is_symlink() else path.read_bytes()
             for path in self.root.rglob("*")
@@ -65,7 +65,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tell the story once; each test gets a copy."""
+    """Publish the batches once; each test gets a copy."""
     folder = tmp_path_factory.mktemp("story")
     Story(folder).tell()
     return folder
@@ -78,7 +78,7 @@ def story(told: Path, tmp_path: Path) -> Story:
 
 
 def require_refused(story: Story, *said: str) -> None:
-    """Fail unless a start ends with exit code 4, says all of ``said`` and the way out, and changes nothing."""
+    """Fail unless a start ends with exit code 4 and a message with ``said`` and a way out, and changes nothing."""
     before = story.everything()
     with pytest.raises(DataConflict) as caught:
         story.output.recover()
@@ -133,7 +133,7 @@ def test_a_copy_taken_before_the_renames_with_the_record_but_without_all_staged_
     shutil.copy(story.folder / "record-3.json", story.root / ".pipeline/commit.json")
     (staged,) = (story.root / ".pipeline/staging").glob("*/metrics.parquet")
     staged.unlink()
-    # The dataset still has its file, that of the batch before.
+    # The dataset still has the file of the batch before.
     require_refused(story, f"{story.root}/metrics/metrics.parquet", "belongs to another batch")
 
 

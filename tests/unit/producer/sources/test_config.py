@@ -1,4 +1,4 @@
-"""The flags of sources, and which of them mean something together."""
+"""The flags of sources, and which of them fit together."""
 
 from pathlib import Path
 
@@ -72,8 +72,11 @@ def test_a_url_is_shown_without_login_and_query() -> None:
         (["--source=-", "--table=t"], "--table has no effect with --source -"),
         (["--source=-", "--map=Id=ticket_id"], "--map must be FIELD=COLUMN with a field of ticket_id, client_id,"),
         (["--source=-", "--value=priority=low"], "--value must be FIELD:FOUND=VALUE, e.g. request_type:Facturation="),
-        (["--source=-", "--value=priority:P1=urgent"], "--value must give priority one of low, medium, high, critical"),
-        (["--source=-", "--default=priority=urgent"], "--default must give priority one of"),
+        (
+            ["--source=-", "--value=priority:P1=urgent"],
+            "--value must set priority to one of low, medium, high",
+        ),
+        (["--source=-", "--default=priority=urgent"], "--default must set priority to one of"),
         (["--source=-", "--timezone=CEST"], "--timezone must be the name of a time zone, e.g. Europe/Paris"),
         (["--source=-", "--encoding=latin-99"], "--encoding must be an encoding that Python knows, e.g. cp1252"),
         (["--source=-", "--delimiter=ab"], "--delimiter must be one character or tab"),
@@ -92,14 +95,14 @@ def test_a_url_is_shown_without_login_and_query() -> None:
     ],
     ids=str,
 )
-def test_what_does_not_fit_together_is_refused(flags: list[str], message: str) -> None:
+def test_flags_that_do_not_fit_together_are_refused(flags: list[str], message: str) -> None:
     with pytest.raises(SettingError) as error:
         config(*flags)
     assert message in str(error.value)
     assert "pw" not in str(error.value)
 
 
-def test_a_packed_file_cannot_be_followed(tmp_path: Path) -> None:
+def test_a_compressed_file_cannot_be_followed(tmp_path: Path) -> None:
     packed = tmp_path / "x.csv.gz"
     packed.touch()
     with pytest.raises(SettingError, match="which is compressed; follow the plain file"):
