@@ -71,7 +71,7 @@ class Faulty:
         for message in self._source.take(number):
             drawn = self._draw.random()
             if drawn < self._invalid_rate:
-                yield self._spoilt(message)
+                yield self._invalidated(message)
             elif drawn < self._repeated and self._earlier:
                 again = self._draw.choice(self._earlier)
                 self._note({"injected": "duplicate", "ticket_id": json.loads(again.value)["ticket_id"]})
@@ -80,7 +80,7 @@ class Faulty:
                 self._earlier.append(message)
                 yield message
 
-    def _spoilt(self, message: Message) -> Message:
+    def _invalidated(self, message: Message) -> Message:
         reason, spoil = self._draw.choice(FAULTS)
         value = spoil(json.loads(message.value))
         self._note({"injected": "invalid", "reason": reason, "sha256": hashlib.sha256(value).hexdigest()})
