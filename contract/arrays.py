@@ -21,7 +21,7 @@ def bytes_of(column: pa.BinaryArray) -> tuple[Edges, Bytes]:
 
 
 def of_width(column: pa.BinaryArray, width: int) -> tuple[Integers, Bytes]:
-    """Return the rows whose values have ``width`` bytes, and these bytes: a line for each position in the value."""
+    """Return the rows whose values have ``width`` bytes, and these bytes: an array row for each position in a value."""
     edges, data = bytes_of(column)
     rows = np.flatnonzero(np.diff(edges) == width)
     if len(rows) * width == len(data):
@@ -30,5 +30,5 @@ def of_width(column: pa.BinaryArray, width: int) -> tuple[Integers, Bytes]:
         values = np.lib.stride_tricks.sliding_window_view(data, width)[edges[rows]]
     else:
         values = np.empty((0, width), np.uint8)
-    # Position by position NumPy works on long runs of bytes, and many at a time.
+    # With one array row per position, NumPy works on long contiguous runs of bytes.
     return rows, np.ascontiguousarray(values.T)

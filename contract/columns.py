@@ -1,16 +1,16 @@
-"""Many messages to the columns of their tickets, at about half of what ``decode`` and columns cost one by one.
+"""Decode many messages to columns at once, in about half the time that ``decode`` takes for each message.
 
-What a ticket is stands in ``contract.ticket.decode`` and nowhere else. Here a message is accepted without ``decode``
-only when three things hold:
+Only ``contract.ticket.decode`` defines what a ticket is. Here a message is accepted without ``decode`` only if three
+conditions hold:
 
-1. The message is a layout around six values: the very bytes that another message, which ``decode`` accepts, has
-   around its values (``contract.layout``).
+1. The message is a layout around six values: exactly the bytes that a message which ``decode`` accepts has around its
+   values (``contract.layout``).
 2. Each value is by itself the inside of one JSON string (``contract.fields``). Where a JSON string ends does not depend
-   on what stands around it, so ``decode`` finds the same six names in the message, with these six strings.
-3. Each string keeps rules that are at least as narrow as those of its field (``contract.fields``).
+   on the text around it, so ``decode`` would find the same six names in the message, with these six strings.
+3. Each string meets rules that are at least as strict as those of its field (``contract.fields``).
 
-Every other message goes through ``decode``, which gives the ticket or the reason. So a message that nobody thought of
-costs time, and nothing else.
+Every other message goes through ``decode``, which gives the ticket or the reason. So an unexpected message only costs
+time.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,9 +40,9 @@ TICKET_SCHEMA = pa.schema(
     [pa.field(name, UTC_MICROSECONDS if name == "created_at" else pa.string(), nullable=False) for name in FIELDS]
 )
 
-# So many messages at once that the calls to NumPy cost little, and so few that what they make stays in the cache.
+# Enough messages at once that the overhead of NumPy calls is small, few enough that their arrays stay in the CPU cache.
 _PIECE_MESSAGES = 4096
-# Messages of 2 KB are decoded one by one as fast.
+# From 2 KB a message on, decoding one by one is as fast.
 _PIECE_BYTES = _PIECE_MESSAGES << 11
 
 _READERS: dict[str, Callable[[pa.BinaryArray], tuple[pa.Array, Mask]]] = {
@@ -62,7 +62,7 @@ class DecodedMessages:
     """What became of a list of messages.
 
     ``tickets`` is a table of TICKET_SCHEMA with the valid tickets in the order of their messages; it has a chunk for
-    every few thousand messages. ``rejected`` holds the positions of the other messages in the list, rising, and
+    every few thousand messages. ``rejected`` holds the positions of the other messages in the list, ascending, and
     ``reasons`` the reason for each of these.
     """
 
@@ -72,9 +72,9 @@ class DecodedMessages:
 
 
 def decode_columns(messages: Sequence[bytes | None]) -> DecodedMessages:
-    """Return what ``decode`` says of each of ``messages``, the values of records (None for a tombstone).
+    """Return the result of ``decode`` for each of ``messages``, the values of records (None for a tombstone).
 
-    Beside the result it needs memory for some megabytes, or for a copy of 4,096 messages where these are larger.
+    Besides the result this needs some megabytes of memory, or a copy of 4,096 messages if that is more.
     """
     tables: list[pa.Table] = [TICKET_SCHEMA.empty_table()]
     rejected: list[int] = []
@@ -105,7 +105,7 @@ def _decode_piece(messages: Sequence[bytes | None]) -> DecodedMessages:
 
 
 def _read(messages: Sequence[bytes | None]) -> tuple[Columns, Mask]:
-    """Return a column for each field, and for which messages they are certainly right; the other rows hold anything."""
+    """Return a column for each field, and a mask: True where the row is certainly right. Other rows hold anything."""
     layout = find_layout(messages)
     if layout is None:
         return {}, np.zeros(len(messages), bool)
@@ -127,7 +127,7 @@ def _columns_of(tickets: list[Ticket]) -> Columns:
 
 
 def _merge(columns: Columns, decoded: Columns, sure: Mask, rejected: list[int]) -> Columns:
-    """Return ``columns`` with the rows of ``decoded`` where a row is neither sure nor rejected, less the rejected."""
+    """Return ``columns`` without the rejected rows, and with the rows of ``decoded`` in the place of unsure rows."""
     kept = np.ones(len(sure), bool)
     kept[rejected] = False
     unsure = kept & ~sure

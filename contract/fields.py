@@ -1,8 +1,8 @@
 """Read and check the values of one field in all rows at once.
 
-``raw`` is what is between the quotes of the values. Each function returns a column, and a mask: True where the column
-certainly holds what ``decode`` reads. False says nothing, the column may hold anything there and ``decode`` decides. So
-the rules here may be narrower than those of the ticket, and never wider.
+``raw`` holds the bytes between the quotes of the values. Each function returns a column, and a mask: True where the
+column certainly holds what ``decode`` reads. Where it is False, the column may hold anything, and ``decode`` decides.
+So the rules here may be stricter than those of the ticket, but never looser.
 """
 
 import itertools
@@ -19,13 +19,13 @@ _UUID_WIDTH = 36
 _UUID_DASHES = [8, 13, 18, 23]
 _UUID_DIGITS = [position for position in range(_UUID_WIDTH) if position not in _UUID_DASHES]
 
-# The times that are read here; # stands for any digit. All others, such as those with an offset, are for ``decode``.
+# The formats of times that are read here; # stands for any digit. ``decode`` reads all others, such as with an offset.
 _TIMES = [
     np.frombuffer(f"####-##-##T##:##:##{fraction}{zone}".encode(), np.uint8)
     for zone in ("Z", "+00:00")
     for fraction in (".######", ".#####", ".####", ".###", ".##", ".#", "")
 ]
-# Where each number of two digits begins, if all places of the fraction are there: YYYY-MM-DDThh:mm:ss.ffffff.
+# The positions of all two-digit numbers in a time with a full fraction: YYYY-MM-DDThh:mm:ss.ffffff.
 _PAIRS = np.array([0, 2, 5, 8, 11, 14, 17, 20, 22, 24])
 _FULL_WIDTH = 26
 
@@ -39,8 +39,8 @@ _QUOTE, _QUOTE_AND_NEWLINE, _NOTHING = (pa.scalar(text, pa.binary()) for text in
 def read_texts(raw: pa.BinaryArray, most: int) -> tuple[pa.BinaryArray, Mask]:
     """Return the UTF-8 of the JSON strings with ``raw`` between their quotes, and which have 1 to ``most`` characters.
 
-    In JSON all bytes stand for themselves but control characters, quotes, backslashes and what is not UTF-8. Strings
-    that hold one of these are read by msgspec; they become null when they are not exactly one string.
+    In a JSON string all bytes stand for themselves except control characters, quotes, backslashes and invalid UTF-8.
+    Values that contain one of these are read by msgspec; they become null if they are not exactly one string.
     """
     edges, data = bytes_of(raw)
     places = np.flatnonzero((data < ord(" ")) | (data == ord('"')) | (data == ord("\\")))
@@ -53,7 +53,7 @@ def read_texts(raw: pa.BinaryArray, most: int) -> tuple[pa.BinaryArray, Mask]:
         mask = pa.array(is_special)
         strings = pa.array(_read_strings(raw.filter(mask)), pa.string())
         texts = pc.replace_with_mask(raw, mask, strings.view(pa.binary()))
-    # A text has never more characters than bytes.
+    # A text never has more characters than bytes, so only long ones are counted.
     sizes = np.diff(bytes_of(texts)[0])
     return texts, (sizes >= 1) & (sizes <= most)
 
@@ -80,9 +80,9 @@ def _values(edges: Edges, data: Bytes) -> Iterator[bytes]:
 
 
 def _read_strings(raw: pa.BinaryArray) -> Sequence[str | None]:
-    """Return the JSON strings that have ``raw`` between their quotes; None for what is not exactly one string."""
+    """Return the JSON strings with ``raw`` between their quotes; None if that is not exactly one string."""
     edges, lines = bytes_of(pc.binary_join_element_wise(_QUOTE, raw, _QUOTE_AND_NEWLINE, _NOTHING))
-    # One call reads them all if each is one line, because a line is one value and no string goes over two lines.
+    # If each is one line, one call reads them all: decode_lines reads one value a line.
     if np.count_nonzero(lines == ord("\n")) == len(raw):
         try:
             return _STRING.decode_lines(lines.data)
@@ -99,10 +99,10 @@ def _read_string(message: bytes) -> str | None:
 
 
 def read_uuids(raw: pa.BinaryArray) -> tuple[pa.BinaryArray, Mask]:
-    """Return ``raw`` as it is, and which values are UUIDs with dashes, in either case."""
+    """Return ``raw`` unchanged, and which values are UUIDs with dashes, in upper or lower case."""
     rows, characters = of_width(raw, _UUID_WIDTH)
     digits = characters[_UUID_DIGITS]
-    # Bytes wrap around below 0, so one comparison tests both ends of a range; 0x20 makes a capital letter a small one.
+    # Unsigned bytes wrap around below 0, so one comparison tests both ends of a range. Or with 0x20 makes lower case.
     hexadecimal = (digits - ord("0") <= 9) | ((digits | 0x20) - ord("a") <= 5)
     dashes = characters[_UUID_DASHES] == ord("-")
     found = np.zeros(len(raw), bool)
@@ -111,7 +111,7 @@ def read_uuids(raw: pa.BinaryArray) -> tuple[pa.BinaryArray, Mask]:
 
 
 def read_words(raw: pa.BinaryArray, words: Sequence[str]) -> tuple[pa.BinaryArray, Mask]:
-    """Return ``raw`` as it is, and which values are one of ``words``."""
+    """Return ``raw`` unchanged, and which values are one of ``words``."""
     found = pc.is_in(raw, pa.array([word.encode() for word in words], pa.binary()))
     return raw, found.to_numpy(zero_copy_only=False)
 
@@ -125,16 +125,16 @@ def read_instants(raw: pa.BinaryArray) -> tuple[pa.Int64Array, Mask]:
         if len(pattern) in widths and not found.all():
             rows, characters = of_width(raw, len(pattern))
             instants, valid = _read_times(characters, pattern)
-            # Two patterns may have one width, but no value fits both.
+            # Two patterns may have the same width, but no value fits both.
             microseconds[rows[valid]] = instants[valid]
             found[rows[valid]] = True
     return pa.array(microseconds), found
 
 
 def _read_times(characters: Bytes, pattern: Bytes) -> tuple[Integers, Mask]:
-    """Return the microseconds from 1970 to each time, and which ones are times that look like ``pattern``.
+    """Return the microseconds from 1970 to each time, and which ones are times in the format ``pattern``.
 
-    ``characters`` has a line for each position in the text.
+    ``characters`` has a row for each position in the text.
     """
     is_digit = pattern == ord("#")
     looks_right = (characters[is_digit] - ord("0") <= 9).all(axis=0)

@@ -1,8 +1,8 @@
 """Cut messages that differ only in their six values into columns, without a Python object for each value.
 
 A program that writes tickets puts the same bytes around the values every time: ``{"ticket_id":"``, ``","client_id":"``
-and so on. These bytes are its layout. A layout is learned from a message that ``decode`` accepts, so the order of the
-fields and the spaces between them are the writer's choice.
+and so on. These bytes are its layout. The layout is taken from a message that ``decode`` accepts, so the writer may
+choose the order of the fields and the spaces between them.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 from contract.arrays import Mask, bytes_of
 from contract.ticket import FIELDS, InvalidTicket, decode
 
-# Each field has a name and a value, and each of these two quotes. A value is between the last two.
+# Each field has four quotes: two around its name, and two around its value.
 _QUOTES = 4 * len(FIELDS)
 _PIECES = 2 * len(FIELDS)
 
-# A layout is looked for in so many messages.
+# How many messages are tried to find a layout.
 _EXAMPLES = 16
 
 _NOTHING = pa.scalar(b"", pa.binary())
@@ -33,10 +33,10 @@ class Layout:
     gaps: tuple[bytes, ...]
 
     def cut(self, messages: pa.BinaryArray) -> tuple[dict[str, pa.BinaryArray], Mask]:
-        """Return for each field what is between the quotes of its value, and which messages have this layout.
+        """Return for each field the bytes between the quotes of its value, and which messages have this layout.
 
-        A message has it if gaps and cut values together are the message, byte for byte. In the other rows the columns
-        are null or hold anything.
+        A message has it if the gaps and the cut values, put together, equal the message byte for byte. In the other
+        rows the columns are null or hold anything.
         """
         values = _between_quotes(messages)
         gaps = [pa.scalar(gap, pa.binary()) for gap in self.gaps]
@@ -47,16 +47,16 @@ class Layout:
 
 
 def find_layout(messages: Sequence[bytes | None]) -> Layout | None:
-    """Return the layout of the first message that has one; None when the first few have none."""
+    """Return the layout of the first message that has one; None if the first few have none."""
     layouts = (_layout_of(message) for message in messages[:_EXAMPLES] if message is not None)
     return next((layout for layout in layouts if layout is not None), None)
 
 
 def _layout_of(message: bytes) -> Layout | None:
-    """Return the layout of ``message``; None when it is not a ticket, or has more in it than six names and strings.
+    """Return the layout of ``message``; None if it is not a ticket, or holds more than six names and strings.
 
-    A ticket needs 24 quotes for its names and strings. So a ticket with 24 quotes has no other field, no field twice,
-    and no quote inside a text.
+    The names and strings of a ticket need 24 quotes. So a ticket with exactly 24 quotes has no other field, no field
+    twice, and no quote inside a text.
     """
     parts = message.split(b'"')
     if len(parts) != _QUOTES + 1:
@@ -74,10 +74,10 @@ def _layout_of(message: bytes) -> Layout | None:
 
 
 def _between_quotes(messages: pa.BinaryArray) -> list[pa.BinaryArray]:
-    r"""Return what is between the quotes of each value; null where a message has not 24 quotes.
+    r"""Return the bytes between the quotes of each value; null if a message does not have 24 quotes.
 
-    A quote that follows a backslash is taken for a part of a text. This is wrong where a text ends with a backslash
-    (``\\"``), and it may be: nobody believes what was cut before it is put together again and read.
+    A quote after a backslash is taken to be inside a text. That is wrong if a text ends with a backslash (``\\"``), but
+    harmless: the cut values are compared with the message and checked before they are used.
     """
     edges, data = bytes_of(messages)
     is_quote = data == ord('"')
@@ -88,7 +88,7 @@ def _between_quotes(messages: pa.BinaryArray) -> list[pa.BinaryArray]:
     if not usual.all():
         quotes = quotes[np.repeat(usual, quotes_in)]
 
-    # An array of value, gap, value, gap, … over the bytes that are there; to take the values copies them out of it.
+    # Build an array of value, gap, value, gap, … over the existing bytes; taking the values then copies only these.
     offsets = np.empty(len(quotes) // 2 + 1, np.int32)
     offsets[:-1:2] = quotes[2::4] + 1
     offsets[1::2] = quotes[3::4]

@@ -1,8 +1,8 @@
-"""Which team serves which ticket, as data: the only place that knows."""
+"""Which team serves which ticket, as data. No other code names a team."""
 
 from contract.ticket import RequestType
 
-# Every request type has its team; there is no catch-all.
+# Every request type has a team; there is no catch-all.
 TEAMS: dict[RequestType, str] = {
     "account": "Account Management",
     "billing": "Billing Team",

@@ -1,7 +1,7 @@
 """The ticket as a JSON Schema, for programs in other languages: ``make schema`` writes it to a file.
 
-It follows from ``contract.ticket``; what JSON Schema cannot say stands in its descriptions. It does not replace
-``contract.ticket.decode``, which gives a reason as well.
+It is derived from ``contract.ticket``; rules that JSON Schema cannot express are in its descriptions. It does not
+replace ``contract.ticket.decode``, which also gives a reason.
 """
 
 import json
@@ -41,9 +41,9 @@ def schema() -> dict[str, Any]:
     properties: dict[str, dict[str, Any]] = {
         name: {"description": _SAID_IN_WORDS[name], **rules} for name, rules in found["properties"].items()
     }
-    # In ECMAScript, whose patterns these are, $ is the very end, and \Z is unknown.
+    # JSON Schema uses ECMAScript patterns, in which $ is the very end, and \Z is unknown.
     properties["ticket_id"]["pattern"] = properties["ticket_id"]["pattern"].replace(r"\Z", "$")
-    # "date-time" would forbid the space and be no more than a hint to many programs.
+    # The format "date-time" would forbid the space, and many programs ignore it.
     del properties["created_at"]["format"]
     properties["created_at"]["pattern"] = f"^{_DATE}[Tt ]{_TIME}{_ZONE}$"
     properties["request_type"]["enum"], properties["priority"]["enum"] = list(REQUEST_TYPES), list(PRIORITIES)

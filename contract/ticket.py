@@ -1,7 +1,7 @@
 """The ticket as it travels on the topic: one JSON object, UTF-8.
 
-``decode(encode(ticket)) == ticket`` for every valid ticket; anything else is refused with a reason that names the
-field. Unknown fields are ignored; of a duplicated key the last one counts, and all must be right.
+``decode(encode(ticket)) == ticket`` for every valid ticket; anything else is rejected with a reason that names the
+field. Unknown fields are ignored. If a field is given more than once, the last one counts, and all must be right.
 """
 
 import codecs
@@ -17,29 +17,29 @@ Priority = Literal["low", "medium", "high", "critical"]
 
 REQUEST_TYPES: tuple[RequestType, ...] = get_args(RequestType)
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
-# What the dataset of high-priority tickets holds.
+# The priorities of the tickets in high_priority_tickets.
 URGENT: tuple[Priority, ...] = ("high", "critical")
 
 MAX_CLIENT_ID_CHARACTERS = 64
 MAX_REQUEST_CHARACTERS = 10_000
 
-# The decoder goes as deep as the stack of its caller leaves room for, so a fixed limit, far below, comes first: whether
-# a message is a ticket must not depend on who asks.
+# msgspec nests as deep as the stack of its caller allows. Whether a message is a ticket must not depend on the caller,
+# so a fixed limit, far below that, is checked first.
 MAX_NESTING = 500
 
 UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\Z"
 
-# The instants that datetime, Arrow and every reader can hold once they are moved to UTC.
+# The times that datetime, Arrow and every reader can hold after conversion to UTC.
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class InvalidTicket(ValueError):
-    """A message that is no ticket; its text is the reason that users read in ``rejected_messages``."""
+    """A message that is not a ticket; the text is the reason that users read in ``rejected_messages``."""
 
 
 class Ticket(msgspec.Struct, frozen=True, gc=False):
-    """A support request of one client. ``created_at`` carries a zone; all strings are kept to the letter."""
+    """A support request of one client. ``created_at`` has a time zone; all strings are kept unchanged."""
 
     ticket_id: Annotated[str, msgspec.Meta(pattern=UUID_PATTERN)]
     client_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CLIENT_ID_CHARACTERS)]
@@ -53,14 +53,14 @@ FIELDS: tuple[str, ...] = Ticket.__struct_fields__
 
 encode = msgspec.json.Encoder().encode
 _decode_ticket = msgspec.json.Decoder(Ticket).decode
-# A number that is too large for a float is JSON all the same.
+# A number that is too large for a float is still valid JSON.
 _decode_anything = msgspec.json.Decoder(float_hook=float).decode
 
 
 def decode(message: bytes | None) -> Ticket:
     """Return the ticket in ``message``, the value of one record (None for a tombstone).
 
-    Raises InvalidTicket with the reason, for whatever bytes come.
+    Raises InvalidTicket with the reason, and nothing else, whatever the bytes are.
     """
     if message is None:
         raise InvalidTicket("no value (a tombstone)")
@@ -76,7 +76,7 @@ def decode(message: bytes | None) -> Ticket:
 
 
 def _is_nested_too_deeply(message: bytes) -> bool:
-    """Say whether arrays and objects stand in each other more than MAX_NESTING deep."""
+    """Whether arrays and objects are nested more than MAX_NESTING deep."""
     if message.count(b"{") + message.count(b"[") <= MAX_NESTING:
         return False
     brackets = re.sub(rb"[^][{}]+", b"", _STRING.sub(b"", message))
@@ -85,12 +85,12 @@ def _is_nested_too_deeply(message: bytes) -> bool:
 
 
 def kind_of(reason: str) -> str:
-    """Return a reason without what was found and where, so that there are few of them, and none holds user data."""
+    """Return a reason without what was found and where: then there are few kinds, and none holds user data."""
     return _FOUND.split(reason, maxsplit=1)[0]
 
 
 def _reason(message: bytes) -> str | None:
-    """Say what is wrong with a message that failed to decode; None when each of its parts is right."""
+    """Return what is wrong with a message that failed to decode; None if each of its parts is right."""
     if not message.strip():
         return "empty message"
     for beginning, reason in _BEGINNINGS:
@@ -114,9 +114,9 @@ def _reason(message: bytes) -> str | None:
 
 
 def _half_character(message: bytes) -> str | None:
-    """Name the first lone surrogate in a message that would be JSON with a character in its place.
+    """Return the reason if a message would be JSON but for a lone surrogate; it names the first one.
 
-    The decoder calls some of these messages truncated: it looks for the other half behind their end.
+    msgspec reports some of these messages as truncated, because it looks for the other half after their end.
     """
     half = next((escape for escape in _ESCAPE.finditer(message) if escape["half"]), None)
     if half is None:
@@ -137,7 +137,7 @@ def _field_problem(name: str, value: Any) -> str | None:
 
 
 def _earlier_problem(name: str, message: bytes) -> str | None:
-    """Say that a field is given more than once and wrong in one place that does not count."""
+    """Return the reason if a field is given more than once, and wrong in a place that does not count."""
     try:
         _DECODE_ALONE[name](message)
     except msgspec.MsgspecError:
@@ -146,7 +146,7 @@ def _earlier_problem(name: str, message: bytes) -> str | None:
 
 
 def _describe(value: Any) -> str:
-    """Name a JSON value in a few words: short scalars as they are, everything else by its kind and size."""
+    """Describe a JSON value in a few words: short scalars unchanged, everything else by its kind and size."""
     match value:
         case None:
             return "null"
@@ -166,7 +166,7 @@ def _describe(value: Any) -> str:
 
 MAX_QUOTED_CHARACTERS = 60
 
-# How a message begins that is JSON in other bytes, or something else around it. The longer ones come first.
+# Beginnings that show another encoding, or a wrapper around the JSON. Longer beginnings come first.
 _BEGINNINGS = (
     (codecs.BOM_UTF8, "not JSON: it begins with a byte order mark"),
     (codecs.BOM_UTF32_LE, "not UTF-8 but UTF-32"),

@@ -1,4 +1,4 @@
-"""UUIDs as numbers: two tickets are the same when these are, whether their ids are written in capitals or not."""
+"""UUIDs as numbers, so that the same id in upper and lower case counts as the same ticket."""
 
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ NO_IDS = Ids(np.empty(0, np.uint64), np.empty(0, np.uint64))
 
 
 def ids_of(column: pa.ChunkedArray) -> Ids:
-    """Return the number of each UUID in the column ``ticket_id`` of valid tickets."""
+    """Return each UUID in the column ``ticket_id`` of valid tickets as numbers."""
     parts = [_numbers(chunk) for chunk in column.chunks if len(chunk)]
     return Ids(*map(np.concatenate, zip(*parts, strict=True))) if parts else NO_IDS
 

@@ -1,4 +1,4 @@
-"""The charts as Vega-Lite specifications without their data, in the colours of Okabe and Ito, which all can tell."""
+"""The charts as Vega-Lite specifications without their data, in Okabe and Ito's colours (safe for the colour-blind)."""
 
 from typing import Any, Literal
 
@@ -11,15 +11,15 @@ Spec = dict[str, Any]
 BLUE, SKY, ORANGE, VERMILION, GREEN, PURPLE, GREY = (
     *("#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#8C96A3"),
 )
-# The warmer, the more urgent.
+# Warmer colours mean more urgent.
 COLOURS: dict[str, dict[str, str]] = {
     "priority": dict(zip(PRIORITIES, (GREY, SKY, ORANGE, VERMILION), strict=True)),
     "request_type": dict(zip(REQUEST_TYPES, (BLUE, ORANGE, GREEN, PURPLE), strict=True)),
 }
-# What a stack can be made of: its name on the page, and its column.
+# What bars can be stacked by: the name on the page, and the column.
 STACKS = {"priority": "priority", "type": "request_type"}
 
-# From little to much: towards the background there is little, in both themes.
+# From few tickets to many; in both themes, few is close to the background.
 _HEAT: dict[Theme, list[str]] = {"light": ["#EAF3FA", "#56B4E9", "#00456E"], "dark": ["#14283A", "#1F77B0", "#A9DCFA"]}
 
 _TIME = {
@@ -60,7 +60,7 @@ def movement(unit: Unit, by: str) -> Spec:
                 "scale": {"domain": list(colours), "range": list(colours.values())},
                 "legend": {"title": None, "orient": "top"},
             },
-            # The most urgent at the bottom, where bars can be compared.
+            # The most urgent are at the bottom, where bars are easiest to compare.
             "order": {"field": "rank", "type": "quantitative"},
             "tooltip": [
                 {
@@ -78,7 +78,7 @@ def movement(unit: Unit, by: str) -> Spec:
 
 
 def rank(by: str, name: str) -> int:
-    """Return the place of a name in a stack, from the bottom: the last name, the most urgent one, first."""
+    """Return the position of a name in a stack, counted from the bottom, where the last name is (the most urgent)."""
     names = list(COLOURS[by])
     return len(names) - 1 - names.index(name) if name in names else len(names)
 

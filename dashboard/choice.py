@@ -1,4 +1,4 @@
-"""What a visitor has chosen to see. The widgets keep it in the address of the page."""
+"""The filters that a visitor has chosen. The widgets keep them in the URL of the page."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,14 +18,14 @@ REFRESHES: dict[str, float | None] = {"5 s": 5.0, "30 s": 30.0, "5 min": 300.0, 
 
 @dataclass(frozen=True)
 class Choice:
-    """Filters: nothing chosen of a kind means all of it. ``period`` is a key of PERIODS."""
+    """The filters. If nothing of a kind is chosen, that means all of it. ``period`` is a key of PERIODS."""
 
     types: tuple[str, ...] = ()
     priorities: tuple[str, ...] = ()
     period: str = "all"
 
     def first_hour(self, as_of: datetime) -> datetime | None:
-        """Return the first hour of the period; the hour of ``as_of`` is its last. None is the beginning of time."""
+        """Return the first hour of the period, whose last hour is that of ``as_of``; None if it has no beginning."""
         length = PERIODS[self.period]
         hour = as_of.replace(minute=0, second=0, microsecond=0)
         return None if length is None else hour - length + timedelta(hours=1)
@@ -36,7 +36,7 @@ class Choice:
         return ", ".join(part for part in (period, " or ".join(self.types), " or ".join(self.priorities)) if part)
 
     def rows(self, table: pa.Table, time: str, as_of: datetime) -> pa.Table:
-        """Return the rows of ``table`` that were chosen; ``time`` is the column to which the period applies."""
+        """Return the rows of ``table`` that match; ``time`` is the column to which the period applies."""
         for column, chosen in (("request_type", self.types), ("priority", self.priorities)):
             if chosen:
                 table = table.filter(pc.is_in(table[column], pa.array(chosen, pa.string())))

@@ -1,4 +1,4 @@
-"""What the processor is doing, or that it is gone, as its status says. Functions on values."""
+"""What the processor is doing, or that it has stopped, according to its status. Functions on values."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +10,8 @@ from store.status import Status
 
 Level = Literal["good", "busy", "bad"]
 
-# How long each state may last without a word, beside the interval of the batches. A batch of millions that is being
-# published, and a conversion, are silent until they end.
+# How old the status may be in each state, besides the interval of the batches, before the processor counts as gone.
+# While it publishes a batch of millions, or converts, it does not write the status until that ends.
 _PATIENCE_S = 60.0
 _LONG_PATIENCE_S = 900.0
 _SILENT_STATES = ("publishing", "converting", "compacting", "erasing", "indexing")
@@ -30,7 +30,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Condition:
-    """``words`` in three or four words, ``detail`` in a sentence; ``fresh`` unless the figures may be old."""
+    """``words``: three or four words; ``detail``: a sentence; ``fresh``: False if the figures may be old."""
 
     level: Level
     words: str
@@ -38,9 +38,9 @@ class Condition:
 
 
 def condition(status: Status | None, now: datetime) -> Condition:
-    """Return the condition of the processor that ``status`` is of."""
+    """Return the condition of the processor that wrote ``status``."""
     if status is None:
-        return Condition("bad", "Processor unknown", "There is no status of a processor beside the output.")
+        return Condition("bad", "Processor unknown", "The output has no readable status file. Start the processor.")
     silent = (now - status.updated_at).total_seconds()
     if status.state == "stopped":
         if status.interval_s:
@@ -55,7 +55,7 @@ def condition(status: Status | None, now: datetime) -> Condition:
         return Condition(
             "bad",
             "Processor gone",
-            f"No sign of it for {span(silent)}. The last one was: {did.lower()}. Start it again.",
+            f"No status from it for {span(silent)}. The last one was: {did.lower()}. Start it again.",
         )
     return _at_work(status, now)
 
@@ -78,7 +78,7 @@ def _at_work(status: Status, now: datetime) -> Condition:
 
 
 def unread(manifest: Manifest, status: Status | None) -> int | None:
-    """Return how many messages of the topic were unread when the processor looked last; None if it never did."""
+    """Return how many messages of the topic were unread when the processor last queried it; None if it never did."""
     if status is None or not status.end_offsets:
         return None
     known = manifest.next_offsets
@@ -88,7 +88,7 @@ def unread(manifest: Manifest, status: Status | None) -> int | None:
 def known_up_to(manifest: Manifest, status: Status | None) -> datetime:
     """Return the time up to which the output holds what was sent.
 
-    That is the last commit, or, if the processor has found nothing new in the topic since, the time of that look.
+    That is the last commit. If the processor has queried the topic since and found nothing new, it is that time.
     """
     if status is not None and status.state == "idle" and unread(manifest, status) == 0:
         return max(manifest.updated_at, status.updated_at)

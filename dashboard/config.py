@@ -20,7 +20,7 @@ def _address(text: str) -> str:
 
 
 ADDRESS = Setting(
-    None, "127.0.0.1", _address, "address to listen on; who reaches it can read every ticket", "--address"
+    None, "127.0.0.1", _address, "address to listen on; who can reach it can read every ticket", "--address"
 )
 
 SETTINGS: dict[str, Setting] = {
@@ -32,7 +32,7 @@ SETTINGS: dict[str, Setting] = {
 
 @dataclass(frozen=True, slots=True)
 class DashboardConfig:
-    """What the dashboard needs to know."""
+    """The output to show, and the address and port to listen on."""
 
     output: OutputLocation
     port: int = catalogue.DASHBOARD_PORT.default

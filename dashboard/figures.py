@@ -1,4 +1,4 @@
-"""The figures of the page, from the tables of a snapshot. Functions on values: no clock, no disk, no page."""
+"""Compute the figures of the page from the tables of a snapshot. Functions on values: no clock, no disk, no page."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from store.manifest import Manifest
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 HOURS_OF_A_WEEK = 7 * 24
 
-# A chart of more days, or a heatmap over them, tells nobody anything; tickets of the year 1 or 9999 are possible.
+# Charts and heatmap cover at most this: longer ones are useless, and a ticket may have any year from 1 to 9999.
 LONGEST = timedelta(days=365)
 _BY_MINUTE_UP_TO, _BY_HOUR_UP_TO = timedelta(hours=3), timedelta(days=8)
 _MICROSECOND = timedelta(microseconds=1)
@@ -39,21 +39,21 @@ class Count:
 
 
 def hour_of(time: datetime) -> datetime:
-    """Return the beginning of the hour."""
+    """Return the beginning of the hour of ``time``."""
     return time.replace(minute=0, second=0, microsecond=0)
 
 
 def per_hour(hours: pa.Table) -> dict[datetime, int]:
-    """Return how many tickets each hour has."""
+    """Return how many tickets were created in each hour."""
     sums = hours.group_by("hour").aggregate([("count", "sum")])
     return dict(zip(sums["hour"].to_pylist(), sums["count_sum"].to_pylist(), strict=True))
 
 
 def created_in(hours: pa.Table, tickets: pa.Table, length: timedelta, as_of: datetime) -> Count:
-    """Return how many tickets were created in the ``length`` that ended at ``as_of``.
+    """Return how many tickets were created in the ``length`` before ``as_of``.
 
-    The newest ``tickets`` give the number, and ``hours`` prove that none is missing among them. If some are, hours
-    that lie in between as a whole still count in full.
+    They are counted among the newest ``tickets``, and ``hours`` prove that none is missing there. If some are missing,
+    hours that lie completely in the period are still counted from ``hours``.
     """
     counted = per_hour(hours)
     start, exact, found = as_of - length, True, 0
@@ -71,9 +71,10 @@ def created_in(hours: pa.Table, tickets: pa.Table, length: timedelta, as_of: dat
 
 
 def teams_of_types(totals: Totals) -> Mapping[str, str] | None:
-    """Return which team serves each type, if it has always been so: then counts by type are counts by team.
+    """Return which team serves each type, so that counts by team follow from counts by type.
 
-    If a type was handed over to another team in the past, its earlier tickets count for the earlier team: None.
+    If another team served a type in the past, they do not follow, because its earlier tickets count for the earlier
+    team: then return None.
     """
     teams = {str(kind): team for kind, team in TEAMS.items()}
     by_team: Counter[str] = Counter()
@@ -83,14 +84,14 @@ def teams_of_types(totals: Totals) -> Mapping[str, str] | None:
 
 
 def load(hours: pa.Table, column: str, names: Sequence[str]) -> pa.Table:
-    """Return ``name``, ``tickets`` for each of ``names`` and each other value of a column, in that order."""
+    """Return ``name``, ``tickets`` for each of ``names``, then for each other value of the column."""
     sums = hours.group_by(column).aggregate([("count", "sum")])
     found = dict(zip(sums[column].to_pylist(), sums["count_sum"].to_pylist(), strict=True))
     return counts_table({name: found.get(name, 0) for name in dict.fromkeys([*names, *sorted(found)])})
 
 
 def load_of_teams(hours: pa.Table, totals: Totals, chosen: Choice) -> pa.Table | None:
-    """Return ``name``, ``tickets`` for each team; None if nothing says how teams share what was chosen."""
+    """Return ``name``, ``tickets`` for each team; None if the chosen tickets cannot be counted by team."""
     if chosen == Choice():
         return counts_table({**dict.fromkeys(TEAMS.values(), 0), **totals.by_team})
     teams = teams_of_types(totals)
@@ -104,7 +105,7 @@ def load_of_teams(hours: pa.Table, totals: Totals, chosen: Choice) -> pa.Table |
 
 
 def counts_table(counts: Mapping[str, int]) -> pa.Table:
-    """Return ``name``, ``tickets`` and ``share``, which is the part of all from 0 to 1."""
+    """Return ``name``, ``tickets`` and ``share``, from 0 to 1."""
     whole = sum(counts.values())
     return pa.table(
         {
@@ -117,7 +118,7 @@ def counts_table(counts: Mapping[str, int]) -> pa.Table:
 
 @dataclass(frozen=True)
 class Movement:
-    """``table`` has ``start``, ``end``, ``name``, ``tickets``; ``outside`` are the tickets before and after it."""
+    """``table`` has ``start``, ``end``, ``name``, ``tickets``; ``outside`` counts the tickets before and after it."""
 
     unit: Unit
     table: pa.Table
@@ -125,10 +126,10 @@ class Movement:
 
 
 def movement(hours: pa.Table, tickets: pa.Table, chosen: Choice, as_of: datetime, by: str) -> Movement:
-    """Return how many of the chosen tickets were created when, split by the column ``by``.
+    """Return how many of the chosen tickets were created over time, split by the column ``by``.
 
-    By minute if all of it lies within three hours and the newest ``tickets`` hold every one; by hour up to eight days;
-    else by day.
+    By minute if all of them lie within three hours and are among the newest ``tickets``; by hour up to eight days;
+    otherwise by day.
     """
     shown = chosen.rows(hours, "hour", as_of)
     everything = pc.sum(shown["count"]).as_py() or 0
@@ -174,10 +175,10 @@ def _stacked(table: pa.Table, time: str, by: str, step: timedelta) -> pa.Table:
 
 
 def heatmap(hours: pa.Table, chosen: Choice, as_of: datetime) -> pa.Table:
-    """Return ``weekday``, ``hour``, ``average``, ``tickets``, ``times`` for each hour of a week (UTC) that has come.
+    """Return ``weekday``, ``hour``, ``average``, ``tickets``, ``times`` for each hour of the week (UTC) that occurred.
 
-    ``average`` is tickets for each of the ``times`` that this hour of the week has come since the first chosen ticket,
-    or since the period began; the last one is the running hour.
+    ``times`` is how often this hour of the week occurred since the first chosen ticket, or since the period began, up
+    to the current hour; ``average`` is ``tickets`` divided by ``times``.
     """
     shown = _within(chosen.rows(hours, "hour", as_of), "hour", hour_of(as_of) - LONGEST, hour_of(as_of) + HOUR)
     counted = per_hour(shown)
@@ -225,9 +226,9 @@ def busiest(tickets: pa.Table, chosen: Choice, as_of: datetime, most: int) -> pa
 
 
 def searched(tickets: pa.Table, chosen: Choice, text: str, as_of: datetime) -> pa.Table:
-    """Return the chosen tickets that hold ``text`` in request, client, id or team, the last created first.
+    """Return the chosen tickets with ``text`` in request, client, id or team, the last created first.
 
-    If no priority was chosen, those of high and critical priority. Case does not count.
+    If no priority was chosen, only those of high and critical priority. Upper and lower case are the same.
     """
     if not chosen.priorities:
         chosen = Choice(chosen.types, URGENT, chosen.period)
@@ -263,7 +264,7 @@ def reasons(rejected: pa.Table, longest: int = 160) -> pa.Table:
 
 
 def losses(manifest: Manifest) -> dict[str, int]:
-    """Return what else became of offsets, by name, where there is any: duplicates, forgotten messages, gaps."""
+    """Return the counts of other offsets, those above zero, by name: duplicates, forgotten messages, gaps."""
     sums = {
         "duplicates": sum(part.duplicates for part in manifest.partitions.values()),
         "forgotten": sum(part.forgotten for part in manifest.partitions.values()),

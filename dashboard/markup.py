@@ -1,4 +1,4 @@
-"""What the page holds beside the elements of Streamlit: tiles, bars, captions. All text is escaped."""
+"""HTML for what Streamlit has no element for: tiles, bars, captions. All text is escaped."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dashboard.words import number, share
 
 @dataclass(frozen=True)
 class Tile:
-    """One figure with its name, and a few words on what it is."""
+    """One figure with its name and a short note."""
 
     name: str
     value: str
@@ -30,7 +30,7 @@ def tiles(figures: Sequence[Tile]) -> str:
 
 
 def state(condition: Condition, facts: Sequence[str]) -> str:
-    """Return the line that says what the processor does, and how fresh the figures are."""
+    """Return the line that shows what the processor does, and how fresh the figures are."""
     parts = [f'<span><span class="dot"></span><strong>{escape(condition.words)}</strong></span>']
     parts += [f"<span>{escape(fact)}</span>" for fact in facts]
     if condition.detail:
@@ -63,5 +63,5 @@ def caption(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return foreign text to the letter: no markup, no link, no formula in it means anything."""
+    """Return a user's text unchanged and escaped: markup, links and formulas in it have no effect."""
     return f'<div class="tickets-text" dir="auto">{escape(text)}</div>'

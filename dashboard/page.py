@@ -1,4 +1,4 @@
-"""The page: who sees what, and how often. Streamlit runs it for each visitor and each change of a filter."""
+"""The layout of the page and its refreshes. Streamlit runs this for each visitor and each change of a filter."""
 
 import os
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ snapshots = st.cache_resource(_snapshots, show_spinner=False)
 
 
 def main() -> None:
-    """Lay out the page; the fragments of it run again at each refresh."""
+    """Lay out the page; its fragments run again at each refresh."""
     st.set_page_config(page_title="Client tickets", layout="wide")
     st.html(ROOT / "dashboard" / "style.css")
     source: Snapshots = snapshots(os.environ["OUTPUT_PATH"])
@@ -42,10 +42,10 @@ def main() -> None:
 
 
 def headline(source: Snapshots, there: bool) -> None:
-    """Show how many, how fresh, and what the processor does; or why there is nothing to show."""
+    """Show the totals, how fresh they are, and what the processor does; or why there is nothing to show."""
     look, now = source.look(), datetime.now(UTC)
     if (look.snapshot is not None) != there:
-        # The rest of the page appears, or goes.
+        # The rest of the page must appear or disappear.
         st.rerun()
     if look.snapshot is None:
         nothing_to_show(look, now)
@@ -55,15 +55,15 @@ def headline(source: Snapshots, there: bool) -> None:
     facts = [f"Last batch {age} ago, at {moment(manifest.updated_at, now)}"]
     waiting = unread(manifest, look.status)
     if waiting:
-        facts.append(f"{things(waiting, 'message', 'messages')} unread at its last look")
+        facts.append(f"{things(waiting, 'message', 'messages')} unread when it last checked")
     st.html(markup.state(condition(look.status, now), facts))
     if look.problem:
-        explain("The files of the newest commit cannot be read; these figures are those before it", look.problem)
+        explain("The files of the newest commit cannot be read; these are the figures of an earlier one", look.problem)
     st.html(markup.tiles(tiles(look, now)))
     if not manifest.totals.tickets:
         with st.container(border=True):
             st.subheader("No ticket yet", anchor=False)
-            st.text("The processor has read the topic, and there was no ticket in it. Send some, for instance:")
+            st.text("The processor has read the topic, but found no ticket in it. Send some, for instance:")
             st.code("python producer/ticket_producer.py --rate 20", language=None)
 
 
@@ -89,12 +89,12 @@ def tiles(look: Look, now: datetime) -> list[Tile]:
 
 
 def at_least(count: figures.Count) -> str:
-    """Return a count as people read it, and that there may be more where there may."""
+    """Return a count as text, with "≥" if there may be more."""
     return number(count.tickets) if count.exact else f"≥ {number(count.tickets)}"
 
 
 def nothing_to_show(look: Look, now: datetime) -> None:
-    """Say why there are no figures, and what would help."""
+    """Show why there are no figures, and what would help."""
     if look.status is not None:
         st.html(markup.state(condition(look.status, now), []))
     if look.problem:
@@ -106,19 +106,19 @@ def nothing_to_show(look: Look, now: datetime) -> None:
         st.code(os.environ["OUTPUT_PATH"], language=None, wrap_lines=True)
         st.text("With Docker, this starts everything:")
         st.code("docker-compose up --build", language=None)
-        st.text("Without Docker, the first runs a whole small pipeline, the second only the processor:")
+        st.text("Without Docker, the first command runs a small pipeline, the second one only the processor:")
         st.code("make demo\npython processor/spark_processor.py --interval 30", language=None, wrap_lines=True)
 
 
 def explain(title: str, problem: str) -> None:
-    """Show what went wrong, to the letter."""
+    """Show an error message as plain text."""
     with st.container(border=True):
         st.subheader(title, anchor=False)
         st.html(markup.plain(problem))
 
 
 def filters() -> Choice:
-    """Return what the visitor wants to see; it stands in the address of the page."""
+    """Show the filters and return what is chosen; the URL of the page keeps it."""
     with st.container(horizontal=True, gap="medium"):
         period = panels.one_of("Period", list(PERIODS), "period")
         types = st.pills("Request type", REQUEST_TYPES, selection_mode="multi", key="type", bind="query-params")

@@ -1,4 +1,4 @@
-"""The panels below the headline: the load, single tickets, and what is left out. Each draws what it is told."""
+"""The panels below the headline: the load, single tickets, and messages that are left out."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -28,16 +28,16 @@ def _time(label: str) -> Any:
 
 
 def one_of(label: str, options: Sequence[str], key: str, **look: Any) -> str:
-    """Let the visitor choose one of ``options``, at first the first; the address of the page keeps it as ``key``."""
+    """Let the visitor choose one of ``options`` (default: the first); the URL of the page keeps it as ``key``."""
     chosen: str | None = st.segmented_control(
         label, options, default=options[0], required=True, key=key, bind="query-params", **look
     )
-    # An address may say nothing behind the equals sign.
+    # The URL may have nothing after the equals sign.
     return chosen or options[0]
 
 
 def overview(source: Snapshots, chosen: Choice) -> None:
-    """Show how the load moves, and on whom it falls."""
+    """Show the tickets over time, the load of the teams, the week, and the busiest clients."""
     look = source.look()
     if look.snapshot is None:
         return
@@ -74,10 +74,10 @@ def _movement(of: Snapshot, chosen: Choice, as_of: datetime) -> None:
     moved = figures.movement(of.hours, of.tickets, chosen, as_of, column)
     told = f"Tickets by the {moved.unit} in which they were created, in UTC"
     if moved.outside:
-        told += f"; {things(moved.outside, 'ticket', 'tickets')} of more than a year ago, or of the future, left out"
+        told += f"; left out: {things(moved.outside, 'ticket', 'tickets')} of more than a year ago, or of the future"
     st.html(markup.caption(told))
     if not moved.table.num_rows:
-        st.text("No ticket fits the filters.")
+        st.text("No ticket matches the filters.")
         return
     rank = [charts.rank(column, name) for name in moved.table["name"].to_pylist()]
     st.vega_lite_chart(
@@ -97,7 +97,9 @@ def _load(of: Snapshot, chosen: Choice, as_of: datetime) -> None:
     teams = figures.load_of_teams(hours, of.manifest.totals, chosen)
     with team:
         if teams is None:
-            st.text("A request type went to another team in the past, so only all tickets can be counted by team.")
+            st.text(
+                "In the past another team served one of the request types, so only all tickets can be counted by team."
+            )
         else:
             st.html(markup.load("by team", teams, {}))
     with kind:
@@ -110,7 +112,7 @@ def _week(of: Snapshot, chosen: Choice, as_of: datetime, theme: charts.Theme) ->
     week = figures.heatmap(of.hours, chosen, as_of)
     told = "Average for each hour of the week, in UTC"
     if week.num_rows < figures.HOURS_OF_A_WEEK:
-        told += f"; {week.num_rows} of {figures.HOURS_OF_A_WEEK} have come so far"
+        told += f"; {week.num_rows} of {figures.HOURS_OF_A_WEEK} hours have occurred so far"
     st.subheader("When tickets come", anchor=False)
     st.html(markup.caption(told))
     if week.num_rows:
@@ -181,12 +183,12 @@ def _list(listed: pa.Table, asked: str) -> None:
     )
     rows = event.selection.rows
     if rows and rows[0] < shown.num_rows:
-        # New tickets would move another one into the row that is selected.
+        # Keep the list while a row is selected: new tickets would move another one into that row.
         state.standing = shown
         _whole_ticket(shown.slice(rows[0], 1).to_pylist()[0])
     else:
         state.pop("standing", None)
-        st.html(markup.caption("Select a ticket to read it as a whole."))
+        st.html(markup.caption("Select a ticket to read all of it."))
 
 
 def _whole_ticket(ticket: dict[str, Any]) -> None:
@@ -195,11 +197,11 @@ def _whole_ticket(ticket: dict[str, Any]) -> None:
     with st.container(border=True, key="ticket"):
         st.html(markup.caption(" · ".join([created, *(visible(ticket[name]) for name in names)])))
         st.html(markup.plain(visible(ticket["request"])))
-        st.html(markup.caption("The list stands still until you deselect the ticket."))
+        st.html(markup.caption("The list is not refreshed until you deselect the ticket."))
 
 
 def left_out(source: Snapshots) -> None:
-    """Show what became of messages that are not among the tickets."""
+    """Show messages that are not among the tickets, and why."""
     of = source.look().snapshot
     if of is None:
         return
@@ -219,7 +221,7 @@ def _rejected(of: Snapshot) -> None:
     told = things(of.manifest.totals.rejected, "message", "messages")
     if of.rejected.num_rows < of.manifest.totals.rejected:
         told += f", of which the newest {number(of.rejected.num_rows)} are counted here"
-    st.html(markup.caption(f"{told}. The example is the newest message of its reason."))
+    st.html(markup.caption(f"{told}. Each example is the newest message with that reason."))
     st.dataframe(
         figures.reasons(of.rejected),
         hide_index=True,
@@ -239,7 +241,7 @@ def _rejected(of: Snapshot) -> None:
 _LOSSES = {
     "duplicates": "left out as duplicates",
     "forgotten": "forgotten on request",
-    "gaps": "deleted from the topic before they were read, which was accepted",
+    "gaps": "deleted from the topic before they were read, and accepted with --accept-gap",
 }
 
 

@@ -1,6 +1,6 @@
 """Entry point of the dashboard: ``python -m dashboard.serve --help``.
 
-It checks what was asked for, and becomes Streamlit's server, which runs ``dashboard/page.py`` for each visitor.
+It checks the settings, then becomes Streamlit's server, which runs ``dashboard/page.py`` for each visitor.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from runtime.errors import SettingError
 from runtime.process import entry
 from runtime.settings.setting import add_flags, parse_flags
 
-# Nothing leaves this machine, nothing of the program is shown, and no button offers what dashboard/spreadsheet.py has
-# not made harmless.
+# Send nothing out of this machine, show no source code or traceback, and offer no export except that of
+# dashboard/spreadsheet.py, which is harmless to spreadsheets.
 _OPTIONS = {
     "browser.gatherUsageStats": "false",
     "server.headless": "true",
@@ -53,13 +53,13 @@ def command(config: DashboardConfig) -> list[str]:
 
 
 def environment(config: DashboardConfig, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what the server gets to know; settings of Streamlit that somebody made for another page are not ours."""
+    """Return the environment of the server, without settings of Streamlit that are meant for other pages."""
     own = {key: value for key, value in environ.items() if not key.startswith("STREAMLIT_")}
     return {**own, "PYTHONPATH": str(ROOT), "OUTPUT_PATH": str(config.output)}
 
 
 def require_free_port(config: DashboardConfig) -> None:
-    """Raise SettingError when nobody can listen there."""
+    """Raise SettingError if the address and port cannot be listened on."""
     try:
         family = socket.getaddrinfo(config.address, config.port, type=socket.SOCK_STREAM)[0][0]
         with socket.socket(family) as probe:
@@ -73,7 +73,6 @@ def require_free_port(config: DashboardConfig) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m dashboard.serve",
         description="Show an output on a page in the browser, until SIGTERM or SIGINT.",
@@ -85,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Become the server; return the exit code if that cannot be."""
+    """Replace this process by the server; return the exit code if that fails."""
     flags = parse_flags(build_parser(), argv)
 
     def body() -> None:

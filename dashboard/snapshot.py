@@ -1,4 +1,4 @@
-"""What the page shows of an output: read once for each commit, and shared by all visitors."""
+"""The data that the page shows: read once for each commit, and shared by all visitors."""
 
 import threading
 import time
@@ -16,14 +16,14 @@ from store.manifest import Manifest
 from store.reader import Reader, open_output
 from store.status import Status, read_status
 
-# What needs single tickets looks at so many of the newest.
+# Figures that need single tickets use this many of the newest ones.
 NEWEST_TICKETS = 200_000
 NEWEST_REJECTED = 10_000
-# Payloads may be large: so much of the newest rejected messages is enough.
+# Payloads may be large, so the newest rejected messages are limited to about this size.
 _REJECTED_BYTES = 32 << 20
 _PAYLOAD_BYTES = 300
 
-# Visitors who ask at the same moment get the same answer.
+# Within this time, all visitors get the same result without another read.
 _FRESH_FOR_S = 0.5
 _TRIES = 5
 _RETRY_S = 0.2
@@ -33,8 +33,7 @@ _RETRY_S = 0.2
 class Snapshot:
     """An output as of one commit: its ledger, all hours, and the newest tickets and rejected messages.
 
-    ``tickets`` are in the order in which they were published. Of ``rejected`` only the beginning of each payload is
-    here.
+    ``tickets`` are in the order in which they were published. ``rejected`` has only the beginning of each payload.
     """
 
     manifest: Manifest
@@ -45,9 +44,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Look:
-    """What was found. Without a snapshot and without a problem nothing was published yet.
+    """What was found. If there is neither a snapshot nor a problem, nothing was published yet.
 
-    With both, the files of the newest commit could not be read, and the snapshot is that of the one before.
+    If there are both, the files of the newest commit could not be read, and the snapshot is that of an earlier one.
     """
 
     snapshot: Snapshot | None
@@ -58,8 +57,8 @@ class Look:
 class Snapshots:
     """The newest snapshot of one output, for any number of threads.
 
-    A file of an appended dataset never changes, so the rows of those that are among the newest are kept: a new commit
-    costs what is new.
+    A file of an appended dataset never changes, so the rows of the newest files are kept, and after a commit only new
+    files are read.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class Snapshots:
         self._rejected = _Newest(REJECTED, NEWEST_REJECTED, _REJECTED_BYTES, _with_short_payloads)
 
     def look(self) -> Look:
-        """Return what is there now. Raises nothing that an output can cause."""
+        """Return what is there now. Errors of the output are returned as ``problem``, not raised."""
         with self._lock:
             if self._seconds() - self._looked_at >= _FRESH_FOR_S:
                 self._look = self._look_again()
@@ -103,15 +102,15 @@ class Snapshots:
             except _BeingPublished:
                 continue
             except PipelineError as error:
-                # A conversion or a compaction removes files once the ledger names others: then that one is read.
+                # A conversion or compaction may have removed files after this ledger was read: read the new ledger.
                 found = str(error)
         return replace(self._look, status=status, problem=found)
 
     def _snapshot(self, reader: Reader, last: bool) -> Snapshot:
-        """Return the snapshot of ``reader``, which is the one of before when nothing was committed since.
+        """Return the snapshot of ``reader``; the previous one if nothing was committed since.
 
-        Raises PipelineError when a file cannot be read, and _BeingPublished, but for the ``last`` try, when the files
-        are already, or still, those of another commit than the ledger.
+        Raises PipelineError when a file cannot be read. Raises _BeingPublished when the files are those of another
+        commit than the ledger, except at the ``last`` attempt.
         """
         before = self._look.snapshot
         if before and not self._look.problem and before.manifest.commit_id == reader.manifest.commit_id:
@@ -123,7 +122,7 @@ class Snapshots:
 
 
 class _BeingPublished(Exception):
-    """The datasets of one file and the ledger are not of the same commit."""
+    """The one-file datasets and the ledger are not of the same commit."""
 
 
 class _Newest:
@@ -140,7 +139,7 @@ class _Newest:
         self._rows = rows
         self._bytes_at_most = bytes_at_most
         self._shorten = shorten
-        # By name and checksum: --forget writes a file again.
+        # By name and checksum, because a name alone does not identify the content.
         self._files: dict[tuple[str, str], pa.Table] = {}
 
     def read(self, reader: Reader) -> pa.Table:
@@ -153,7 +152,7 @@ class _Newest:
                 break
             file = files[name]
             key = name, file.checksum
-            # What was read of it may have been fewer rows than are wanted now.
+            # The kept rows may be fewer than are wanted now.
             known = self._files.get(key)
             if known is None or known.num_rows < min(missing, file.rows):
                 known = self._read_file(reader, name, missing)
@@ -170,6 +169,6 @@ class _Newest:
 
 
 def _with_short_payloads(rejected: pa.Table) -> pa.Table:
-    """Return rejected messages with the beginning of their payloads, and without keys."""
+    """Return rejected messages without keys, and with only the beginning of their payloads."""
     payload = pc.binary_slice(rejected["payload"], 0, _PAYLOAD_BYTES)
     return rejected.drop_columns(["key", "payload"]).append_column("payload", payload)

@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet shows and does not run."""
+"""CSV whose cells a spreadsheet shows as text and never runs as formulas."""
 
 import csv
 import io
@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-# A cell that begins so is a formula to some spreadsheet; the wide ones to those in Japanese or Chinese.
+# If a cell begins with one of these, some spreadsheet takes it for a formula; the wide ones, in Japanese or Chinese.
 _FORMULA = re.compile(r"^[=+\-@\t\r\n＝＋－＠]")
-# One that separates columns by semicolon or tab would begin a cell in the middle of ours.
+# A spreadsheet that separates columns by semicolon or tab would begin another cell inside one of ours.
 _FORMULA_INSIDE = re.compile(r"([;\t\r\n][\"' ]*)(?=[=+\-@＝＋－＠])")
 _ROWS_AT_A_TIME = 10_000
 
@@ -28,7 +28,7 @@ def to_csv(table: pa.Table) -> bytes:
     for batch in table.to_batches(max_chunksize=_ROWS_AT_A_TIME):
         columns = [[_cell(value) for value in column.to_pylist()] for column in batch.columns]
         writer.writerows(zip(*columns, strict=True))
-    # Without the mark Excel guesses another encoding. Half of a surrogate pair cannot come out of Arrow.
+    # Without a byte order mark, Excel guesses another encoding. Text from Arrow has no lone surrogates.
     return out.getvalue().encode("utf-8-sig")
 
 

@@ -1,4 +1,4 @@
-"""Numbers, times and foreign text as people read them."""
+"""Format numbers, times and users' text for people."""
 
 from datetime import UTC, datetime
 
@@ -16,7 +16,7 @@ def things(value: int, one: str, many: str) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """Return which part of ``whole`` something is, in percent; "0 %" only where it is nothing."""
+    """Return ``part`` of ``whole`` in percent; "0 %" only if ``part`` is 0."""
     percent = 100 * part / whole if whole else 0.0
     if 0 < percent < 0.1:
         return "< 0.1 %"
@@ -24,12 +24,12 @@ def share(part: int, whole: int) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a length of time in its two largest units at most; one that is below 0 counts as 0."""
+    """Return a length of time in at most its two largest units; a negative one counts as 0."""
     whole = max(0, int(seconds))
     for size, unit, smaller, small_unit in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
             rest = whole % size // smaller
-            # Seconds beside ten minutes, or hours beside ten days, tell nobody anything.
+            # Seconds after ten minutes, or hours after ten days, are not worth showing.
             return (
                 f"{whole // size} {unit} {rest} {small_unit}"
                 if rest and whole < 10 * size
@@ -46,7 +46,7 @@ def moment(time: datetime, now: datetime) -> str:
 
 
 def of_bytes(payload: bytes | None, longest: int) -> str:
-    """Return the beginning of a message as one line of text; None is a message without a value."""
+    """Return the beginning of a message as one line of text; None stands for a message without a value."""
     if payload is None:
         return "(no value)"
     text = on_one_line(payload.decode("utf-8", "backslashreplace"))

@@ -1,8 +1,8 @@
 """A real Kafka broker without Docker: Apache Kafka in KRaft mode, one node, on the Java that Spark needs anyway.
 
 ``python -m embedded.broker --port 9092 --data-dir data/broker`` runs it in the foreground until SIGTERM or SIGINT and
-prints ``ready 127.0.0.1:9092`` once it answers. Exit codes: 0 stopped, 2 port taken or Java missing, 3 it did not start
-or ended by itself, 5 the data folder is in use or not writable.
+prints ``ready 127.0.0.1:9092`` once it answers. Exit codes: 0 stopped, 2 port in use or Java missing, 3 it did not
+start or ended by itself, 5 the data folder is in use or not writable.
 """
 
 import argparse
@@ -35,17 +35,17 @@ from runtime.settings.setting import ROOT, Setting, add_flags, parse_flags, reso
 _START_S = 60
 _STOP_S = 20
 _LOGGING = Path(__file__).with_name("log4j2.properties")
-# One small node that has to be up fast: the C1 compiler alone, and no parallel collector. PerfData would leave files in
-# /tmp after kill -9.
+# A small node that must start fast: only the C1 compiler, and no parallel garbage collector. PerfData would leave files
+# in /tmp after kill -9.
 _JVM_FLAGS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 _SCRATCH = "client-tickets-broker-"
 
 
 class EmbeddedBroker:
-    """One broker on 127.0.0.1 as a child process, with all it keeps in ``data_dir``; port 0 means a free one.
+    """One broker on 127.0.0.1 as a child process, with all its data in ``data_dir``; port 0 means a free one.
 
-    ``properties`` go into server.properties over ours. ``listeners`` opens more ports, security protocol → port.
-    Usable as a context manager, or with ``start`` and ``stop``, again and again on the same port and data.
+    ``properties`` override ours in server.properties. ``listeners`` opens more ports, security protocol → port.
+    Use it as a context manager, or with ``start`` and ``stop``, repeatedly on the same port and data.
     Start it from the main thread: on Linux the JVM ends with the thread that started it.
     """
 
@@ -107,7 +107,7 @@ class EmbeddedBroker:
     def _format(self) -> str:
         """Prepare an empty data folder and return the id of the new cluster."""
         assert self._folder is not None
-        # An id must not begin like an option.
+        # The id must not begin with a dash, or Kafka's tool would take it for an option.
         made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
         process = self._launch("kafka.tools.StorageTool", "format", "-t", made, "-c", PROPERTIES)
         if process.wait():
@@ -116,7 +116,7 @@ class EmbeddedBroker:
         return made
 
     def _launch(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        """Let Java run a class of Kafka, as the process that ``stop`` ends."""
+        """Start a Java process that runs a class of Kafka; ``stop`` ends it."""
         assert self._folder is not None
         assert self._scratch is not None
         environ, lock_fd = launch.environment(os.environ), self._scratch.lock_fd
@@ -125,7 +125,7 @@ class EmbeddedBroker:
         return self._process
 
     def stop(self) -> None:
-        """End the broker, by force after 20 s, and return when it is gone."""
+        """Stop the broker, with SIGKILL after 20 s, and return when it has ended."""
         if self._process is not None:
             self._process.terminate()
             try:
@@ -142,7 +142,7 @@ class EmbeddedBroker:
             self._folder = None
 
     def check(self) -> None:
-        """Raise BrokerError, with the end of its log, when the broker ended by itself."""
+        """Raise BrokerError, with the end of the broker's log, if the broker ended by itself."""
         assert self._process is not None, "the broker was not started"
         assert self._folder is not None
         code = self._process.poll()
@@ -166,7 +166,7 @@ class EmbeddedBroker:
 
 
 def _scratch() -> Scratch:
-    """Return the folder in which the broker unpacks the libraries that it loads."""
+    """Return the folder into which the broker unpacks its native libraries."""
     try:
         return Scratch(_SCRATCH, launch.library_folder())
     except OSError as error:
@@ -191,13 +191,13 @@ def _free_ports(wanted: int) -> tuple[int, int]:
 
 def _answering_cluster(address: str) -> str:
     """Return the id of the cluster that answers the Kafka API at ``address``; empty when none does."""
-    # Imported here: an entry point decides first where packages come from.
+    # Imported here, because an entry point sets the import path first.
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
     host, port = address.split(":")
     try:
-        # kafka-python takes seconds to notice a closed port; a connect takes none.
+        # kafka-python takes seconds to notice a closed port, so try a plain connection first.
         socket.create_connection((host, int(port)), timeout=1).close()
         admin = KafkaAdminClient(bootstrap_servers=address, request_timeout_ms=5_000, bootstrap_timeout_ms=5_000)
     except (OSError, KafkaError):
@@ -219,7 +219,7 @@ SETTINGS = {
 
 
 def next_steps(address: str, data_dir: Path) -> str:
-    """Return what to do with a broker at ``address``, for a person who has just started it."""
+    """Return the commands to try with a broker at ``address``, for a person who has just started it."""
     return (
         f"Send tickets:  .venv/bin/python producer/ticket_producer.py --broker {address} --rate 20\n"
         f"Publish them:  .venv/bin/python processor/spark_processor.py --broker {address}\n"
@@ -228,7 +228,6 @@ def next_steps(address: str, data_dir: Path) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m embedded.broker",
         description="Run a Kafka broker in the foreground until SIGTERM or SIGINT.",
@@ -248,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with EmbeddedBroker(values["data_dir"], values["port"]) as broker:
             print(f"ready {broker.address}", flush=True)
             if sys.stdout.isatty():
-                # For a person. A program that waits for the line above gets nothing else.
+                # Only on a terminal: a program that waits for the line above gets nothing else.
                 print(next_steps(broker.address, values["data_dir"]), flush=True)
             while not shutdown.wait(0.5):
                 broker.check()

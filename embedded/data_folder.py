@@ -18,7 +18,7 @@ _SINGLE_NODE = {
     # Relative to the working directory, so that no character of the path needs escaping.
     "log.dirs": "log",
     "auto.create.topics.enable": "false",
-    # After a kill the controller keeps out the new broker until the session of the old one has ended.
+    # After a kill, the controller does not admit the new broker until the session of the old one has expired.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
     "group.initial.rebalance.delay.ms": "0",
@@ -35,7 +35,7 @@ _SINGLE_NODE = {
 def server_properties(
     listeners: Mapping[str, int], controller_port: int, properties: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the configuration of a broker with ``listeners`` (security protocol → port); ``properties`` win."""
+    """Return the configuration of a broker with ``listeners`` (security protocol → port); ``properties`` override."""
     shown = ",".join(f"{name}://{HOST}:{port}" for name, port in listeners.items())
     protocols = ",".join(f"{name}:{name}" for name in listeners)
     return {
@@ -49,19 +49,19 @@ def server_properties(
 
 
 class DataFolder:
-    """Held by one broker at a time: from construction, which raises OutputUnavailable, until ``release``."""
+    """Locked for one broker at a time, from construction until ``release``. Raises OutputUnavailable if in use."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = _lock(path)
 
     def release(self) -> None:
-        """Let another broker have it."""
+        """Unlock the folder."""
         self._lock.close()
 
     @property
     def log_file(self) -> Path:
-        """What the broker said since it was last started."""
+        """The broker's log since its last start."""
         return self.path / "broker.log"
 
     def configure(self, properties: Mapping[str, str]) -> None:
@@ -70,7 +70,7 @@ class DataFolder:
         (self.path / PROPERTIES).write_text(text, encoding="ascii")
 
     def cluster_id(self) -> str:
-        """Return the cluster id of the data; empty when none was made yet."""
+        """Return the cluster id of the data; empty if the folder has none yet."""
         try:
             text = (self.path / "log" / "meta.properties").read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -80,11 +80,11 @@ class DataFolder:
 
 
 def _escaped(value: str) -> str:
-    """Return ``value`` as java.util.Properties wants it: the file is Latin-1 to it, and a backslash escapes."""
+    """Return ``value`` escaped for java.util.Properties, which reads Latin-1 and takes a backslash for an escape."""
     units = value.replace("\\", "\\\\").encode("utf-16-be")
     codes = [int.from_bytes(units[n : n + 2]) for n in range(0, len(units), 2)]
     text = "".join(chr(code) if 0x20 <= code < 0x7F else f"\\u{code:04x}" for code in codes)
-    # A space in front would be skipped.
+    # A leading space would be skipped.
     return f"\\{text}" if text.startswith(" ") else text
 
 
@@ -104,6 +104,7 @@ def _lock(path: Path) -> IO[str]:
     except OSError as error:
         lock.close()
         raise OutputUnavailable(
-            f"cannot lock {path / 'broker.lock'} ({error.strerror}); choose a folder on a file system that knows locks"
+            f"cannot lock {path / 'broker.lock'} ({error.strerror}); choose a folder on a file system that supports "
+            "locks"
         ) from None
     return lock

@@ -1,4 +1,4 @@
-"""The whole pipeline without Docker: a broker, tickets, one batch, and a look at what was published.
+"""The whole pipeline without Docker: start a broker, send tickets, publish one batch, show the results.
 
 ``make demo`` runs it. Broker and output keep their data, so that a second run adds to the first. Its exit code is 0, or
 that of the step that failed.
@@ -34,33 +34,33 @@ from store.reader import Reader, open_output
 
 SETTINGS = {
     "count": Setting(None, 2_000, parsers.integer(1, "2000"), "tickets to send", "--count"),
-    # Not PRODUCER_RATE: at its 10 tickets/s a first look would take minutes.
+    # Not PRODUCER_RATE: at its 10 tickets/s the demo would take minutes.
     "rate": Setting(None, 0.0, parsers.number(0, "20"), "tickets a second, 0 for as fast as possible", "--rate"),
     "data_dir": DATA_DIR,
     "output": catalogue.OUTPUT_PATH,
     "output_format": catalogue.OUTPUT_FORMAT,
 }
 
-# The services read the same .env as always, which may describe another broker: these must be those of the demo.
+# The services read .env, which may describe another broker. These settings must be those of the demo's broker.
 _PLAIN = {"KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
 
 
-# Of so many, the newest are shown.
+# The newest tickets are chosen among this many.
 _LOOKED_AT = 100
 _SHOWN = 5
 
 
 def plain_console(environ: Mapping[str, str], file: IO[str] | None = None) -> Console:
-    """Return a console, on standard output or ``file``, that shows each text to the letter: a path may hold ``[/]``.
+    """Return a console, on standard output or ``file``, without rich's markup: a path may contain ``[/]``.
 
-    With NO_COLOR nothing but text is written, not even bold.
+    With NO_COLOR only plain text is written, not even bold.
     """
     colours: Literal["auto"] | None = None if environ.get("NO_COLOR") else "auto"
     return Console(file=file, markup=False, emoji=False, highlight=False, color_system=colours)
 
 
 class Steps:
-    """Says which step begins, and how long it took."""
+    """Prints which step begins, and how long it took."""
 
     def __init__(self, console: Console, clock: Clock, of: int) -> None:
         self._console = console
@@ -70,17 +70,15 @@ class Steps:
         self._began = self._step_began = clock.seconds()
 
     def begin(self, name: str, text: str) -> None:
-        """Begin the next step."""
         self._number += 1
         self._step_began = self._clock.seconds()
         self._print(f"{self._number}/{self._of}", name, text, "bold cyan")
 
     def end(self, name: str, what: str) -> None:
-        """End the step."""
         self._print("", name, f"{what} after {self._clock.seconds() - self._step_began:.1f} s", "bold green")
 
     def end_all(self) -> None:
-        """Say how long all steps took."""
+        """Print how long all steps took."""
         self._console.print(f"All of it took {self._clock.seconds() - self._began:.1f} s.")
 
     def _print(self, number: str, name: str, text: str, style: str) -> None:
@@ -90,7 +88,7 @@ class Steps:
 def run(
     values: Mapping[str, Any], typed_format: str | None, shutdown: Shutdown, console: Console, clock: Clock
 ) -> None:
-    """Run the pipeline once and show the results. Raises PipelineError when a step fails; stops early when asked."""
+    """Run the pipeline once and show the results. Raises PipelineError if a step fails; stops early when asked."""
     services = commands(values, typed_format)
     steps = Steps(console, clock, 1 + len(services))
     steps.begin("broker", "starting Apache Kafka on this machine")
@@ -108,12 +106,12 @@ def run(
 
 
 def commands(values: Mapping[str, Any], typed_format: str | None) -> dict[str, list[str]]:
-    """Return the commands of the steps; ``typed_format`` is the format of the output that stood on the command line."""
+    """Return the commands of the steps; ``typed_format`` is the --output-format of the command line, if given."""
     producer = ["producer/ticket_producer.py", "--count", str(values["count"]), "--rate", str(values["rate"])]
     processor = ["processor/spark_processor.py", "--output-path", str(values["output"])]
     processor += ["--master", "local[*]", "--interval", "0"]
     if typed_format is not None:
-        # A format from elsewhere the processor finds itself, and can then say where.
+        # A format from the environment or .env is left to the processor, which can say where it comes from.
         processor += ["--output-format", typed_format]
     return {"producer": producer, "processor": processor}
 
@@ -131,11 +129,11 @@ def _step(name: str, command: Sequence[str], shutdown: Shutdown) -> None:
 
 
 def show(values: Mapping[str, Any], console: Console) -> None:
-    """Print what was published, where it is, and what to try next."""
+    """Print what was published, where the files are, and what to try next."""
     location = values["output"]
     reader = open_output(location)
     if reader is None:
-        raise PipelineError(f"nothing was published in {location}")
+        raise PipelineError(f"nothing was published in {location}; the messages of the processor are above")
     page = Page(console.width, console.encoding.startswith("utf"))
     folder, python = _from_here(location.folder), str(_from_here(Path(sys.executable)))
     urgent = sum(file.rows for file in reader.files(HIGH_PRIORITY).values())
@@ -162,7 +160,7 @@ def show(values: Mapping[str, Any], console: Console) -> None:
 
 
 def flags_again(values: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the flags by which the dashboard and another demo find the same folders."""
+    """Return the flags with which the dashboard and another demo find the same folders."""
     output, broker = values["output"].folder, values["data_dir"]
     of_output = [] if output == ROOT / str(SETTINGS["output"].default) else ["--output-path", str(_from_here(output))]
     of_broker = [] if broker == ROOT / str(DATA_DIR.default) else ["--data-dir", str(_from_here(broker))]
@@ -190,7 +188,7 @@ def _sizes(reader: Reader) -> dict[str, tuple[int, int]]:
 
 
 def newest_urgent(reader: Reader) -> list[dict[str, Any]]:
-    """Return the newest of the high-priority tickets that were published last, the newest one first."""
+    """Return the newest of the high-priority tickets that were published last, newest first."""
     found: list[dict[str, Any]] = []
     for name in reversed(reader.files(HIGH_PRIORITY)):
         if len(found) < _LOOKED_AT:
@@ -200,7 +198,6 @@ def newest_urgent(reader: Reader) -> list[dict[str, Any]]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m embedded.demo",
         description="Run the whole pipeline once on an embedded broker and show the results.",

@@ -1,4 +1,4 @@
-"""What the demo shows at its end: the lines, from values that were read before."""
+"""The lines that the demo prints at its end, as functions on values."""
 
 import json
 import shlex
@@ -22,19 +22,19 @@ _FOR_SECONDS = 10
 
 @dataclass(frozen=True)
 class Page:
-    """What the lines are written on: its columns, and whether it takes more than ASCII."""
+    """The terminal or file that the lines are printed to: its columns, and whether it accepts more than ASCII."""
 
     columns: int
     unicode: bool
 
     @property
     def width(self) -> int:
-        """Where lines end: a wide terminal is not filled."""
+        """The width of lines, which is limited on a wide terminal."""
         return min(self.columns, _WIDEST)
 
     def foreign(self, text: str, columns: int) -> str:
-        """Return the beginning of a foreign text, as one line that takes ``columns`` at most."""
-        # A text of marks that go above a letter has no width at all.
+        """Return the beginning of a user's text, as one line of at most ``columns`` columns."""
+        # Combining marks have no width, so limit the number of characters too.
         text = on_one_line(text[: 4 * max(0, columns)])
         if not self.unicode:
             text = text.encode("ascii", "backslashreplace").decode()
@@ -44,7 +44,7 @@ class Page:
         return set_cell_size(text, max(0, columns - len(more))) + more[: max(0, columns)]
 
     def bar(self, part: int, most: int, columns: int) -> str:
-        """Return a bar as long as ``part`` of ``most``, which has ``columns``; only nothing has no bar."""
+        """Return a bar for ``part``; ``most`` would fill ``columns``. Only zero has no bar."""
         if not part:
             return ""
         if not self.unicode:
@@ -100,7 +100,7 @@ def files(folder: Path, sizes: Mapping[str, tuple[int, int]], page: Page) -> lis
 
 def reading(folder: Path, output_format: str) -> str:
     """Return the expression that reads the dataset in ``folder`` with pandas."""
-    # In the quotes of JSON, which Python reads as well: a path may hold a quote or a backslash.
+    # Quote the path as JSON, which Python reads too: it may contain a quote or a backslash.
     name = json.dumps(str(folder), ensure_ascii=False)
     if output_format == "parquet":
         return f"pd.read_parquet({name})"
@@ -108,17 +108,17 @@ def reading(folder: Path, output_format: str) -> str:
 
 
 def query(python: str, tickets: Path, output_format: str) -> str:
-    """Return a command that tells the busiest clients, in lines of which only one is as long as the folder's name."""
+    """Return a command that prints the busiest clients; only one of its lines is as long as the folder's name."""
     modules = "pandas as pd" if output_format == "parquet" else "pathlib, pandas as pd"
     code = f"import {modules}; print(\n      {reading(tickets, output_format)}\n      .client_id.value_counts().head())"
     return f"{shlex.quote(python)} -c {shlex.quote(code)}"
 
 
 def with_make(target: str, *flags: str) -> str:
-    """Return a command for a shell that hands ``flags`` through make to a program."""
+    """Return a shell command that passes ``flags`` through make to a program."""
     if not flags:
         return f"make {target}"
-    # A dollar means something to make, and to the shell in double quotes.
+    # Double the dollar sign, which make would expand.
     flat = shlex.join(flags).replace("$", "$$")
     return (
         f'make {target} ARGS="{flat}"' if not set(flat) & set('"\\`$!') else f"make {target} ARGS={shlex.quote(flat)}"
@@ -126,10 +126,7 @@ def with_make(target: str, *flags: str) -> str:
 
 
 def faster(rate: float, usual: float, flags: Sequence[str]) -> tuple[str, str]:
-    """Return a higher rate than that of the demo, or than the producer's ``usual`` one, in words and as a command.
-
-    A ``rate`` of 0 was as fast as possible.
-    """
+    """Return, in words and as a command, a rate higher than ``rate``, or than ``usual`` if ``rate`` is 0 (no limit)."""
     new = 10 * rate if rate else _FASTER
     count = max(1, round(new * _FOR_SECONDS))
     than = f"{rate:,.10g}" if rate else f"the usual {usual:,.10g}"
@@ -138,7 +135,7 @@ def faster(rate: float, usual: float, flags: Sequence[str]) -> tuple[str, str]:
 
 
 def next_steps(steps: Sequence[tuple[str, str]]) -> list[Text]:
-    """Return what to try next; the commands are never cut, so that they can be copied."""
+    """Return what to try next; the commands are never truncated, so that they can be copied."""
     lines = [heading("Try next")]
     for words, command in steps:
         lines += [Text(f"  {words}"), Text.assemble("    ", (command, "green"))]
@@ -146,7 +143,7 @@ def next_steps(steps: Sequence[tuple[str, str]]) -> list[Text]:
 
 
 def heading(text: str) -> Text:
-    """Return a line that stands out, where that is possible."""
+    """Return a line in bold, if the terminal can show that."""
     return Text(text, "bold")
 
 

@@ -1,4 +1,4 @@
-"""Known faults among random tickets, and the key that says which they are."""
+"""Deliberate faults among random tickets, and the answer key that lists them."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from producer.ticket import Message, TicketSource
 from runtime.errors import OutputUnavailable
 
-# A duplicate repeats one of this many tickets before it.
+# A duplicate repeats one of the last tickets; this many are remembered for that.
 _REMEMBERED = 1_000
 
 
@@ -25,7 +25,7 @@ def _without(field: str) -> Callable[[dict[str, Any]], bytes]:
     return lambda ticket: json.dumps({name: ticket[name] for name in ticket if name != field}).encode()
 
 
-# What makes a ticket invalid, and how the reason begins for which it is to be rejected.
+# How the reason of the rejection must begin, and the function that spoils a ticket in that way.
 FAULTS: tuple[tuple[str, Callable[[dict[str, Any]], bytes]], ...] = (
     ("priority", _with("priority", "urgent")),
     ("request_type", _with("request_type", "invoice")),
@@ -39,9 +39,9 @@ FAULTS: tuple[tuple[str, Callable[[dict[str, Any]], bytes]], ...] = (
 
 
 class Faulty:
-    """Random tickets of which some are spoilt, and some are sent twice. ``note`` gets a line of the key for each.
+    """Random tickets, some of them invalid and some sent twice. For each fault ``note`` gets a line of the answer key.
 
-    The rates are shares of all messages. The same seed spoils the same ones.
+    The rates are shares of all messages. The same seed gives the same faults.
     """
 
     ended = False
@@ -62,17 +62,16 @@ class Faulty:
         self._earlier = deque[Message](maxlen=_REMEMBERED)
 
     def take(self, number: int) -> Iterable[Message]:
-        """Return ``number`` messages."""
         return self._messages(number)
 
     def confirm(self, acknowledged: int) -> None:
-        """Nothing to remember."""
+        """Do nothing: random tickets have no state to move."""
 
     def _messages(self, number: int) -> Iterator[Message]:
         for message in self._source.take(number):
             drawn = self._draw.random()
             if drawn < self._invalid_rate:
-                yield self._spoilt(message)
+                yield self._invalidated(message)
             elif drawn < self._repeated and self._earlier:
                 again = self._draw.choice(self._earlier)
                 self._note({"injected": "duplicate", "ticket_id": json.loads(again.value)["ticket_id"]})
@@ -81,7 +80,7 @@ class Faulty:
                 self._earlier.append(message)
                 yield message
 
-    def _spoilt(self, message: Message) -> Message:
+    def _invalidated(self, message: Message) -> Message:
         reason, spoil = self._draw.choice(FAULTS)
         value = spoil(json.loads(message.value))
         self._note({"injected": "invalid", "reason": reason, "sha256": hashlib.sha256(value).hexdigest()})
@@ -89,12 +88,12 @@ class Faulty:
 
 
 class AnswerKey:
-    """A new file of JSON lines: each fault, and at the end how many messages were sent. Raises OutputUnavailable."""
+    """A new file of JSON lines: one for each fault, the last one with the totals. Raises OutputUnavailable."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            # Of a run whose key is lost nobody can say any more what was injected.
+            # Never overwrite a key: without it, the faults of an earlier run cannot be checked any more.
             self._out = path.open("x", encoding="utf-8")
         except FileExistsError:
             raise OutputUnavailable(f"{path} exists; name a new file with --answers, each run has a key") from None
@@ -102,14 +101,14 @@ class AnswerKey:
             raise self._explained(error) from error
 
     def note(self, line: dict[str, Any]) -> None:
-        """Add a line."""
+        """Write one line of the key."""
         try:
             self._out.write(json.dumps(line) + "\n")
         except OSError as error:
             raise self._explained(error) from error
 
     def close(self, sent: int, acknowledged: int) -> None:
-        """Say how many messages there were, and force all of it to the disk."""
+        """Write the line with the totals, and force the file to the disk."""
         self.note({"injected": "end", "sent": sent, "acknowledged": acknowledged})
         try:
             with self._out as out:

@@ -19,14 +19,18 @@ SETTINGS: dict[str, Setting] = {
     "topic": catalogue.TOPIC,
     "partitions": catalogue.TOPIC_PARTITIONS,
     "rate": catalogue.PRODUCER_RATE,
-    "count": Setting(None, 0, parsers.integer(0, "1000"), "tickets to send, 0 for no end", "--count"),
-    "duration": Setting(None, 0.0, parsers.number(0, "60"), "seconds to send for, 0 for no end", "--duration"),
+    "count": Setting(None, 0, parsers.integer(0, "1000"), "tickets to send, 0 for no limit", "--count"),
+    "duration": Setting(None, 0.0, parsers.number(0, "60"), "seconds to send for, 0 for no limit", "--duration"),
     "seed": Setting(None, None, parsers.integer(0, "42"), "whole number that makes a run reproducible", "--seed"),
     "workers": Setting(None, 1, parsers.integer(1, "2", 64), "processes that share the work", "--workers"),
-    "invalid_rate": Setting(None, 0.0, parsers.share, "share of messages that are spoilt on purpose", "--invalid-rate"),
-    "duplicate_rate": Setting(None, 0.0, parsers.share, "share of messages that repeat another", "--duplicate-rate"),
+    "invalid_rate": Setting(
+        None, 0.0, parsers.share, "share of messages that are made invalid on purpose", "--invalid-rate"
+    ),
+    "duplicate_rate": Setting(
+        None, 0.0, parsers.share, "share of messages that repeat an earlier ticket", "--duplicate-rate"
+    ),
     "answers": Setting(
-        None, None, parsers.path, "new file that says which were spoilt or repeated", "--answers", anchored=True
+        None, None, parsers.path, "new file that lists the invalid and repeated ones", "--answers", anchored=True
     ),
     "log_level": catalogue.LOG_LEVEL,
     "log_format": catalogue.LOG_FORMAT,
@@ -37,7 +41,7 @@ SETTINGS: dict[str, Setting] = {
 class ProducerConfig:
     """What a run of the producer does. Raises SettingError when the parts do not fit together.
 
-    ``rate`` is in tickets a second, 0 for as fast as possible; ``count`` and ``duration`` (seconds) are 0 for no end.
+    ``rate`` is in tickets a second, 0 for as fast as possible; ``count`` and ``duration`` (seconds) are 0 for no limit.
     """
 
     brokers: str
@@ -66,13 +70,13 @@ class ProducerConfig:
                 ("--answers", self.answers),
             ):
                 if given:
-                    raise SettingError(f"{flag} means nothing with --source {self.source.shown}; leave it out")
+                    raise SettingError(f"{flag} has no effect with --source {self.source.shown}; leave it out")
         if self.invalid_rate + self.duplicate_rate > 1:
             raise SettingError("--invalid-rate and --duplicate-rate must be at most 1 together")
         if self.workers > 1 and (self.answers or self.is_faulty):
             raise SettingError("faults are injected, and --answers written, by one worker only; leave out --workers")
         if self.count and self.workers > self.count:
-            raise SettingError(f"--workers {self.workers} is more than --count {self.count}; give each worker a ticket")
+            raise SettingError(f"--workers {self.workers} is more than --count {self.count}; lower --workers")
 
     @classmethod
     def from_sources(
@@ -84,22 +88,22 @@ class ProducerConfig:
         source = SourceConfig(**settings.resolve(sources.SETTINGS, flags, environ, env_file))
         values = settings.resolve(SETTINGS, flags, environ, env_file)
         if not source.is_random and flags.rate is None:
-            # PRODUCER_RATE stands in .env, and is meant for tickets that are made up.
+            # PRODUCER_RATE in .env is meant for random tickets; without --rate, others are sent as fast as possible.
             values["rate"] = 0.0
         return cls(security=login, source=source, **values)
 
     @property
     def is_faulty(self) -> bool:
-        """Whether faults are injected."""
+        """Whether some messages are made invalid or repeated."""
         return self.invalid_rate + self.duplicate_rate > 0
 
     def share(self, worker: int) -> "ProducerConfig":
-        """Return the part of one of the workers, counted from 0: the shares add up to the whole."""
+        """Return the config of one of the workers, counted from 0: together they do the whole work."""
         whole, rest = divmod(self.count, self.workers)
         return replace(self, rate=self.rate / self.workers, count=whole + (worker < rest), workers=1)
 
     def describe(self) -> str:
-        """Say in one line what is going to happen, without secrets."""
+        """Return one line on what the run will do, without secrets."""
         rate = f"{self.rate:g} tickets/s" if self.rate else "as many tickets/s as possible"
         limits = [f"{self.count:,} tickets"] if self.count else []
         limits += [f"{self.duration:g} s"] if self.duration else []

@@ -5,21 +5,21 @@ from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 
 from dateutil import parser
 
-# Day or month first, where a date is written with numbers only and its year last.
+# Day or month first, in dates that are written with numbers only and their year last.
 ORDERS = ("dmy", "mdy")
 
 _SECONDS = re.compile(r"[0-9]{9,10}(\.[0-9]+)?")
 _MILLISECONDS = re.compile(r"[0-9]{12,13}")
 _NAMED_UTC = re.compile(r"(?<=[0-9]) ?(UTC|GMT)$")
 _YEAR_LAST = re.compile(r"\s*([0-9]{1,2})([/.-])([0-9]{1,2})\2([0-9]{4}|[0-9]{2})(?![0-9])")
-# What dateutil would fill from today's date: two parses that differ show it.
+# dateutil fills missing parts from a default date. If two defaults give different results, a part was missing.
 _FILLS = (datetime(2000, 1, 1), datetime(2003, 12, 29))
 
 
 def instant(value: object, order: str | None = None, zone: tzinfo = UTC) -> datetime:
-    """Return the instant that ``value`` names; one without a zone is in ``zone``.
+    """Return the instant that ``value`` names: a text, a date, a datetime, or seconds or milliseconds since 1970.
 
-    Text, a date, a datetime, or the seconds or milliseconds since 1970. Raises ValueError, which says what would work.
+    If it has no zone, it is taken to be in ``zone``. Raises ValueError, which says what would work.
     """
     if isinstance(value, datetime):
         return _in_zone(value, zone)
@@ -31,7 +31,7 @@ def instant(value: object, order: str | None = None, zone: tzinfo = UTC) -> date
     if _MILLISECONDS.fullmatch(text):
         return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(text))
     try:
-        # dateutil knows the name of UTC too, but takes fifty times as long.
+        # dateutil understands "UTC" too, but takes fifty times as long.
         return _in_zone(datetime.fromisoformat(_NAMED_UTC.sub("+00:00", text)), zone)
     except ValueError:
         return _in_zone(_parsed(text, order), zone)
@@ -49,7 +49,7 @@ def _parsed(text: str, order: str | None) -> datetime:
         first, second = int(match[1]), int(match[3])
         if order is None and max(first, second) <= 12 and first != second:
             raise ValueError(
-                f"may have its day or its month first, found {text[:60]!r}; say which with --date-order dmy or mdy"
+                f"may have its day or its month first, found {text[:60]!r}; set --date-order to dmy or mdy"
             )
         if (second > 12 and day_first) or (first > 12 and order == "mdy"):
             raise ValueError(f"does not fit --date-order {order}, found {text[:60]!r}")
@@ -68,7 +68,7 @@ def _parsed(text: str, order: str | None) -> datetime:
 
 
 def _zone(name: str | None, offset: int | None) -> tzinfo | None:
-    """Take offsets, but no abbreviations: CST is in America, in China or in Cuba."""
+    """Accept offsets but refuse abbreviations, which are ambiguous: CST may be in America, China or Cuba."""
     if offset is not None:
         return timezone(timedelta(seconds=offset))
     if name is not None:

@@ -1,4 +1,4 @@
-"""From a ticket to the broker's word that it has it."""
+"""Send tickets to the broker, and count its acknowledgements."""
 
 import contextlib
 from collections import deque
@@ -15,7 +15,7 @@ from producer.progress import Progress
 from producer.ticket import Message
 from runtime.errors import BrokerError
 
-# The client's own memory limit bounds nothing, so this does: some 20 MB of tickets and futures.
+# The client's own memory limit has no effect, so this one bounds the memory: some 20 MB of tickets and futures.
 MAX_IN_FLIGHT = 10_000
 
 DELIVERY_TIMEOUT_S = 120
@@ -24,7 +24,7 @@ _CLOSE_TIMEOUT_S = 2
 
 
 class Future(Protocol):
-    """What the client gives for a record that it took."""
+    """What the client returns for a record that it accepted."""
 
     is_done: bool
     exception: BaseException | None
@@ -34,19 +34,19 @@ class Client(Protocol):
     """The part of KafkaProducer that is used here."""
 
     def partitions_for(self, topic: str) -> set[int]:
-        """Return the partitions that the topic has now. Raises KafkaTimeoutError when it is gone."""
+        """Return the partitions that the topic has now. Raises KafkaTimeoutError when the topic is gone."""
 
     def send(self, topic: str, value: bytes, key: bytes, *, partition: int) -> Future:
-        """Take a record. Raises ValueError when the partition is gone."""
+        """Accept a record. Raises ValueError when the partition is gone."""
 
     def close(self, timeout: float) -> None:
-        """Give up after ``timeout`` seconds."""
+        """Close the client; give up after ``timeout`` seconds."""
 
 
 class Delivery:
     """Sends tickets, at most MAX_IN_FLIGHT unacknowledged at a time, and counts what became of them.
 
-    A ticket is handed to the client once; what is sent again, the client sends as the same record.
+    Each ticket is given to the client once. Retries are done by the client, which sends the same record again.
     """
 
     def __init__(self, client: Client, topic: str) -> None:
@@ -78,11 +78,11 @@ class Delivery:
         return undecided if self._first_failed is None else min(undecided, self._first_failed)
 
     def prepare(self) -> None:
-        """Learn the partitions of the topic, which takes the first ticket 0.1 s otherwise. Raises BrokerError."""
+        """Look up the partitions of the topic; otherwise the first ticket waits 0.1 s for that. Raises BrokerError."""
         self._partitioner()
 
     def send(self, messages: Iterable[Message]) -> None:
-        """Hand messages to the client. Raises BrokerError when the topic is gone or the client is beyond repair."""
+        """Give messages to the client. Raises BrokerError when the topic is gone or the client has failed for good."""
         send, topic, remember = self._client.send, self._topic, self._pending.append
         partition_of = self._partitioner()
         for key, value in messages:
@@ -94,16 +94,16 @@ class Delivery:
             self._sent += 1
 
     def settle(self) -> None:
-        """Count the tickets that are decided by now."""
+        """Count the tickets that were acknowledged or given up by now, in their order."""
         pending = self._pending
         while pending and pending[0][1].is_done:
             self._count(*pending.popleft())
         if not self.room:
-            # One slow partition must not hide what the others acknowledged.
+            # If one partition is slow, its oldest ticket must not hide what the others acknowledged.
             self.settle_all()
 
     def settle_all(self) -> None:
-        """Count every ticket that is decided by now, not only those before the oldest undecided one."""
+        """Count every ticket that was acknowledged or given up by now, also those after one that is still undecided."""
         waiting = deque[tuple[int, Future]]()
         for number, future in self._pending:
             if future.is_done:
@@ -113,11 +113,11 @@ class Delivery:
         self._pending = waiting
 
     def close(self) -> None:
-        """Let the client go, within seconds also when the broker is away."""
+        """Close the client, within seconds even if the broker cannot be reached."""
         self._client.close(timeout=_CLOSE_TIMEOUT_S)
 
     def _partitioner(self) -> Callable[[bytes], int]:
-        """Return what gives a key its partition; it remembers keys, as a client writes many tickets."""
+        """Return the function from key to partition. It is cached, because one client writes many tickets."""
         try:
             count = len(self._client.partitions_for(self._topic))
         except KafkaError as error:
@@ -128,10 +128,10 @@ class Delivery:
         return self._partition_of
 
     def _explained(self, error: Exception) -> BrokerError:
-        # A ValueError is the client's word for a partition that is gone.
+        # kafka-python raises ValueError if a partition is gone.
         if isinstance(error, (KafkaTimeoutError, ValueError)):
             return BrokerError(f"topic {self._topic} is gone: was it deleted? Start again to create it")
-        return BrokerError(f"the Kafka client cannot go on ({type(error).__name__})")
+        return BrokerError(f"the Kafka client failed ({type(error).__name__}); check the broker and start again")
 
     def _count(self, number: int, future: Future) -> None:
         if future.exception is None:
@@ -143,26 +143,26 @@ class Delivery:
 
 
 class _Client(KafkaProducer):  # type: ignore[misc]
-    """A client whose ``close`` keeps its time limit: the original raises half-way when something is undecided."""
+    """A client whose ``close`` keeps its time limit; the original raises half-way if a record is undecided."""
 
     def __str__(self) -> str:
-        """Name the client in its log. It asks for this with each record, logged or not, so it must be cheap."""
+        """Return a fixed name: kafka-python calls this for each record, whether it logs or not, so it must be cheap."""
         name: str = self.config["client_id"]
         return name
 
     def flush(self, timeout: float | None = None) -> None:
-        """Wait for what is out, up to ``timeout`` seconds."""
+        """Wait up to ``timeout`` seconds for records in flight, without raising if some are left."""
         with contextlib.suppress(KafkaTimeoutError):
             super().flush(timeout)
 
 
 def _partition(count: int, key: bytes) -> int:
-    """Return the one of ``count`` partitions that every Kafka client gives a key."""
+    """Return the partition, one of ``count``, that every Kafka client chooses for ``key``."""
     return int((murmur2(key) & 0x7FFFFFFF) % count)
 
 
 def client_settings() -> dict[str, Any]:
-    """Return what makes a kafka-python client keep every record once and in order, and fill its batches."""
+    """Return kafka-python settings that deliver every record once and in order, in full batches."""
     return {
         "acks": "all",
         "enable_idempotence": True,
@@ -179,7 +179,7 @@ def client_settings() -> dict[str, Any]:
 
 
 def connect(config: ProducerConfig, worker: int) -> KafkaProducer:
-    """Return a client that keeps every record once and in order. Raises BrokerError."""
+    """Return a client that delivers every record once and in order. Raises BrokerError."""
     try:
         return _Client(
             bootstrap_servers=config.brokers.split(","),
@@ -188,4 +188,6 @@ def connect(config: ProducerConfig, worker: int) -> KafkaProducer:
             **config.security.for_kafka_python(),
         )
     except KafkaError as error:
-        raise BrokerError(f"broker {config.brokers} went away while connecting ({type(error).__name__})") from error
+        raise BrokerError(
+            f"lost the connection to broker {config.brokers} while connecting ({type(error).__name__}); start again"
+        ) from error

@@ -1,4 +1,4 @@
-"""From a row in the words of its source to a ticket. Pure: the same row and rules give the same ticket."""
+"""Turn a row of a source into a ticket. Pure: the same row and rules give the same ticket."""
 
 import json
 import re
@@ -22,10 +22,10 @@ class BadRow(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the flags say: ``columns`` field → column, ``values`` (field, found) → value, ``defaults`` field → value.
+    """The flags: ``columns`` maps field → column, ``values`` (field, found) → value, ``defaults`` field → value.
 
     ``found`` and the values of type and priority are compared without regard to case and surrounding spaces. ``name``
-    is the namespace of ids. ``numbered``: a row may go without an id, because its number never changes.
+    is the namespace of ids. ``numbered``: a row may lack an id, because its row number never changes.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Rules:
     numbered: bool = True
 
     def column(self, field: str) -> str:
-        """Return the column that holds ``field``: the mapped one, or the one of its own name."""
+        """Return the column that holds ``field``: the mapped one, or the one with the name of the field."""
         return self.columns.get(field, field)
 
 
 def missing(rules: Rules, rows: Sequence[Row]) -> list[str]:
-    """Return the fields that none of ``rows`` has a column for, and no default."""
+    """Return the fields for which there is neither a column in ``rows`` nor a default."""
     optional = {field for field in rules.defaults if field not in rules.columns}
     if rules.numbered and "ticket_id" not in rules.columns:
         optional.add("ticket_id")
@@ -54,7 +54,7 @@ def missing(rules: Rules, rows: Sequence[Row]) -> list[str]:
 
 
 def columns(rows: Sequence[Row]) -> list[str]:
-    """Return the names that the flags may use for the values of ``rows``, one level into objects of JSON."""
+    """Return the column names that the flags may use for ``rows``, one level deep into JSON objects."""
     names: dict[str, None] = {}
     for row in rows:
         for name, value in row.values.items():
@@ -64,13 +64,13 @@ def columns(rows: Sequence[Row]) -> list[str]:
 
 
 def message(rules: Rules, row: Row) -> Message:
-    """Return the ticket of ``row`` as it travels. Raises BadRow."""
+    """Return the ticket of ``row`` as a message for the topic. Raises BadRow."""
     if row.problem:
         raise BadRow(row.problem)
     texts = {field: _text(rules, field, row.values) for field in FIELDS if field not in {"ticket_id", "created_at"}}
     try:
         created_at = instant(_found(rules, "created_at", row.values), rules.date_order, rules.zone)
-        # Readers know UTC only, and so does everything that is counted by the hour.
+        # Readers and the counts by hour use UTC only.
         created_at = created_at.astimezone(UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise BadRow(f"created_at: {error}") from None
@@ -86,7 +86,7 @@ def message(rules: Rules, row: Row) -> Message:
 
 
 def identity(rules: Rules, row: Row) -> str:
-    """Return the id of a row: a UUID as it is, another id as UUIDv5 of name and id, else UUIDv5 of row and number."""
+    """Return the id of a row: a UUID unchanged, else a UUIDv5 of name and id or, without an id, of row and number."""
     found = _value(row.values, rules.column("ticket_id"))
     if isinstance(found, bytes | bytearray) and len(found) == 16:
         return str(uuid.UUID(bytes=bytes(found)))
@@ -119,7 +119,7 @@ def _found(rules: Rules, field: str, values: Mapping[str, Any]) -> Any:
 
 def _text(rules: Rules, field: str, values: Mapping[str, Any]) -> str:
     text = _plain(_found(rules, field, values))
-    # The client decides the partition, so a space that somebody typed behind it must not make another one.
+    # A space that somebody typed after a client id must not make another client.
     folded = text.strip()
     if rules.values:
         text = rules.values.get((field, folded.casefold()), text)
@@ -132,27 +132,27 @@ def _text(rules: Rules, field: str, values: Mapping[str, Any]) -> str:
     if choice not in choices:
         raise BadRow(
             f"{field}: must be one of {', '.join(choices)}, found {folded[:60]!r}; "
-            f"say what it means with --value '{field}:{folded[:60]}={choices[-1]}'"
+            f"map it with --value '{field}:{folded[:60]}={choices[-1]}'"
         )
     return choice
 
 
 def _plain(value: Any) -> str:
-    """Return a value of a database or of JSON as text."""
+    """Return a value from a database or JSON as text."""
     if isinstance(value, str):
         return value
     if isinstance(value, bytes | bytearray):
         try:
             return value.decode()
         except UnicodeDecodeError:
-            raise BadRow(f"a column holds {len(value):,} bytes that are not text in UTF-8") from None
+            raise BadRow(f"a column holds {len(value):,} bytes that are not UTF-8 text") from None
     if isinstance(value, bool | dict | list):
         return json.dumps(value, ensure_ascii=False, default=str)
     return str(value)
 
 
 def _value(values: Mapping[str, Any], column: str) -> Any:
-    """Return the value of a column; a dot leads into objects of JSON: ``requester.id``."""
+    """Return the value of a column; a dot leads into JSON objects: ``requester.id``."""
     if column in values or "." not in column:
         return values.get(column)
     inner: Any = values

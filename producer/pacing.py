@@ -2,15 +2,15 @@
 
 import math
 
-# After a stall the rest is caught up at this multiple of the rate, never all at once: a slot of 100 ms holds at most
-# CATCH_UP * (100 ms + BURST_S) / 100 ms = 1.38 times its share.
+# After a stall, missed tickets are sent at this multiple of the rate, never all at once: any 100 ms hold at most
+# CATCH_UP * (100 ms + BURST_S) / 100 ms = 1.38 times their share.
 CATCH_UP = 1.15
 BURST_S = 0.02
 
-# What was missed longer ago than this is not caught up at all.
+# Tickets that were due longer ago than this are dropped, not caught up.
 MAX_BACKLOG_S = 10.0
 
-# Between two looks at the clock, so that 5,000 tickets a second do not mean 5,000 wake-ups.
+# The shortest wait, so that 5,000 tickets a second do not mean 5,000 wake-ups.
 SHORTEST_PAUSE_S = 0.002
 
 UNPACED_CHUNK = 500
@@ -19,7 +19,7 @@ UNPACED_CHUNK = 500
 class Pacer:
     """Spreads tickets over time: ticket ``n``, counted from 0, is due at ``start + n / rate``.
 
-    Rate 0 means without pause. After each answer of ``due`` say with ``spend`` how many were really sent.
+    Rate 0 means without pause. After each call of ``due``, call ``spend`` with the number of tickets really sent.
     """
 
     def __init__(self, rate: float, start: float) -> None:
@@ -44,12 +44,12 @@ class Pacer:
         return max(0, min(behind, int(self._credit)))
 
     def spend(self, sent: int) -> None:
-        """Take note of tickets that were sent."""
+        """Count tickets that were sent."""
         self._sent += sent
         self._credit -= sent
 
     def pause(self, now: float) -> float:
-        """Return the seconds to wait before the next look, 0 when a ticket is due."""
+        """Return the seconds to wait before the next call of ``due``, 0 if a ticket is due."""
         if not self._rate:
             return 0.0
         until_due = self._start + self._sent / self._rate - now
@@ -58,10 +58,10 @@ class Pacer:
         return max(pause, SHORTEST_PAUSE_S) if pause > 0 else 0.0
 
     def _scheduled(self, now: float) -> int:
-        # A ticket that is due at this very instant must not be missed for a rounding error.
+        # Add a little, so that a rounding error does not miss a ticket that is due right now.
         return math.floor((now - self._start) * self._rate + 1e-6) + 1
 
 
 def planned(rate: float, duration: float) -> int:
-    """Return how many tickets are due in ``duration`` seconds: those before its end, the first at once."""
+    """Return how many tickets are due within ``duration`` seconds; the first one is due at once."""
     return math.ceil(rate * duration - 1e-6)

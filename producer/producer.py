@@ -1,4 +1,4 @@
-"""The production of tickets: pace, send, confirm, stop."""
+"""Produce tickets: pace them, send them, wait for acknowledgements, stop."""
 
 import gc
 import time
@@ -14,18 +14,18 @@ from producer.ticket import TicketSource
 from runtime.errors import NotAcknowledged
 from runtime.process.shutdown import Shutdown
 
-# How long a stop waits for what is out; the grace period of a container must be longer.
+# How long a stop waits for tickets in flight. The grace period of a container must be longer.
 FLUSH_S = 12.0
 
-# How long after its duration a run may still catch up what was due in it.
+# How long after its duration a run may still send tickets that were due within it.
 OVERTIME_S = 5.0
 
 _REPORT_EVERY_S = 0.1
 _FULL_PAUSE_S = 0.01
 _DRY_PAUSE_S = 0.02
 
-# gc.set_threshold: how many objects must be new before Python's garbage collector looks at them, and how many of such
-# looks make one at those that are older, and at all.
+# For gc.set_threshold: how many new objects start a collection of the young ones, how many of those start one of the
+# middle generation, and how many of those a full one.
 _GC_THRESHOLDS = (10_000, 20, 100)
 
 Report = Callable[[Progress], None]
@@ -52,7 +52,7 @@ class ProductionManager:
         self._reported = clock()
 
     def run(self) -> Progress:
-        """Send, then wait for the acknowledgements; return the final counts.
+        """Send tickets, then wait for the acknowledgements; return the final counts.
 
         Raises NotAcknowledged with the number of tickets that are not known to be in the topic, and BrokerError.
         """
@@ -66,7 +66,7 @@ class ProductionManager:
             self._delivery.close()
             self._delivery.settle_all()
             self._source.confirm(self._delivery.confirmed)
-            # Not when closing decided nothing: the report would add the time that it took to that of the tickets.
+            # Report again only if closing changed the counts; otherwise its time would count as time of the tickets.
             if self._delivery.progress != counted:
                 self._report(self._delivery.progress)
         progress = self._delivery.progress
@@ -115,7 +115,7 @@ class ProductionManager:
         return max(0.0, min(pacer.pause(now), longest, deadline - now))
 
     def _confirm(self) -> None:
-        """Wait until all is decided: long enough for the client's own limit, briefly when asked to stop."""
+        """Wait until no ticket is in flight: as long as the client retries, or FLUSH_S when asked to stop."""
         deadline = self._clock() + DELIVERY_TIMEOUT_S + FLUSH_S
         hurried = False
         while self._delivery.progress.in_flight and self._clock() < deadline:
@@ -136,10 +136,10 @@ class ProductionManager:
 
 
 def unacknowledged(progress: Progress, cause: str) -> str:
-    """Say how many tickets are not known to be in the topic."""
+    """Return the message about tickets that were not acknowledged."""
     return (
         f"{progress.unacknowledged:,} of {progress.sent:,} tickets were not acknowledged ({cause}); "
-        "the topic may hold them or not, the others are in it"
+        "they may be in the topic or not, the others are in it"
     )
 
 
@@ -176,9 +176,9 @@ def send(source: TicketSource, config: ProducerConfig, worker: int, stop: Shutdo
 
 
 def _collect_garbage_rarely() -> None:
-    """Keep the collector from looking at every ticket in flight again and again: that takes a tenth of the time.
+    """Collect garbage rarely: going through all tickets in flight again and again would take a tenth of the time.
 
-    There is little for it to find, because what a ticket leaves behind is freed without it.
+    There is little to collect, because tickets are freed by reference counting.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""How far a run got, and how people get to see it."""
+"""The counts of a run, and how they are shown and logged."""
 
 import logging
 import time
@@ -15,7 +15,7 @@ STALLED_AFTER_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Counts of tickets. ``failed`` ones the client gave up; those in flight are undecided."""
+    """Counts of tickets. ``failed``: given up by the client. Tickets in flight are neither acknowledged nor failed."""
 
     sent: int = 0
     acknowledged: int = 0
@@ -26,20 +26,20 @@ class Progress:
 
     @property
     def in_flight(self) -> int:
-        """How many are undecided."""
+        """How many are neither acknowledged nor failed."""
         return self.sent - self.acknowledged - self.failed
 
     @property
     def unacknowledged(self) -> int:
-        """How many are not known to be in the topic."""
+        """How many were sent but may not be in the topic."""
         return self.sent - self.acknowledged
 
 
 class Reporter:
-    """Takes the counts as they come; shows them, warns once when the broker is silent, and beats the heart.
+    """Shows the counts as they come, warns once if the broker does not acknowledge, and updates the heartbeat.
 
-    Rates are those of acknowledged tickets, from the first counts to the last ones: what a run does before and after,
-    such as closing the client, is not part of them.
+    Rates are those of acknowledged tickets, from the first counts to the last ones. What a run does before and after,
+    such as closing the client, is not included.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Real tickets: a thread reads the source, so that one that is slow or away holds up nothing else."""
+"""Real tickets: a thread reads the source, so that a slow or unreachable source does not block sending."""
 
 import logging
 import threading
@@ -19,7 +19,7 @@ from runtime.process.heartbeat import Heartbeat
 _log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 1.0
-# How long a source that was reached may be away before a run that does not follow gives up.
+# How long a source may be unreachable after it was reached once, before a run without --follow gives up.
 PATIENCE_S = 300.0
 
 _LONGEST_PAUSE_S = 60.0
@@ -29,14 +29,14 @@ _PUT_S = 0.1
 
 Sleep = Callable[[float], bool]
 
-# The message of a row, None for a bad one, and where reading goes on behind it.
+# The message of a row (None for a bad row), and the place after it.
 _Converted = tuple[Message | None, Place]
 
 
 class RealTickets:
     """The tickets of a source, as ``ProductionManager`` takes them.
 
-    Its state moves to the last row before which everything is acknowledged. ``sleep`` returns whether to stop.
+    The state moves to the last row up to which everything is acknowledged. ``sleep`` returns whether to stop.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class RealTickets:
         self._before = state.sent if state else Sent("", "")
         self._queue: Queue[list[_Converted] | None] = Queue(_BATCHES_AHEAD)
         self._ready = deque[_Converted]()
-        # What was taken and is not in the topic yet: a place, and how many tickets and bad rows came up to it.
+        # What was taken and is not acknowledged yet: how many tickets and bad rows came up to a place, and the place.
         self._out = deque[tuple[int, int, Place]]()
         self._taken = self._left_out = self._confirmed = 0
         self._reached: Sent | None = None
@@ -72,12 +72,12 @@ class RealTickets:
         self._thread = threading.Thread(target=self._run, name="source", daemon=True)
 
     def start(self) -> "RealTickets":
-        """Begin to read."""
+        """Start the thread that reads."""
         self._thread.start()
         return self
 
     def take(self, number: int) -> Iterable[Message]:
-        """Return up to ``number`` messages that are there now."""
+        """Return up to ``number`` messages that are ready now."""
         messages: list[Message] = []
         while len(messages) < number and (self._ready or self._fetch()):
             message, place = self._ready.popleft()
@@ -90,21 +90,24 @@ class RealTickets:
         return messages
 
     def confirm(self, acknowledged: int) -> None:
-        """Move the state, once a second, to where ``acknowledged`` messages from the first on are in the topic."""
+        """Move the state, at most once a second, past the first ``acknowledged`` messages, which are in the topic."""
         self._confirmed = acknowledged
         self._pass()
         if self._reached is not None and self._clock() - self._saved_at >= SAVE_EVERY_S:
             self._save()
 
     def close(self) -> None:
-        """Save the state and say what was left out. Raises what ended the reading, and SettingError for no ticket."""
+        """Save the state and log what was left out. Raises the error that ended the reading, and SettingError.
+
+        SettingError: there were rows, but none was a ticket.
+        """
         self._closing.set()
         self._pass()
         try:
             if self._reached is not None:
                 self._save()
         finally:
-            # A thread that waits for an answer ends with the process.
+            # If the thread still waits for an answer, leave it: it ends with the process.
             self._thread.join(_PUT_S * 2)
             if not self._thread.is_alive():
                 self._source.close()
@@ -123,7 +126,7 @@ class RealTickets:
             raise SettingError(f"none of {bad:,} rows is a ticket; the warnings above say why")
 
     def _fetch(self) -> bool:
-        """Take a batch from the thread; return whether there was one."""
+        """Take a batch of rows from the thread, and return whether there was one."""
         if self.ended:
             return False
         try:
@@ -150,13 +153,13 @@ class RealTickets:
             )
 
     def _save(self) -> None:
-        """Save the place, unless no row was a ticket so far: then the flags are wrong, and nothing was sent."""
+        """Save the place, unless no row was a ticket so far: then the flags are probably wrong."""
         self._saved_at = self._clock()
         reached, self._reached = self._reached, None
         if self._state and reached and reached.place is not None and (reached.tickets or self._before.place):
             self._state.save(replace(reached, place=self._source.keep(reached.place)))
 
-    # What follows runs in the thread.
+    # The methods below run in the thread.
 
     def _run(self) -> None:
         try:

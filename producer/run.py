@@ -1,4 +1,4 @@
-"""One run of the producer: check the broker, have the topic, produce in one process or in several."""
+"""One run of the producer: check the broker, create the topic if needed, produce in one process or in several."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(config: ProducerConfig, stop: Shutdown) -> None:
-    """Produce as the config says, until done or asked to stop. Raises PipelineError."""
+    """Produce according to ``config``, until done or asked to stop. Raises PipelineError."""
     check_broker(config.brokers, config.security, stop=stop)
     if stop.asked:
         _log.info("stopped before the first ticket")

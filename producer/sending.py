@@ -1,4 +1,4 @@
-"""A source of real tickets, sent from where the last run left it."""
+"""Send a source of real tickets, from where the last run stopped."""
 
 import logging
 from contextlib import ExitStack
@@ -18,14 +18,14 @@ _log = logging.getLogger(__name__)
 def send_source(
     config: ProducerConfig, topic_id: str | None, stop: Shutdown, report: Report, heartbeat: Heartbeat
 ) -> None:
-    """Send what is new in the source of ``config``, and note how far that is. Raises PipelineError."""
+    """Send what is new in the source of ``config``, and save how far it was sent. Raises PipelineError."""
     source = config.source
     with ExitStack() as stack:
         state = None
         if source.source != STDIN:
             state = stack.enter_context(State(source.state, source.known_as, identity(source), config.topic, topic_id))
             if state.sent.place is not None:
-                _log.info("going on behind %s tickets that %s counts as sent", f"{state.sent.tickets:,}", state.file)
+                _log.info("going on after the %s tickets that %s counts as sent", f"{state.sent.tickets:,}", state.file)
         rows = open_source(source, stop.wait)
         poll_s = source.poll_s if source.follow else None
         tickets = RealTickets(rows, source.rules, state, stop.wait, poll_s, heartbeat).start()

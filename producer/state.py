@@ -1,4 +1,4 @@
-"""How far a source was sent, and the lock that keeps two producers from sending it at once."""
+"""The state of a source: how far it was sent, and a lock against two producers that send it at once."""
 
 import fcntl
 import json
@@ -18,10 +18,10 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What the file says: every row up to ``place`` is in the topic or was reported as bad.
+    """The content of the file: every row up to ``place`` is in the topic or was reported as bad.
 
     ``source`` and ``topic`` name what was read and where it went; ``tickets`` and ``bad_rows`` count since the start.
-    ``topic_id`` is None where the broker tells none.
+    ``topic_id`` is None if the broker does not report it.
     """
 
     source: str
@@ -33,7 +33,7 @@ class Sent:
 
 
 class State:
-    """``<folder>/<name>.json``, locked from the making of this object to ``close``.
+    """``<folder>/<name>.json``, locked from the creation of this object until it is closed.
 
     Raises OutputUnavailable when another producer holds the lock or nothing can be written, DataConflict when the file
     belongs to another source or topic.
@@ -70,7 +70,7 @@ class State:
         content = {"version": VERSION, **asdict(sent), "updated_at": self._now().strftime("%Y-%m-%dT%H:%M:%SZ")}
         new = self.file.with_suffix(".new")
         try:
-            # A place in an API may hold what nobody else should read.
+            # A place in an API may hold a URL with secrets, so other users must not read the file.
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
                 json.dump(content, out, indent=1)
                 out.flush()
@@ -83,14 +83,14 @@ class State:
                 os.close(folder)
         except OSError as error:
             raise OutputUnavailable(
-                f"cannot write {self.file} ({error.strerror}); what was sent is in the topic, and is sent again unless "
-                "it can be noted there"
+                f"cannot write {self.file} ({error.strerror}); make it writable and start again: what was sent since "
+                "the last save is in the topic, and is sent again with the same ids"
             ) from error
         self.sent = sent
 
 
 def read(file: Path, expected: Sent) -> Sent:
-    """Return what ``file`` says, ``expected`` when there is none. Raises DataConflict and OutputUnavailable."""
+    """Return the content of ``file``, ``expected`` if there is no file. Raises DataConflict and OutputUnavailable."""
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -102,7 +102,7 @@ def read(file: Path, expected: Sent) -> Sent:
         found = _sent(content)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DataConflict(
-            f"{file} is damaged or was written by a newer release, so nobody knows what was sent; "
+            f"{file} is damaged or was written by a newer release, so it is not known what was sent; "
             "remove it to send the source from its start: the ids stay the same"
         ) from None
     for what, wanted, was in (("source", expected.source, found.source), ("topic", expected.topic, found.topic)):
@@ -154,7 +154,7 @@ def _lock(file: Path, name: str) -> int:
     except OSError as error:
         os.close(lock)
         raise OutputUnavailable(
-            f"cannot lock {file} ({error.strerror}); name a folder on a file system that knows flock with "
+            f"cannot lock {file} ({error.strerror}); name a folder on a file system that supports flock with "
             "--source-state"
         ) from error
     return lock

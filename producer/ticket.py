@@ -1,4 +1,4 @@
-"""The ticket, what gives tickets to the producer, and what every source of real tickets has to do."""
+"""The message for the topic, and the protocols of ticket sources."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ __all__ = ["Message", "Place", "Row", "RowSource", "Ticket", "TicketSource"]
 
 
 class Message(NamedTuple):
-    """A record for the topic."""
+    """A ticket as a record for the topic."""
 
     key: bytes
     value: bytes
@@ -24,13 +24,13 @@ class TicketSource(Protocol):
         """Whether there will be no more messages."""
 
     def take(self, number: int) -> Iterable[Message]:
-        """Return up to ``number`` messages, none when there is none at the moment; never wait for them."""
+        """Return up to ``number`` messages without waiting: none if none is ready."""
 
     def confirm(self, acknowledged: int) -> None:
-        """Learn that the first ``acknowledged`` messages that were taken are all in the topic."""
+        """Take note that the first ``acknowledged`` messages that were taken are all in the topic."""
 
 
-# Where a source goes on reading: behind a row. It is kept as JSON.
+# A position in a source, right after a row. It is stored as JSON.
 Place = dict[str, Any]
 
 
@@ -38,7 +38,7 @@ Place = dict[str, Any]
 class Row:
     """One row of a source: column → value, numbered from 1; ``problem`` says why it cannot be read.
 
-    ``place`` is where reading goes on when everything up to this row is in the topic.
+    ``place`` is where reading resumes once everything up to this row is in the topic.
     """
 
     number: int
@@ -48,20 +48,20 @@ class Row:
 
 
 class RowSource(Protocol):
-    """A file, a database or an API that holds tickets in its own words.
+    """A file, a database or an API that holds tickets with its own field names and values.
 
     CONTRIBUTING.md shows how to add one.
     """
 
     def read(self, after: Place | None) -> Iterator[Sequence[Row]]:
-        """Yield the rows behind ``after`` (None: all), the oldest first, and end when there are no more for now.
+        """Yield the rows after the place ``after`` (None: all), oldest first, and end when there are no more for now.
 
-        It may be called again, with the place of the last row that it gave. Raises SourceUnreachable for what may pass,
-        another PipelineError for what will not.
+        It may be called again with the place of the last row. Raises SourceUnreachable if the error is transient,
+        another PipelineError if not.
         """
 
     def keep(self, place: Place) -> Place:
-        """Return ``place`` with what another process needs to recognize it."""
+        """Return ``place`` with what another process needs to find it again."""
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 if not __package__:
-    # Started as a file: the folder of this file would shadow the package and hide the others.
+    # If this file is run as a script, its folder is on the path, where producer.py would shadow the package.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from runtime.process.interpreter import prepare
@@ -52,7 +52,7 @@ def _produce(flags: argparse.Namespace) -> None:
     catalogue.warn_of_near_misses(os.environ)
     stop = Shutdown().install()
     _log.info("%s", config.describe())
-    # A bad setting is answered before the libraries that a run needs are loaded.
+    # Imported here, so that a bad setting is reported before these libraries are loaded.
     from producer.run import run
 
     run(config, stop)

@@ -1,4 +1,4 @@
-"""The topic that the tickets go to."""
+"""Look up or create the topic that the tickets go to."""
 
 import logging
 from contextlib import closing
@@ -14,14 +14,14 @@ _log = logging.getLogger(__name__)
 TIMEOUT_MS = 8_000
 _UNKNOWN_TOPIC = 3
 _BROKER_DEFAULT = -1
-# What a broker says that knows no ids of topics.
+# The topic id in the answer of a broker that does not support topic ids.
 _NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000"
 
 
 def ensure_topic(config: ProducerConfig) -> str | None:
-    """Create the topic when it is missing; leave it alone when it is there. Raises BrokerError.
+    """Create the topic if it is missing, and leave it unchanged if it exists. Raises BrokerError.
 
-    Returns its id, which another topic of the same name does not have; None where the broker tells none.
+    Returns its id, which changes if the topic is deleted and created again; None if the broker does not report it.
     """
     try:
         admin = KafkaAdminClient(
@@ -37,7 +37,7 @@ def ensure_topic(config: ProducerConfig) -> str | None:
     except KafkaError as error:
         raise BrokerError(
             f"topic {config.topic} could not be looked up or created ({type(error).__name__}); "
-            "create it yourself or let this user create it"
+            "create it yourself, or give this user the right to create it"
         ) from error
 
 

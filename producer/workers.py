@@ -1,4 +1,4 @@
-"""Several processes that share the work of one run: each with its own Kafka client, one supervisor that adds up."""
+"""Share the work of one run among worker processes, each with its own Kafka client. A supervisor adds up the counts."""
 
 import logging
 import multiprocessing
@@ -29,7 +29,7 @@ _PATIENCE_S = FLUSH_S + 10
 
 @dataclass
 class _Worker:
-    """What the supervisor knows of one process; ``ended`` once it said its last word or died."""
+    """What the supervisor knows of one process. ``ended``: it sent its last message, or died."""
 
     number: int
     process: SpawnProcess
@@ -42,7 +42,7 @@ class _Worker:
 def produce_with_workers(config: ProducerConfig, stop: Shutdown, report: Report) -> Progress:
     """Produce in ``config.workers`` processes and return the sum of their counts.
 
-    The first worker that fails stops the others, and its error is raised; a stop is handed on to all of them.
+    If a worker fails, the others are stopped, and its error is raised. A stop is passed on to all workers.
     """
     workers = _start(config)
     first_error: PipelineError | None = None
@@ -50,19 +50,19 @@ def produce_with_workers(config: ProducerConfig, stop: Shutdown, report: Report)
     while running := [worker for worker in workers if not worker.ended]:
         news = False
         for worker in running:
-            news |= _hear(worker)
+            news |= _receive(worker)
             if worker.error and not first_error:
                 first_error = worker.error
         total = _total(workers)
-        # Without news too while tickets are in flight, so that a silent broker is noticed. Not while the workers merely
-        # end: the time that this takes would count as time of the run.
+        # Report without new counts too while tickets are in flight, to notice a broker that does not answer. But do not
+        # report while the workers are only ending: that time would count as time of the run.
         if news or total.in_flight:
             report(total)
         if deadline is None and (stop.asked or first_error):
             deadline = time.monotonic() + _PATIENCE_S
-            _tell(running, signal.SIGTERM)
+            _signal(running, signal.SIGTERM)
         if deadline is not None and time.monotonic() > deadline:
-            _tell(running, signal.SIGKILL)
+            _signal(running, signal.SIGKILL)
         wait([worker.reports for worker in running if not worker.ended], timeout=_POLL_S)
     total = _total(workers)
     if first_error and not isinstance(first_error, NotAcknowledged):
@@ -81,19 +81,19 @@ def _start(config: ProducerConfig) -> list[_Worker]:
     workers = []
     with _signals_held():
         for number in range(config.workers):
-            reports, mouth = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(config.share(number), number, mouth), daemon=True)
+            reports, sender = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(config.share(number), number, sender), daemon=True)
             process.start()
-            # The process holds the only other end, so its death is seen as the end of the pipe.
-            mouth.close()
+            # Close our copy of the worker's end: only then does the pipe end when the worker dies.
+            sender.close()
             workers.append(_Worker(number, process, reports))
     return workers
 
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Keep a stop from killing a worker that cannot listen yet: it inherits the block and lifts it when it can."""
-    # Started later, this helper of multiprocessing would lift the block.
+    """Block signals while workers start: a worker inherits the block and lifts it once it can handle a stop."""
+    # Start multiprocessing's resource tracker first: if it were started later, it would unblock the signals.
     resource_tracker.ensure_running()
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
@@ -102,8 +102,8 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
-def _hear(worker: _Worker) -> bool:
-    """Take what a worker reported since the last time; return whether counts were among it."""
+def _receive(worker: _Worker) -> bool:
+    """Receive the messages of a worker, and return whether counts were among them."""
     news = False
     try:
         while worker.reports.poll():
@@ -122,29 +122,29 @@ def _hear(worker: _Worker) -> bool:
     return news
 
 
-def _tell(workers: list[_Worker], number: signal.Signals) -> None:
+def _signal(workers: list[_Worker], number: signal.Signals) -> None:
     for worker in workers:
         if worker.process.pid and worker.process.is_alive():
             os.kill(worker.process.pid, number)
 
 
-def _work(config: ProducerConfig, number: int, mouth: Connection) -> None:
-    """Be a worker: the body of a new process."""
+def _work(config: ProducerConfig, number: int, sender: Connection) -> None:
+    """Run a worker: the main function of its process."""
     logs.configure_logging(config.log_level, config.log_format)
     stop = Shutdown().install()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def report(progress: Progress) -> None:
         try:
-            mouth.send(progress)
+            sender.send(progress)
         except OSError:
-            # The supervisor is gone.
+            # The supervisor is gone, so stop as well.
             stop.ask()
 
     def body() -> None:
         try:
             produce(config, number, stop, report)
         except PipelineError as error:
-            mouth.send(error)
+            sender.send(error)
 
     sys.exit(entry.run(body))

@@ -1,8 +1,8 @@
-"""Does the folder hold what the ledger says, and does the ledger agree with itself? Nothing here changes anything.
+"""Check the folder against the ledger, and the ledger against itself. Nothing here changes anything.
 
-A start costs what a look at each file costs, not what reading them costs: sizes of all files, checksums of those that
-are small or new. What was altered behind the back of the ledger without a change of size, in a file of an earlier
-commit, is found when that file is read.
+A start must not take the time of reading everything. So it compares the sizes of all files, and the checksums only of
+those that are small or new. If a file of an earlier commit was altered and kept its size, that is found when the file
+is read.
 """
 
 import logging
@@ -17,14 +17,14 @@ from store.manifest import MANIFEST_NAME, WAY_OUT, Manifest, PublishedFile
 
 _log = logging.getLogger(__name__)
 
-# Whatever is called so, readers of the folder count it.
+# Readers of a folder count every file whose name ends with one of these.
 COUNTED = tuple(f".{name}" for name in WRITERS)
 
 _Conflict = Callable[[str], DataConflict]
 
 
 def require_sound(manifest: Manifest, path: Path) -> None:
-    """Raise DataConflict unless the numbers of the ledger in ``path`` fit each other."""
+    """Raise DataConflict unless the numbers of the ledger in ``path`` agree with each other."""
 
     def wrong(found: str) -> DataConflict:
         return DataConflict(f"{path} contradicts itself: {found}; it was edited or is damaged; {WAY_OUT}")
@@ -97,8 +97,8 @@ def _require_offsets(manifest: Manifest, wrong: _Conflict) -> None:
             raise wrong(f"partition {number} ends at {partition.next_offset:,}, before its start")
         if partition.next_offset - partition.first_offset != partition.accounted:
             raise wrong(
-                f"of partition {number} the offsets {partition.first_offset:,} to {partition.next_offset:,} were read, "
-                f"but its counts explain {partition.accounted:,} of them"
+                f"offsets {partition.first_offset:,} to {partition.next_offset:,} of partition {number} were read, but "
+                f"its counts explain {partition.accounted:,} of them"
             )
 
 
@@ -111,8 +111,8 @@ def require_folder(
 ) -> None:
     """Raise DataConflict unless the datasets under ``root`` are the files that the ledger names, and no others.
 
-    While a commit is being finished, ``staged`` says where a file (``dataset/name``) waits that is not published yet,
-    and ``leaving`` names files that are published and go.
+    While a commit is being finished, ``staged`` maps each file that is not published yet (``dataset/name``) to its
+    place, and ``leaving`` names the published files that the commit removes.
     """
     staged = staged or {}
     latest = max((file.commit for files in manifest.contents.values() for file in files.values()), default=0)
@@ -130,7 +130,9 @@ def require_folder(
         require_none_counted(folder, strangers, manifest.batch_id)
         if strangers:
             _log.warning(
-                "%s holds %s, which is not ours; some readers of the folder may stumble over it", folder, strangers[0]
+                "%s holds %s, which is not part of the output; some readers of the folder may fail on it",
+                folder,
+                strangers[0],
             )
 
 
@@ -143,23 +145,23 @@ def require_file(disk: Disk, path: Path, file: PublishedFile, read: bool) -> Non
         raise DataConflict(f"{path} was published as a file and is something else now, perhaps a link; {WAY_OUT}")
     if found.bytes != file.bytes:
         raise DataConflict(
-            f"{path} was published with {file.bytes:,} bytes and has {found.bytes:,} now: it was cut, or belongs to "
-            f"another batch; {WAY_OUT}"
+            f"{path} was published with {file.bytes:,} bytes and has {found.bytes:,} now: it was cut off or edited, or "
+            f"belongs to another batch; {WAY_OUT}"
         )
     if read and checksum(disk, path) != file.checksum:
         raise DataConflict(
-            f"{path} is not the file that was published: its checksum differs, so it was altered, or belongs to "
+            f"{path} is not the file that was published: its checksum differs, so it was edited, or belongs to "
             f"another batch; {WAY_OUT}"
         )
 
 
 def require_none_counted(folder: Path, names: list[str], last_batch: int) -> None:
-    """Raise DataConflict if, of the names that the ledger does not have, every reader of the folder would count one."""
+    """Raise DataConflict if readers of the folder would count one of ``names``, which the ledger does not have."""
     counted = [name for name in names if name.endswith(COUNTED)]
     if later := [name for name in counted if batch_in(name) > last_batch]:
         raise DataConflict(
             f"{MANIFEST_NAME} ends with batch {last_batch}, but {folder} holds {later[0]}: the ledger is older than "
-            f"the files, as after copying a backup over an output; {WAY_OUT}"
+            f"the files, as if a backup had been copied over an output; {WAY_OUT}"
         )
     if counted:
         raise DataConflict(
@@ -169,26 +171,26 @@ def require_none_counted(folder: Path, names: list[str], last_batch: int) -> Non
 
 
 def batch_in(name: str) -> int:
-    """Return the batch in the name of a published file, 0 where it carries none."""
+    """Return the batch in the name of a published file, 0 if the name has none."""
     kind, _, rest = name.partition("-")
     number = rest.partition("-")[0]
     return int(number) if kind == "batch" and number.isascii() and number.isdigit() else 0
 
 
 def require_no_datasets(disk: Disk, root: Path) -> None:
-    """Raise DataConflict when there is no ledger, but there are files that a reader would count."""
+    """Raise DataConflict if there are files that a reader would count, although there is no ledger."""
     for dataset in DATASETS:
         folder = root / dataset.name
         with reading(folder):
             names = disk.names(folder) if disk.look(folder, follow=True) else []
         if any(name.endswith(COUNTED) for name in names):
             raise DataConflict(
-                f"{folder} holds files, but {root / MANIFEST_NAME} is missing: nobody knows which messages they cover; "
-                "move the whole folder away, or put a backup of it, with its ledger, into an empty folder, or choose "
-                "another --output-path; nothing was changed"
+                f"{folder} holds files, but {root / MANIFEST_NAME} is missing: without it, nothing says which messages "
+                "they cover; move the whole output folder away, or put a backup of it, with its ledger, into an empty "
+                "folder, or choose another --output-path; nothing was changed"
             )
 
 
 def is_file_name(name: str) -> bool:
-    """Whether ``name`` names something in the very folder that it is looked up in."""
+    """Whether ``name`` is a plain name, which cannot lead out of the folder that it is looked up in."""
     return bool(name) and name not in (".", "..") and not set(name) & {"/", "\\", "\0"}

@@ -1,4 +1,4 @@
-"""The set of all clients ever seen, so that ``unique_clients`` is exact and costs only what is new."""
+"""The set of all clients so far: ``unique_clients`` is exact, at a cost that depends on the new tickets only."""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -11,14 +11,14 @@ from store.files import writing
 from store.manifest import WAY_OUT, Manifest
 from store.output import Output
 
-# Tells our file from that of release 0.1, which kept a batch number where this one keeps a commit.
+# Distinguishes our file from that of release 0.1, which kept a batch number where this one keeps a commit.
 _APPLICATION_ID = 0x54494B32
 
 Clients = Callable[[], Iterable[list[str]]]
 
 
 class Standing(NamedTuple):
-    """A commit, and how many clients the output had after it; number 0 and no id before the first one."""
+    """A commit, and how many clients the output had after it. Before the first commit: number 0 and no id."""
 
     commit: int = 0
     commit_id: str = ""
@@ -26,11 +26,11 @@ class Standing(NamedTuple):
 
 
 class ClientSet:
-    """Clients with the number of the commit that first brought them, in a SQLite file that stands at a known commit.
+    """Clients, each with the commit that first brought it, in a SQLite file that says at which commit it stands.
 
-    The file is committed before the output is. What a commit that then failed has added is undone at the next start; a
-    file that stands anywhere else, or was lost or damaged, is filled again from the published tickets. So it is a
-    cache, and can be deleted.
+    The file is committed before the output is. If the commit of the output then fails, the next start undoes what was
+    added for it. If the file stands at any other commit, or is lost or damaged, it is filled again from the published
+    tickets. So it is a cache and can be deleted.
     """
 
     def __init__(self, path: Path, at: Standing, published_clients: Clients) -> None:
@@ -50,7 +50,7 @@ class ClientSet:
             self._start_anew()
 
     def _start_anew(self) -> None:
-        """Give up a file that is damaged or not ours: it can be derived again, so it is not worth stopping for."""
+        """Replace a file that is damaged or not ours: its content can be derived again, so this is not an error."""
         self.close()
         self.path.unlink(missing_ok=True)
         self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)
@@ -61,12 +61,12 @@ class ClientSet:
         try:
             self._stand()
         except BaseException:
-            # A transaction that stays open would lock the file for the next try of this process.
+            # A transaction that stays open would lock the file when this process tries again.
             self.close()
             raise
 
     def _stand(self) -> None:
-        # What is deleted is overwritten: it may be a client who is to be forgotten.
+        # Overwrite what is deleted: it may be a client who is to be erased.
         self._database.execute("PRAGMA secure_delete = ON")
         (tables,) = self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (application,) = self._database.execute("PRAGMA application_id").fetchone()
@@ -80,7 +80,7 @@ class ClientSet:
         if found[:3] == self._at:
             return
         if found[3] == self._at.commit_id:
-            # The commit after ours was prepared here and never made.
+            # The commit after ours was prepared in this file but never made: undo it.
             self._database.execute("DELETE FROM clients WHERE since_commit > ?", (self._at.commit,))
         if found[3] != self._at.commit_id or self._count() != self._at.clients:
             self._fill()
@@ -112,7 +112,7 @@ class ClientSet:
         return int(number)
 
     def add(self, clients: Clients, commit: int, commit_id: str) -> int:
-        """Add the clients of the commit that comes next, and return how many of them are new."""
+        """Add the clients of the next commit, and return how many of them are new."""
         try:
             return self._add(clients(), commit, commit_id)
         except sqlite3.DatabaseError as error:
@@ -131,7 +131,7 @@ class ClientSet:
         return new
 
     def remove(self, clients: Iterable[str], commit: int, commit_id: str) -> int:
-        """Take clients out with the commit that comes next, and return how many of them were in it."""
+        """Remove clients with the next commit, and return how many of them were in the set."""
         before = self._database.total_changes
         self._database.executemany("DELETE FROM clients WHERE client_id = ?", ((client,) for client in clients))
         removed = self._database.total_changes - before
@@ -143,19 +143,18 @@ class ClientSet:
         self._database.executemany("INSERT OR IGNORE INTO clients VALUES (?, ?)", ((c, commit) for c in client_ids))
 
     def _stand_at(self, at: Standing, follows: str) -> None:
-        """Note the commit in the same transaction as the rows."""
+        """Write the commit in the same transaction as the rows, so that both are there or neither."""
         self._database.execute(
             "UPDATE standing SET commit_number = ?, commit_id = ?, clients = ?, follows = ?", (*at, follows)
         )
         self._database.commit()
 
     def close(self) -> None:
-        """Close the file."""
         self._database.close()
 
 
 def _is_of_the_disk(error: sqlite3.DatabaseError) -> bool:
-    """Whether the file could not be used. Otherwise its content is wrong: a kill may have left half of its tables."""
+    """Whether the disk refused. Otherwise the content is wrong: a kill may have left only some of the tables."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR
 

@@ -1,8 +1,8 @@
-"""Small files that follow each other, merged into larger ones: so many batches do not make as many files.
+"""Compaction: merge small neighbouring files into larger ones, so that many batches do not leave as many files.
 
-Files are merged by tiers. Those of a batch are of tier 0; what is merged from tier n is of tier n + 1, and tier 3 is
-the last, so a row is written again at most three times. With 64 files a tier, 274,625 batches end up in one file. Rows
-stay in their order: only neighbours are merged.
+Files are merged by tiers. The files of a batch are of tier 0; files merged from tier n are of tier n + 1. Tier 3 is the
+last, so a row is written again at most three times. With 64 files a tier, 274,625 batches end up in one file. Rows
+keep their order, because only neighbours are merged.
 """
 
 import logging
@@ -20,33 +20,34 @@ from store.states import carry_states
 _log = logging.getLogger(__name__)
 
 LAST_TIER = 3
-# A file from either of these on is large enough: as many of them as there is data do no harm.
+# A file that reaches either of these is large enough. It is not merged again.
 LARGE_ROWS = ROW_GROUP_ROWS
 LARGE_BYTES = 16 << 20
-# What one commit merges at most, so that nobody waits long for it.
+# One commit merges at most this much, so that the next batch does not wait long for it.
 MOST_BYTES = 64 << 20
 MOST_FILES = 1000
-# By hand, fewer files are worth it; of two or three, too little would be won for one of three times.
+# When a user asks for it, fewer files are enough. Merging only two or three would gain too little for one of the three
+# times that a row may be written again.
 BY_HAND = 7
 
 
 class Merge(NamedTuple):
-    """Files of a dataset that become one: they follow each other, and are of one tier."""
+    """Files of a dataset that become one: neighbours of one tier."""
 
     dataset: str
     names: list[str]
 
 
 class Refused(NamedTuple):
-    """Nothing was merged: folders cannot be exchanged here, and without that, readers could count wrong."""
+    """Nothing was merged, because folders cannot be exchanged here: without that, readers could count wrong."""
 
     reason: str
 
 
 def plan(contents: Mapping[str, Mapping[str, PublishedFile]], more_than: int) -> list[Merge]:
-    """Return what the next commit merges: of each dataset the first ``more_than`` small neighbours and one, or more.
+    """Return what the next commit merges: in each dataset the first run of more than ``more_than`` small neighbours.
 
-    More is planned by calling it again with what that commit has made.
+    To plan what comes after that commit, call it again with the contents that the commit leaves.
     """
     merges = []
     budget = MOST_BYTES
@@ -63,7 +64,7 @@ def plan(contents: Mapping[str, Mapping[str, PublishedFile]], more_than: int) ->
 
 
 def _runs(files: Mapping[str, PublishedFile]) -> Iterator[list[str]]:
-    """Yield the longest rows of small neighbours of one tier that can be merged."""
+    """Yield the longest runs of small neighbours of one tier that can be merged."""
     run: list[str] = []
     for name, file in files.items():
         small = file.rows < LARGE_ROWS and file.bytes < LARGE_BYTES and file.rewrites < LAST_TIER
@@ -97,9 +98,9 @@ def compact(
 ) -> Manifest | Refused:
     """Publish ``merges`` in one commit and return the new manifest; rows and their order stay the same.
 
-    Where folders cannot be exchanged, nothing is done unless ``readers_stopped`` says that nobody can count wrong.
-    ``between`` is called now and then: it may say that there is progress, or give up by raising. Raises DataConflict
-    when a published file is not what it was, OutputUnavailable when one cannot be read or written.
+    If folders cannot be exchanged here, readers could count wrong, so nothing is done unless ``readers_stopped``.
+    ``between`` is called now and then: it may report progress, or abort by raising. Raises DataConflict when a
+    published file was changed, OutputUnavailable when one cannot be read or written.
     """
     if not readers_stopped and (reason := output.exchange_refusal()):
         return Refused(reason)
@@ -128,5 +129,5 @@ def compact(
 
 
 def describe(merges: Sequence[Merge]) -> str:
-    """Return how many files of which dataset are merged."""
+    """Return a text on how many files of each dataset are merged."""
     return ", ".join(f"{len(merge.names):,} files of {merge.dataset}" for merge in merges)

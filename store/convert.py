@@ -1,4 +1,4 @@
-"""The same datasets in another format: everything published is written again, then exchanged in one commit."""
+"""Conversion: write everything that is published again in another format, and publish that in one commit."""
 
 import logging
 from collections.abc import Callable
@@ -19,8 +19,8 @@ def convert(
 ) -> Manifest:
     """Publish all datasets of ``manifest`` in ``file_format`` and return the new manifest; the rows stay the same.
 
-    ``between`` is called now and then: it may say that there is progress, or give up by raising. Raises DataConflict
-    when a published file is not what it was, OutputUnavailable when one cannot be read or written.
+    ``between`` is called now and then: it may report progress, or abort by raising. Raises DataConflict when a
+    published file was changed, OutputUnavailable when one cannot be read or written.
     """
     files = sum(map(len, manifest.contents.values()))
     _log.info("converting %d files from %s to %s", files, manifest.format, file_format)

@@ -1,4 +1,4 @@
-"""What totals are made of, and the datasets of one file that follow from them. Functions on values: no I/O."""
+"""The counts that totals are made of, and the one-file datasets that follow from them. Functions on values: no I/O."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -61,7 +61,7 @@ class Totals(msgspec.Struct, frozen=True):
 
 def count_by_hour(assigned: pa.Table) -> list[HourCount]:
     """Count tickets, in the schema of tickets_with_assignment, for each hour (UTC), request type, priority and team."""
-    # Rounded without its zone, which is UTC: Arrow would ask the machine for its time zones, and it may have none.
+    # Round without the zone (UTC): otherwise Arrow needs the machine's time zone database, which may be missing.
     hours = pc.floor_temporal(assigned["created_at"].cast(pa.timestamp("us")), unit="hour").cast(UTC_MICROSECONDS)
     columns = ["request_type", "priority", "assigned_team"]
     keys = assigned.select(columns).append_column("hour", hours)
@@ -73,7 +73,7 @@ def count_by_hour(assigned: pa.Table) -> list[HourCount]:
 def merge_hours(known: pa.Table, new: Iterable[HourCount]) -> pa.Table:
     """Return tickets_by_hour with ``new`` added to ``known``, ordered by hour, request type and priority.
 
-    A negative count takes tickets away; where none is left, there is no row.
+    A negative count removes tickets; a row whose count becomes zero is dropped.
     """
     rows = list(new)
     added = pa.table(
@@ -92,13 +92,13 @@ def merge_hours(known: pa.Table, new: Iterable[HourCount]) -> pa.Table:
 
 
 def summaries(totals: Totals, hours: pa.Table, batch_id: int, updated_at: datetime) -> dict[Dataset, pa.Table]:
-    """Return the datasets of one file; ``hours`` is tickets_by_hour, which totals do not hold."""
+    """Return the one-file datasets; ``hours`` is tickets_by_hour, which does not follow from ``totals``."""
     teams = tuple(dict.fromkeys([*TEAMS.values(), *totals.by_team]))
     return {
         METRICS: _metrics(totals, batch_id, updated_at),
         BY_TYPE: _largest_first(totals.by_type, REQUEST_TYPES, BY_TYPE),
         BY_PRIORITY: _largest_first(totals.by_priority, PRIORITIES, BY_PRIORITY),
-        # A team of the past keeps its count.
+        # A team that no longer serves a type keeps its count.
         BY_TEAM: _largest_first(totals.by_team, teams, BY_TEAM),
         BY_HOUR: hours,
     }

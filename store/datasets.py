@@ -45,13 +45,13 @@ REJECTED = Dataset(
         ("reason", pa.string()),
         ("key", pa.binary()),
         ("payload", pa.binary()),
-        # A record may carry a timestamp that is no time.
+        # A record may carry a timestamp that is not a valid time.
         nullable=frozenset({"received_at", "key", "payload"}),
     ),
     appended=True,
     dictionary=("reason",),
 )
-# How the reason begins for which a ticket is rejected that was there before.
+# The reason begins with this if a ticket is rejected because its id was there before.
 DUPLICATE = "duplicate: "
 
 METRICS = Dataset(

@@ -1,6 +1,6 @@
 """What differs between a ledger, the files that it names, and what their rows add up to. Functions on values: no I/O.
 
-None of them raises: whatever is found becomes a sentence, beside the name of the place where it was found.
+None of them raises: each difference becomes a sentence, together with the place where it was found.
 """
 
 from collections import Counter
@@ -29,12 +29,12 @@ from store.datasets import (
 from store.manifest import MANIFEST_NAME, Manifest, PublishedFile
 from store.recount import HOUR_US, Hashes, Integers, Tally, kind_from, kind_of, unmatched
 
-# Of one kind so many are told by name.
+# Of each kind, at most this many differences are listed one by one.
 TOLD = 5
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """Where something is not what it should be, and what is the matter."""
+    """Where something is not what it should be, and what is wrong."""
 
     where: str
     what: str
@@ -42,7 +42,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """What is at the place of a published file. ``rows`` is None where it could not be decoded; ``damage`` says why."""
+    """What is at the place of a published file. If it could not be decoded, ``rows`` is None; ``damage`` says why."""
 
     is_file: bool = True
     bytes: int = 0
@@ -64,7 +64,6 @@ class Rows:
 
     @property
     def by_team(self) -> dict[str, int]:
-        """How many tickets each team has."""
         sums: Counter[str] = Counter()
         for (_, team), count in self.teams.items():
             sums[team] += count
@@ -72,7 +71,7 @@ class Rows:
 
 
 def of_file(published: PublishedFile, found: FoundFile | None) -> str | None:
-    """Return what distinguishes a file from the one that was published, the plainest reason only; None for nothing."""
+    """Return how a file differs from the one that was published, the plainest reason only; None if it does not."""
     if found is None:
         return "was published and is gone"
     if not found.is_file:
@@ -89,7 +88,7 @@ def of_file(published: PublishedFile, found: FoundFile | None) -> str | None:
 
 
 def of_folder(present: Iterable[str], named: Iterable[str], suffixes: Sequence[str]) -> list[str]:
-    """Return the names in a folder that the ledger does not have, those that readers of the folder count first."""
+    """Return the names in a folder that the ledger does not have; those that readers would count come first."""
     strangers = sorted(set(present) - set(named))
     return sorted(strangers, key=lambda name: not name.endswith(tuple(suffixes)))
 
@@ -103,7 +102,7 @@ def of_ledger(manifest: Manifest) -> Iterator[Difference]:
             yield _of_ledger(f"{dataset} is a dataset of one file, and {len(files)} are named")
         for name, file in files.items():
             if "/" in name or not name.endswith(f".{manifest.format}"):
-                yield _of_ledger(f"{dataset} has a file {name!r}, which is no name of a {manifest.format} file")
+                yield _of_ledger(f"{dataset} has a file {name!r}, which is not the name of a {manifest.format} file")
             if not 1 <= file.first_batch <= file.last_batch <= manifest.batch_id or file.commit > manifest.commit:
                 yield _of_ledger(
                     f"{dataset}/{name} holds batches {file.first_batch} to {file.last_batch} of commit {file.commit}, "
@@ -126,7 +125,7 @@ def _of_partitions(manifest: Manifest) -> Iterator[Difference]:
                 f"passed {passed:,} offsets ({partition.first_offset:,} to {partition.next_offset:,}), but its counts "
                 f"explain {partition.accounted:,}",
             )
-        # Older gaps are from a ledger of version 1, which counted by no partition.
+        # Earlier gaps are from a ledger of version 1, which did not count by partition.
         gaps = sum(
             g.end - g.start for g in manifest.gaps if g.partition == number and g.start >= partition.first_offset
         )
@@ -160,7 +159,7 @@ def of_totals(manifest: Manifest, rows: Rows) -> Iterator[Difference]:
 
 
 def of_teams(rows: Rows) -> tuple[list[Difference], list[str]]:
-    """Return tickets that another team has than serves their type, and notes on teams that serve no type today."""
+    """Return tickets whose team serves another type today, and notes on teams that serve no type today."""
     differences, notes = [], []
     serving = {str(request_type): team for request_type, team in TEAMS.items()}
     for (request_type, team), count in sorted(rows.teams.items()):
@@ -171,14 +170,16 @@ def of_teams(rows: Rows) -> tuple[list[Difference], list[str]]:
                 Difference(TICKETS.name, f"{count:,} tickets of request_type {request_type} are assigned to {team}")
             )
         else:
-            notes.append(f"{count:,} tickets of request_type {request_type} are assigned to {team}, by another routing")
+            notes.append(
+                f"{count:,} tickets of request_type {request_type} are assigned to {team}, by an earlier routing"
+            )
     return differences, notes
 
 
 def of_values(wrong: Mapping[str, int]) -> Iterator[Difference]:
-    """Yield how many rows of tickets hold a value that no ticket has; ``wrong`` counts them by column."""
+    """Yield how many rows of tickets hold an invalid value; ``wrong`` counts them by column."""
     for column, count in sorted(wrong.items()):
-        yield Difference(TICKETS.name, f"{count:,} rows hold a {column} that no ticket has")
+        yield Difference(TICKETS.name, f"{count:,} rows hold an invalid {column}")
 
 
 def of_metrics(found: Sequence[Mapping[str, Any]], manifest: Manifest, rows: Rows) -> Iterator[Difference]:
@@ -197,7 +198,7 @@ def of_metrics(found: Sequence[Mapping[str, Any]], manifest: Manifest, rows: Row
     for column, count in expected.items():
         if found[0][column] != count:
             yield Difference(METRICS.name, f"{column} is {found[0][column]:,}, it should be {count:,}")
-    # A commit that changes no count leaves it as it was.
+    # Commits of other kinds change no count, so they leave metrics as it was.
     if manifest.kind in ("batch", "erasure") and found[0]["updated_at"] != manifest.updated_at:
         yield Difference(METRICS.name, f"updated_at is {found[0]['updated_at']}, the ledger says {manifest.updated_at}")
 
@@ -207,7 +208,7 @@ def of_summaries(found: Mapping[Dataset, Sequence[tuple[str, int]]], rows: Rows)
     for dataset, expected, always in (
         (BY_TYPE, rows.by_type, REQUEST_TYPES),
         (BY_PRIORITY, rows.by_priority, PRIORITIES),
-        # Which teams there are without a ticket depends on the routing of that day.
+        # Which teams have a row without a ticket depends on the routing at the time of the batch.
         (BY_TEAM, rows.by_team, ()),
     ):
         published = found[dataset]
@@ -235,7 +236,10 @@ def of_hours(published: pa.Table, kinds: Tally) -> Iterator[Difference]:
     )
     said = Tally.of(numbers, published["count"].to_numpy())
     if len(said.numbers) != len(numbers):
-        yield Difference(BY_HOUR.name, f"has {len(numbers) - len(said.numbers):,} rows more than hours and kinds")
+        yield Difference(
+            BY_HOUR.name,
+            f"has {len(numbers) - len(said.numbers):,} rows that repeat the hour, type and priority of another one",
+        )
     difference = Tally.sum([said, Tally(kinds.numbers, -kinds.counts)])
     unequal = np.flatnonzero(difference.counts)
     for place in unequal[:TOLD].tolist():
@@ -252,14 +256,14 @@ def of_hours(published: pa.Table, kinds: Tally) -> Iterator[Difference]:
 
 
 def _hour(hour: int) -> str:
-    # NumPy also knows years that datetime does not.
+    # The year may be one that datetime cannot hold; NumPy can.
     return f"{np.datetime64(hour, 'h')}:00Z"
 
 
 def of_urgent(tickets: Mapping[str, Hashes], urgent: Mapping[str, Hashes]) -> Iterator[Difference]:
-    """Yield which rows of high and critical priority are in one of the two datasets and not in the other.
+    """Yield which rows of high and critical priority are in only one of the two datasets.
 
-    Both are hashes of rows by the name of their file, in the order of its rows.
+    Both arguments map the name of a file to the hashes of its rows, in their order.
     """
     for dataset, place, some, others in (
         (TICKETS, f"are not in {HIGH_PRIORITY.name}", tickets, urgent),
@@ -285,7 +289,7 @@ def _locate(place: int, files: Mapping[str, Hashes]) -> tuple[str, int]:
 
 
 def of_rejected(manifest: Manifest, partitions: Integers, offsets: Integers) -> Iterator[Difference]:
-    """Yield where the rejected messages, of which partition and offset are given, are not those that were read."""
+    """Yield where the rejected messages, given by partition and offset, are not those that the ledger counts."""
     order = np.lexsort((offsets, partitions))
     partitions, offsets = partitions[order], offsets[order]
     again = np.flatnonzero((partitions[1:] == partitions[:-1]) & (offsets[1:] == offsets[:-1]))
@@ -300,7 +304,9 @@ def of_rejected(manifest: Manifest, partitions: Integers, offsets: Integers) -> 
     for number in sorted({*manifest.partitions, *np.unique(partitions).tolist()}):
         of_partition = offsets[partitions == number]
         if number not in manifest.partitions:
-            yield Difference(REJECTED.name, f"{len(of_partition):,} rows are of partition {number}, which is not known")
+            yield Difference(
+                REJECTED.name, f"{len(of_partition):,} rows are of partition {number}, which the ledger does not have"
+            )
             continue
         known = manifest.partitions[number]
         inside = int(((of_partition >= known.first_offset) & (of_partition < known.next_offset)).sum())
@@ -320,7 +326,7 @@ def of_rejected(manifest: Manifest, partitions: Integers, offsets: Integers) -> 
 
 @dataclass(frozen=True, slots=True)
 class FoundClients:
-    """What the set of clients says of itself, and the hashes of those that it had after the commit of the ledger."""
+    """At which commit the set of clients stands, and the hashes of those that it had after the ledger's commit."""
 
     commit_id: str
     follows: str
@@ -328,9 +334,9 @@ class FoundClients:
 
 
 def of_clients(found: FoundClients, manifest: Manifest, published: Hashes) -> tuple[list[Difference], list[str]]:
-    """Return where the set of clients is not that of the published tickets, and notes.
+    """Return where the set of clients differs from the clients of the published tickets, and notes.
 
-    A set that stands at another commit is filled again by the next start, so that is a note.
+    If the set stands at another commit, the next start fills it again, so that is only a note.
     """
     if manifest.commit_id not in (found.commit_id, found.follows):
         return [], ["clients.sqlite stands at another commit: the next start fills it again"]
@@ -338,22 +344,22 @@ def of_clients(found: FoundClients, manifest: Manifest, published: Hashes) -> tu
     if not missing and not more:
         return [], []
     what = (
-        f"has {len(found.clients):,} clients, the tickets {len(published):,}: {missing:,} are missing, {more:,} are in "
-        "it without a ticket; stop the processor and delete it: the next start fills it again"
+        f"has {len(found.clients):,} clients, the tickets {len(published):,}: {missing:,} are missing, {more:,} have "
+        "no ticket; stop the processor and delete this file: the next start fills it again"
     )
     return [Difference("clients.sqlite", what)], []
 
 
 @dataclass(frozen=True, slots=True)
 class FoundIds:
-    """How many ids a set has, and a number that stands for them (``recount.fingerprint``)."""
+    """How many ids a set has, and their fingerprint (``recount.fingerprint``)."""
 
     ids: int
     fingerprint: int
 
 
 def of_ids(found: FoundIds, published: FoundIds) -> Iterator[Difference]:
-    """Yield that the set of known ids is not that of the published tickets."""
+    """Yield that the set of known ids differs from the ids of the published tickets."""
     if found != published:
         numbers = "as many" if found.ids == published.ids else f"{found.ids:,}"
         yield Difference(
@@ -364,7 +370,7 @@ def of_ids(found: FoundIds, published: FoundIds) -> Iterator[Difference]:
 
 
 def of_repeats(manifest: Manifest, repeated: int, example: str) -> Iterator[Difference]:
-    """Yield that tickets repeat the id of another one, where no batch was published without looking for that."""
+    """Yield that tickets repeat the id of another one, if every batch was checked for that (``deduped_from`` is 1)."""
     if repeated and manifest.deduped_from == 1:
         yield Difference(
             TICKETS.name,

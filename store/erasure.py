@@ -1,4 +1,4 @@
-"""Which clients are to be forgotten, known by digests of their ids. Functions on values: no I/O."""
+"""Which clients are erased, known only by digests of their ids. Functions on values: no I/O."""
 
 import hmac
 import secrets
@@ -12,7 +12,7 @@ _DIGEST_BYTES = 16
 
 
 def erasure_of(client_ids: Collection[str], below: Mapping[int, int]) -> Erasure:
-    """Return what the ledger keeps of ``client_ids``, whose messages before the offsets ``below`` are still to come."""
+    """Return what the ledger keeps of ``client_ids``, whose messages before the offsets ``below`` were not read yet."""
     salt = secrets.token_hex(_SALT_BYTES)
     ids = [client_id.encode() for client_id in client_ids]
     digests = sorted(_digest(bytes.fromhex(salt), client_id) for client_id in ids)
@@ -20,7 +20,7 @@ def erasure_of(client_ids: Collection[str], below: Mapping[int, int]) -> Erasure
 
 
 def is_erased(erasure: Erasure) -> IsClient:
-    """Return the function that says whether an id is one of those of ``erasure``."""
+    """Return a function that says whether an id belongs to ``erasure``."""
     salt, digests, lengths = bytes.fromhex(erasure.salt), set(erasure.digests), set(erasure.lengths)
     return lambda found: len(found) in lengths and _digest(salt, found) in digests
 
@@ -30,7 +30,7 @@ def _digest(salt: bytes, client_id: bytes) -> str:
 
 
 def still_to_come(erasures: Iterable[Erasure], partitions: Mapping[int, Partition]) -> list[Erasure]:
-    """Return the erasures that concern messages which were not read yet."""
+    """Return the erasures that still concern messages which were not read yet."""
     return [e for e in erasures if any(not _is_read(partitions.get(p), offset) for p, offset in e.below.items())]
 
 

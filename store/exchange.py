@@ -1,11 +1,11 @@
-"""The folder of a dataset, exchanged as a whole: who lists it finds the old files or the new ones, never some of both.
+"""Exchange the folder of a dataset as a whole: a listing shows the old files or the new ones, never some of both.
 
-The folder that takes its place is made ready in staging, where files that stay are linked into it. What the exchange
-swaps out goes to ``ReplacedFolders``. It can be finished by whoever comes next, at any point.
+The new folder is prepared in staging; files that stay are linked into it. The folder that is swapped out goes to
+``ReplacedFolders``. If an exchange is interrupted, at any point, the next start can finish it.
 
-Some readers (Arrow, Hadoop) list a folder, then look at each name by its path, and leave out in silence what is gone by
-then: an exchange in between would give them a count that is too low. So for LISTING_S the new folder holds placeholders
-under the names that are gone. No reader can read one, so it fails instead of counting wrong.
+Some readers (Arrow, Hadoop) list a folder, then look up each name by its path, and silently skip files that are gone by
+then. If the exchange happened in between, their count would be too low. So for LISTING_S the new folder holds
+placeholders under the names that are gone. A placeholder cannot be read, so such a reader fails instead of miscounting.
 """
 
 import logging
@@ -20,15 +20,15 @@ from store.replaced import ReplacedFolders
 
 _log = logging.getLogger(__name__)
 
-# Readers look at the names that they have listed within milliseconds; this is for a busy machine.
+# Readers look up the names that they have listed within milliseconds. On a busy machine it takes longer.
 LISTING_S = 1.0
 PLACEHOLDER = b"merged into another file a moment ago: list the folder again\n"
 
 
 def refusal(disk: Disk, staging: Path, folders: Iterable[Path]) -> str | None:
-    """Return why ``folders`` could not be exchanged for others, None when they can: two small ones try it.
+    """Return why ``folders`` cannot be exchanged for others, None if they can. It tries that with two empty folders.
 
-    ``staging`` has to be there. Raises OSError.
+    ``staging`` must exist. Raises OSError.
     """
     for folder in folders:
         found = disk.look(folder)
@@ -61,8 +61,8 @@ def prepare(
 ) -> Exchange:
     """Make ``prepared`` the folder that the dataset of its name has after a commit.
 
-    What it holds is forced to the disk, but not its own name. ``files`` are all that the dataset then has, ``staged``
-    says where those are that are new. Raises OSError, and DataConflict when a published file is not what it was.
+    Its content is forced to the disk, but not its own name. ``files`` are all files that the dataset then has;
+    ``staged`` says where the new ones are. Raises OSError, and DataConflict when a published file was changed.
     """
     dataset = root / prepared.name
     disk.make_folder(prepared)
@@ -77,12 +77,12 @@ def prepare(
 
 
 def _place_placeholders(disk: Disk, dataset: Path, prepared: Path, names: Sequence[str]) -> None:
-    """Give one file, which is forced to the disk once, all these names."""
+    """Link one file under all these names, so that only one has to be forced to the disk."""
     placeholder = prepared.with_name(f"{prepared.name}-placeholder")
     with disk.create(placeholder) as file:
         file.write(PLACEHOLDER)
-        # Polars asks for the size first and then opens the file again: a smaller one makes it panic. This takes no
-        # space on the disk.
+        # Polars asks for the size, then opens the file again; if it became smaller, Polars panics. The file is sparse,
+        # so it takes no space on the disk.
         file.truncate(max([len(PLACEHOLDER), *(found.bytes for name in names if (found := disk.look(dataset / name)))]))
         disk.sync(file)
     for name in names:
@@ -98,7 +98,7 @@ def _is_placeholder(disk: Disk, path: Path) -> bool:
 
 
 def remove_placeholders(disk: Disk, root: Path, exchange: Exchange) -> None:
-    """Take the placeholders out of the folder of the dataset. Raises OSError."""
+    """Remove the placeholders from the folder of the dataset. Raises OSError."""
     folder = root / exchange.dataset
     for name in exchange.old:
         if _is_placeholder(disk, folder / name):
@@ -107,21 +107,21 @@ def remove_placeholders(disk: Disk, root: Path, exchange: Exchange) -> None:
 
 
 def is_done(disk: Disk, root: Path, exchange: Exchange) -> bool:
-    """Whether the folder of the dataset is the one that was prepared. Raises OSError."""
+    """Whether the folder of the dataset is already the one that was prepared. Raises OSError."""
     folder = root / exchange.dataset
     return _names(disk, folder).issuperset(exchange.new) and not _holds_old(disk, folder, exchange)
 
 
 def _holds_old(disk: Disk, folder: Path, exchange: Exchange) -> bool:
-    """Whether a folder holds one of the files that go, and not only a placeholder."""
+    """Whether a folder holds one of the files that the exchange removes, and not only its placeholder."""
     names = _names(disk, folder)
     return any(name in names and not _is_placeholder(disk, folder / name) for name in exchange.old)
 
 
 def waiting(disk: Disk, root: Path, exchange: Exchange, files: Iterable[str]) -> dict[str, Path]:
-    """Return where those of ``files`` (all of the dataset) are that come into place with the exchange. Raises OSError.
+    """Return where those of ``files`` (all of the dataset) are that the exchange will bring in. Raises OSError.
 
-    Files that stay are among them: their names in the folder that goes do not help.
+    Files that stay are among them: the exchange swaps out the folder that holds their present names.
     """
     if is_done(disk, root, exchange):
         return {}
@@ -132,20 +132,21 @@ def waiting(disk: Disk, root: Path, exchange: Exchange, files: Iterable[str]) ->
 
 
 def carry_out(disk: Disk, root: Path, exchange: Exchange, replaced: ReplacedFolders) -> None:
-    """Exchange the folders, unless that was done, and put away what was swapped out. Raises OSError."""
+    """Exchange the folders, unless that is done, and move the old one to ``replaced``. Raises OSError."""
     prepared, folder = root / exchange.prepared, root / exchange.dataset
     if not is_done(disk, root, exchange):
         _exchange_or_move(disk, prepared, folder, exchange)
+    # A commit that was interrupted after this point has moved the old folder on already.
     if disk.look(prepared) is None:
         return
     failpoint("exchanged")
     if not _holds_old(disk, prepared, exchange):
-        # Files were moved instead.
+        # The files were moved one by one instead, so there is no old folder to keep.
         return
-    # Before what was swapped out moves on: a power loss could undo the exchange, and not that.
+    # Before the old folder is moved on: otherwise a power loss could undo the exchange but keep that move.
     disk.sync_folder(root)
     swapped_out = _names(disk, prepared)
-    # What somebody else has put beside our files is his.
+    # Files that somebody else has put beside ours stay in the dataset's folder.
     for name in sorted(swapped_out - _names(disk, folder) - set(exchange.old)):
         disk.replace(prepared / name, folder / name)
     disk.sync_folder(folder)
@@ -160,10 +161,10 @@ def _exchange_or_move(disk: Disk, prepared: Path, folder: Path, exchange: Exchan
         except OSError as error:
             if error.errno not in NO_EXCHANGE:
                 raise
-            # Once a commit is decided, it must be finished: also in a copy of the output on another file system.
+            # A decided commit must be finished, even in a copy of the output on a file system that cannot exchange.
             _log.warning(
-                "%s cannot be exchanged as a whole here (%s): its files are moved one by one, and whoever reads it "
-                "now may count wrong; read it again",
+                "%s cannot be exchanged as a whole here (%s): its files are moved one by one, so a reader may count "
+                "wrong now; read it again",
                 folder,
                 error.strerror,
             )

@@ -1,8 +1,8 @@
-"""The one way to the disk, and what its errors mean.
+"""All access to the disk goes through here, and here its errors are explained.
 
-``Disk`` is handed to whoever touches a file of an output. It keeps no state, so a task on another machine gets a copy,
-and a test can put a disk in its place that is full, or that forgets what was not forced to it. Two things go past it:
-SQLite writes its file itself, and what it holds can be derived again.
+``Disk`` is passed to all code that touches a file of an output. It has no state, so a task on another machine gets a
+copy, and a test can replace it with a disk that is full, or that loses what was not forced to it. Only SQLite writes
+its file without it; what that file holds can be derived again.
 """
 
 import ctypes
@@ -25,11 +25,11 @@ from runtime.errors import OutputUnavailable
 
 _PIECE_BYTES = 1 << 20
 
-# From Linux, for renameat2.
+# Constants of Linux, for renameat2.
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
-# What Python 3.12 calls a buffer.
+# Python 3.12 has a type for this: collections.abc.Buffer.
 Buffer = bytes | mmap.mmap
 
 
@@ -51,9 +51,9 @@ class Disk:
         return path.open("rb")
 
     def map(self, path: Path) -> Buffer:
-        """Return the content of a file, of which only what is looked at is read."""
+        """Return the content of a file as a memory map: only the pages that are used are read."""
         with path.open("rb") as file:
-            # The system maps no file without content.
+            # An empty file cannot be mapped.
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
     def create(self, path: Path) -> BinaryIO:
@@ -71,19 +71,19 @@ class Disk:
         try:
             os.fsync(handle)
         except OSError as error:
-            # Some file systems, of networks and of FUSE, know no such call for a folder and keep names safe by other
-            # means. PostgreSQL takes the same two errors for that; any other one says that names may be lost.
+            # Some network and FUSE file systems do not support fsync of a folder, and keep names safe by other means.
+            # PostgreSQL ignores the same two errors. Any other error means that names may be lost.
             if error.errno not in (errno.EINVAL, errno.EBADF):
                 raise
         finally:
             os.close(handle)
 
     def replace(self, old: Path, new: Path) -> None:
-        """Rename a file, over another one where there is one."""
+        """Rename a file, replacing another one of that name."""
         old.replace(new)
 
     def exchange(self, one: Path, other: Path) -> None:
-        """Let two folders change places in one step. What may stand in ``NO_EXCHANGE`` is raised where it cannot be."""
+        """Swap two folders in one step. If that is not possible here, the error has a number in ``NO_EXCHANGE``."""
         paths = os.fsencode(one), os.fsencode(other)
         try:
             renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
@@ -121,7 +121,7 @@ class Disk:
         return sorted(entry.name for entry in folder.iterdir())
 
     def look(self, path: Path, follow: bool = False) -> Entry | None:
-        """Return what ``path`` names, None when there is nothing; a link is followed only when asked."""
+        """Return what ``path`` names, None if there is nothing; a link is followed only with ``follow``."""
         try:
             found = path.stat() if follow else path.lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -130,10 +130,10 @@ class Disk:
         return Entry(stat.S_ISREG(mode), stat.S_ISDIR(mode), found.st_size, (found.st_dev, found.st_ino))
 
     def mount(self, folder: Path) -> str:
-        """Return a mark that two folders share if a file can be renamed from one to the other.
+        """Return a text that is the same for two folders if a file can be renamed from one to the other.
 
-        The number of the device is not enough: a folder can be mounted a second time, and a rename between two mounts
-        of one device fails.
+        The device number is not enough: a folder can be mounted a second time, and a rename between two mounts of one
+        device fails.
         """
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -159,7 +159,7 @@ class Disk:
 
 
 class ChecksummedFile(io.RawIOBase):
-    """A file that is written from its start to its end, and whose checksum and size are known once it is complete."""
+    """A file that is written from start to end; its checksum and size are known once it is complete."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -173,7 +173,7 @@ class ChecksummedFile(io.RawIOBase):
         return f"sha256:{self._hash.hexdigest()}"
 
     def writable(self) -> bool:
-        """Say yes: that is what it is for."""
+        """Return True: Arrow asks before it writes."""
         return True
 
     def write(self, content: bytes | memoryview) -> int:  # type: ignore[override]
@@ -187,9 +187,9 @@ class ChecksummedFile(io.RawIOBase):
         return size
 
     def abandon(self) -> None:
-        """Let go of the file: a Parquet writer that is given up still writes its footer when it is collected."""
+        """Close the file and ignore later writes: an abandoned Parquet writer writes a footer when it is collected."""
         self._abandoned = True
-        # On a full disk, closing it would try once more to write what a buffer holds. Nobody needs that now.
+        # On a full disk, close fails again with what is still in the buffer. The file is given up, so ignore that.
         with suppress(OSError):
             self._file.close()
 
@@ -208,7 +208,7 @@ def checksum(disk: Disk, path: Path) -> str:
 
 
 def read_if_there(disk: Disk, path: Path) -> bytes | None:
-    """Return the content of a file, None when there is none."""
+    """Return the content of a file, None if there is no file."""
     try:
         with disk.open(path) as file:
             return file.read()
@@ -224,7 +224,7 @@ def replace_content(disk: Disk, path: Path, content: bytes) -> None:
             file.write(content)
             disk.sync(file)
     except OSError:
-        # What a full disk took of it takes space that others need.
+        # On a full disk, the part that was written takes space that others need.
         with suppress(OSError):
             disk.unlink(new)
         raise
@@ -233,16 +233,16 @@ def replace_content(disk: Disk, path: Path, content: bytes) -> None:
 
 
 def make_folders(disk: Disk, path: Path, safe: Path | None = None) -> None:
-    """Make a folder and those above it that are missing, so that a power loss forgets none of them.
+    """Make a folder and the missing ones above it, so that a power loss loses none of them.
 
-    A folder that is there may come from a run that was killed before it had forced its name to the disk, so that is
-    done now; only of ``safe``, and of what is above it, it is known to be done.
+    A folder that exists may come from a run that was killed before the folder's name was forced to the disk, so its
+    name is forced to the disk now. ``safe`` and the folders above it are known to be on the disk.
     """
     if path == safe:
         return
     found = disk.look(path, follow=True)
     if found is not None and found.is_folder:
-        # A folder that this user may not open is not one that a run of this user has made another one in.
+        # If this user may not open the parent, no run of this user has made the folder, so there is nothing to force.
         with suppress(PermissionError):
             disk.sync_folder(path.parent)
         return
@@ -251,7 +251,7 @@ def make_folders(disk: Disk, path: Path, safe: Path | None = None) -> None:
     try:
         disk.make_folder(path)
     except FileExistsError:
-        # A file of that name stays an error; a folder may have been made by somebody else just now.
+        # Another process may have made the folder just now, which is fine. A file of that name stays an error.
         again = disk.look(path, follow=True)
         if again is None or not again.is_folder:
             raise
@@ -259,34 +259,34 @@ def make_folders(disk: Disk, path: Path, safe: Path | None = None) -> None:
 
 
 def remove_if_there(disk: Disk, path: Path) -> None:
-    """Remove a file, if there is one."""
+    """Remove a file, or do nothing if it is not there."""
     try:
         disk.unlink(path)
     except FileNotFoundError:
         return
 
 
-# What ``Disk.exchange`` and ``Disk.link`` meet where a file system, or the owner of a file, does not let them.
+# Errors of ``Disk.exchange`` and ``Disk.link`` if the file system, or the rights of a file, do not allow them.
 NO_EXCHANGE = frozenset(
     {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM, errno.EXDEV, errno.EMLINK}
 )
 
-# What ``Disk.lock`` meets where a file system, or the lock service of a network, knows no ``flock``.
+# Errors of ``Disk.lock`` if the file system, or the lock service of a network, does not support ``flock``.
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
 
 _LOST = "the file system went away; mount it again"
-_REFUSED = "the file system does not know a call that the output needs; choose another --output-path"
+_REFUSED = "the file system does not support a call that the output needs; choose another --output-path"
 _REMEDIES = {
-    errno.ENOENT: "it, or a folder above it, is not there; see whether it was removed, or its file system not mounted",
-    errno.EEXIST: "see that it is a folder",
-    errno.ENOTDIR: "see that it, and what is above it, are folders",
+    errno.ENOENT: "it, or a folder above it, is missing; check whether it was removed, or its file system not mounted",
+    errno.EEXIST: "a file is in the place of a folder; move it away",
+    errno.ENOTDIR: "a file is in the place of this folder, or of one above it; move it away",
     errno.EISDIR: "a folder is in the place of a file; move it away",
-    errno.ELOOP: "links lead in a circle; mend them",
+    errno.ELOOP: "symbolic links form a loop; remove one of them",
     errno.ENAMETOOLONG: "choose a shorter --output-path",
-    errno.EMFILE: "raise the number of open files that are allowed (ulimit -n)",
-    errno.ENFILE: "raise the number of open files that the system allows",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the system's limit of open files",
     errno.ENOMEM: "free memory",
-    errno.EIO: "the disk reports an error; see the log of the system",
+    errno.EIO: "the disk reports an error; look into the system's log",
     errno.ESTALE: _LOST,
     errno.ENOTCONN: _LOST,
     errno.ENODEV: _LOST,
@@ -305,27 +305,27 @@ _READING_REMEDIES = _REMEDIES | {
 _WRITING_REMEDIES = _REMEDIES | {
     errno.ENOSPC: "free space there",
     errno.EDQUOT: "free space there, or raise the quota",
-    errno.EFBIG: "a limit of this user (ulimit -f) or of the file system allows no larger file; raise it",
+    errno.EFBIG: "the file would exceed a limit of this user (ulimit -f) or of the file system; raise the limit",
     errno.EACCES: "give this user the right to write there",
     errno.EPERM: "give this user the right to write there",
     errno.EROFS: "the file system is read-only; choose another --output-path",
     errno.EXDEV: "it lies on another file system; mount or link the output folder as a whole",
-    errno.EBUSY: "something else uses it; end that",
+    errno.EBUSY: "another program uses it; stop that program",
 }
-# By the primary code: SQLite tells no number of the system.
+# By SQLite's primary code: it does not report the error number of the system.
 _SQLITE_REMEDIES = {
     sqlite3.SQLITE_FULL: "free space there",
-    sqlite3.SQLITE_IOERR: "the disk reports an error; see the log of the system",
-    sqlite3.SQLITE_CANTOPEN: "see that its folder is there, and that this user may write there",
+    sqlite3.SQLITE_IOERR: "the disk reports an error; look into the system's log",
+    sqlite3.SQLITE_CANTOPEN: "check that its folder is there, and that this user may write there",
     sqlite3.SQLITE_READONLY: "give this user the right to write there",
-    sqlite3.SQLITE_BUSY: "another program has it open; end that",
-    sqlite3.SQLITE_PROTOCOL: "the file system refuses locks; choose another --output-path",
+    sqlite3.SQLITE_BUSY: "another program has it open; stop that program",
+    sqlite3.SQLITE_PROTOCOL: "the file system does not support locks; choose another --output-path",
 }
 
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Turn the error of a disk that cannot be written into OutputUnavailable; what is published stays as it is."""
+    """Turn an error of writing to the disk into OutputUnavailable; what is published stays as it is."""
     try:
         yield
     except (OSError, sqlite3.OperationalError) as error:
@@ -333,7 +333,7 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def cannot_write(error: OSError | sqlite3.OperationalError, place: Path) -> str:
-    """Say what could not be written, why, and what would help; ``place`` is for errors that name no file."""
+    """Return what could not be written, why, and what would help; ``place`` is for errors without a file name."""
     if isinstance(error, OSError):
         remedy = _WRITING_REMEDIES.get(error.errno or 0)
     else:
@@ -343,7 +343,7 @@ def cannot_write(error: OSError | sqlite3.OperationalError, place: Path) -> str:
 
 @contextmanager
 def reading(place: Path) -> Iterator[None]:
-    """Turn the error of a file that cannot be read into OutputUnavailable."""
+    """Turn an error of reading from the disk into OutputUnavailable."""
     try:
         yield
     except OSError as error:
@@ -354,6 +354,6 @@ def reading(place: Path) -> Iterator[None]:
 def _told(error: Exception, place: Path, remedy: str | None) -> str:
     file, reason = getattr(error, "filename", None) or place, getattr(error, "strerror", None) or error
     if renamed := getattr(error, "filename2", None):
-        # Only one of the two is missing or out of reach, and the system does not say which.
+        # Name both files of a rename: the system does not say which of them is missing or cannot be accessed.
         file = f"{renamed} (from {file})"
-    return f"{file}: {reason}; {remedy}, then start again" if remedy else f"{file}: {reason}; mend that and start again"
+    return f"{file}: {reason}; {remedy}, then start again" if remedy else f"{file}: {reason}; fix that and start again"

@@ -1,8 +1,8 @@
-"""Erasure: every row of some clients leaves what is published, and the counts follow in the same commit.
+"""Erasure: remove every row of some clients from all datasets, and correct the counts in the same commit.
 
-What was published under their names is gone from the datasets with the commit. The folders that readers may still have
-open, and that hold the old files, go ten minutes later (``store.replaced``). Nothing else keeps an id: the set of
-clients overwrites what it deletes, and the ledger keeps digests.
+After the commit no dataset holds their rows. The old files, which readers may still have open, are removed ten minutes
+later (``store.replaced``). No id stays anywhere else: the set of clients overwrites what it deletes, and the ledger
+keeps only digests.
 """
 
 import logging
@@ -33,9 +33,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What an erasure did. ``to_come`` says up to which offset of a partition messages are left out when they are read.
+    """What an erasure did. ``manifest`` is the one after it.
 
-    ``manifest`` is that of the output afterwards.
+    ``to_come``: by partition, the offset before which unread messages of the clients will be left out.
     """
 
     manifest: Manifest
@@ -54,11 +54,11 @@ def forget(
     readers_stopped: bool = False,
     between: Callable[[], None] = lambda: None,
 ) -> Forgotten:
-    """Erase all rows of ``client_ids``, and have their messages before the offsets ``ends`` left out later.
+    """Erase all rows of ``client_ids``; their unread messages before the offsets ``ends`` are left out when read.
 
-    ``between`` is called now and then: it may say that there is progress, or give up by raising. Raises DataConflict
-    when a published file is not what it was; OutputUnavailable when one cannot be read or written, or when the file
-    system cannot exchange folders and readers were not stopped.
+    ``between`` is called now and then: it may report progress, or abort by raising. Raises DataConflict when a
+    published file was changed; OutputUnavailable when one cannot be read or written, or when the file system cannot
+    exchange folders and readers were not stopped.
     """
     reader = output.reader(manifest)
     change = output.begin(manifest, "erasure", manifest.format)
@@ -90,8 +90,8 @@ def _exchange_folders(output: Output, change: Change) -> None:
     if refused:
         output.discard_staging()
         raise OutputUnavailable(
-            f"{output.root} cannot be changed under readers ({refused}): its file system does not exchange folders; "
-            "stop whatever reads the output, then run this again with --readers-stopped: nothing was changed"
+            f"{output.root} cannot be changed while it may be read ({refused}): its file system does not exchange "
+            "folders; stop whatever reads the output, then run this again with --readers-stopped: nothing was changed"
         )
 
 
@@ -111,27 +111,27 @@ class _Gone:
 
     @property
     def tickets(self) -> int:
-        """How many tickets were erased."""
+        """How many rows of tickets_with_assignment were erased."""
         return sum(row.count for row in self.hours)
 
     @property
     def anything(self) -> bool:
-        """Whether a row was erased."""
+        """Whether anything was erased."""
         return bool(self.hours or self.rejected)
 
     def negative_hours(self) -> list[HourCount]:
-        """Return what is to be added to the counts."""
+        """Return what to add to the counts so that the erased tickets no longer count."""
         return [msgspec.structs.replace(row, count=-row.count) for row in self.hours]
 
     def of_clients(self, dataset: Dataset, table: pa.Table) -> pa.ChunkedArray:
-        """Say of each row whether it is of one of the clients."""
+        """Return, for each row, whether it belongs to one of the clients."""
         if dataset is not REJECTED:
             return pc.is_in(table["client_id"], self._ids)
         rows = zip(table["key"].to_pylist(), table["payload"].to_pylist(), strict=True)
         return pa.chunked_array([[is_of_client(*row, self._lengths, self._bytes.__contains__) for row in rows]])
 
     def count(self, dataset: Dataset, rows: pa.Table) -> None:
-        """Note rows that are erased."""
+        """Count ``rows``, which are erased."""
         if dataset is TICKETS:
             self.clients.update(rows["client_id"].to_pylist())
             self.hours += count_by_hour(rows)
@@ -143,7 +143,7 @@ _PLACE = ("partition", "offset", "reason")
 
 
 def _rewrite(reader: Reader, change: Change, dataset: Dataset, gone: _Gone, between: Callable[[], None]) -> None:
-    """Write the files of a dataset that hold such rows again without them."""
+    """Rewrite the files of a dataset that hold rows of the clients, without these rows."""
     wanted = ["key", "payload"] if dataset is REJECTED else ["client_id"]
     for name, file in reader.files(dataset).items():
         found = False
@@ -154,7 +154,7 @@ def _rewrite(reader: Reader, change: Change, dataset: Dataset, gone: _Gone, betw
             continue
         reader.require_intact(dataset, name)
         staged = _without(reader, change, dataset, name, gone, between)
-        # A dataset keeps one file, without rows, for its schema.
+        # The last file of a dataset stays, even without rows: it carries the schema.
         keep = staged if staged.rows or len(change.names(dataset)) == 1 else None
         change.rewrite(dataset, [name], keep, file.rewrites)
 
@@ -175,7 +175,7 @@ def _without(
 def _ledger(
     manifest: Manifest, gone: _Gone, client_ids: Collection[str], unread: Mapping[int, int]
 ) -> dict[str, object]:
-    """Return the fields of the manifest that change: what became of the offsets that were erased or are to come."""
+    """Return the fields of the manifest that change: the erased offsets are counted anew, the unread ones noted."""
     partitions, upgrade = dict(manifest.partitions), manifest.upgrade
     for (number, offset, reason), count in gone.rejected.items():
         known = partitions[number]

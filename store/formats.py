@@ -1,4 +1,4 @@
-"""Arrow tables to files that any reader opens: Parquet, or JSON with one object a line."""
+"""Write Arrow tables to files that any reader opens, and read them back: Parquet, or JSON with one object a line."""
 
 import os
 import sys
@@ -24,14 +24,14 @@ _JSON_TYPES: dict[pa.DataType, Any] = {
     UTC_MICROSECONDS: datetime,
 }
 
-# With row groups as large as this a reader skips what it does not need; a writer holds one of them in memory.
+# Small enough that a reader can skip much, and that a writer can hold one row group in memory.
 ROW_GROUP_ROWS = 250_000
-# Where rows are larger than those of tickets, fewer make a row group.
+# If rows are larger than usual, a row group has fewer of them.
 ROW_GROUP_BYTES = 96 << 20
 
 
 class Damaged(Exception):
-    """The content of a file is not what its format and its dataset ask for; the text says what was found."""
+    """The content of a file does not fit its format or its dataset; the text says what was found."""
 
 
 class TableWriter(Protocol):
@@ -41,17 +41,17 @@ class TableWriter(Protocol):
         """Append the rows of ``table``, which has the schema of the dataset. Raises OSError."""
 
     def finish(self) -> None:
-        """Write what the format has at its end. Raises OSError."""
+        """Write what the format needs at the end of a file. Raises OSError."""
 
 
 class ParquetTableWriter:
-    """Parquet: zstd, dictionary encoding where the dataset says that it pays."""
+    """Parquet with zstd compression, and dictionary encoding for the columns that the dataset names."""
 
     def __init__(self, file: ChecksummedFile, dataset: Dataset) -> None:
         self._writer = pq.ParquetWriter(
             file, dataset.schema, compression="zstd", use_dictionary=list(dataset.dictionary), write_statistics=True
         )
-        # Rows that wait for enough others to make a row group.
+        # Rows that do not fill a row group yet.
         self._waiting: list[pa.Table] = []
         self._rows = 0
         self._bytes = 0
@@ -78,7 +78,7 @@ class ParquetTableWriter:
         self._waiting, self._rows, self._bytes = [], 0, 0
 
     def finish(self) -> None:
-        """Write what still waits, and the footer."""
+        """Write the last row group and the footer."""
         self._write_waiting()
         self._writer.close()
 
@@ -96,7 +96,7 @@ class JsonTableWriter:
             self._file.write(self._encoder.encode_lines(batch.to_pylist()))
 
     def finish(self) -> None:
-        """Write nothing: a line is complete by itself."""
+        """Write nothing: JSON lines need no end."""
 
 
 WRITERS: dict[str, type[ParquetTableWriter] | type[JsonTableWriter]] = {
@@ -120,7 +120,7 @@ def read_tables(
 ) -> Iterator[pa.Table]:
     """Yield the rows of a file that one of the writers wrote, in pieces of bounded size.
 
-    ``columns`` names those wanted, in the order of the schema; without it all. Raises Damaged, OSError.
+    ``columns`` names the columns to read, all if None; they come in the order of the schema. Raises Damaged, OSError.
     """
     schema = _chosen(dataset, columns)
     yield from _readable(_parquet_tables(file, schema) if file_format == "parquet" else _json_tables(file, schema))
@@ -134,9 +134,9 @@ def read_last_tables(
     columns: Sequence[str] | None = None,
     bytes_at_most: int = sys.maxsize,
 ) -> Iterator[pa.Table]:
-    """Yield the last ``rows`` rows of a file, in their order, as ``read_tables`` does, and read little more than them.
+    """Yield the last ``rows`` rows of a file as ``read_tables`` does, in their order, reading little more than these.
 
-    Rows that take about ``bytes_at_most`` are enough, but one at least is read. Raises Damaged, OSError.
+    Once about ``bytes_at_most`` are read, fewer rows are enough, but at least one. Raises Damaged, OSError.
     """
     schema = _chosen(dataset, columns)
     if file_format == "parquet":
@@ -166,9 +166,9 @@ def _last_of_json(file: BinaryIO, schema: pa.Schema, rows: int, bytes_at_most: i
 
 
 def _start_of_last_lines(file: BinaryIO, lines: int, bytes_at_most: int) -> int:
-    """Return where the last ``lines`` lines begin, or fewer, but one, if they take ``bytes_at_most``."""
+    """Return where the last ``lines`` lines begin; fewer, but at least one, if they take ``bytes_at_most``."""
     end = position = file.seek(0, os.SEEK_END)
-    # Where the earliest line begins that was found so far.
+    # The start of the earliest line found so far.
     start = end
     wanted = lines
     while position > 0 and wanted > 0 and (end - position < bytes_at_most or start == end):
@@ -177,7 +177,7 @@ def _start_of_last_lines(file: BinaryIO, lines: int, bytes_at_most: int) -> int:
         file.seek(position)
         piece = file.read(size)
         at = len(piece)
-        # The last byte of the file ends its last line, and begins none.
+        # The newline at the very end of the file does not begin another line, so the search starts before it.
         while wanted > 0 and (at := piece.rfind(b"\n", 0, min(at, end - 1 - position))) >= 0:
             start = position + at + 1
             wanted -= 1
@@ -189,11 +189,11 @@ def _chosen(dataset: Dataset, columns: Sequence[str] | None) -> pa.Schema:
 
 
 def _readable(pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Yield ``pieces``; what is wrong with the content of the file becomes Damaged."""
+    """Yield ``pieces``; turn errors about the content of the file into Damaged."""
     try:
         yield from pieces
     except (pa.ArrowException, msgspec.MsgspecError, ValueError, OverflowError, KeyError, OSError) as error:
-        # A null where none may be is a ValueError, a number that is too large an OverflowError.
+        # ValueError: a null in a column that must not have one. OverflowError: a number that is too large.
         raise _as_damage(error) from None
 
 
@@ -204,7 +204,7 @@ def _parquet_tables(file: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
 
 def _parquet_batches(parquet: pq.ParquetFile, schema: pa.Schema, groups: Sequence[int]) -> Iterator[pa.Table]:
     for batch in parquet.iter_batches(batch_size=65_536, row_groups=list(groups), columns=schema.names):
-        # An older release wrote received_at as never null.
+        # An older release wrote received_at as a column without nulls.
         yield pa.Table.from_batches([batch]).select(schema.names).cast(schema)
 
 
@@ -217,13 +217,13 @@ def _json_tables(file: BinaryIO, schema: pa.Schema) -> Iterator[pa.Table]:
 
 
 def _row_type(schema: pa.Schema) -> type[msgspec.Struct]:
-    """Return the type of one JSON line, from which msgspec reads times and base64 back."""
+    """Return the type of one JSON line, so that msgspec decodes times and base64."""
     types = [_JSON_TYPES[field.type] | None if field.nullable else _JSON_TYPES[field.type] for field in schema]
     return msgspec.defstruct("Row", list(zip(schema.names, types, strict=True)))
 
 
 def _as_damage(error: Exception) -> Exception:
-    # Arrow reports damaged pages as an OSError too; only one of the system has a number.
+    # Arrow also raises OSError for damaged pages; only an OSError of the system has a number.
     if isinstance(error, OSError) and error.errno is not None:
         return error
     return Damaged((str(error).splitlines() or [type(error).__name__])[0])

@@ -1,12 +1,12 @@
-"""The ids of all published tickets, so that a ticket that comes again is known at the cost of what is new.
+"""The ids of all published tickets, to find duplicates at a cost that depends on the new tickets only.
 
     ids/<commit_id>.json                  which runs hold the ids of the tickets after that commit
-    ids/<name>.high, ids/<name>.low       a run: ids in rising order, their high and their low 64 bits
+    ids/<name>.high, ids/<name>.low       a run: ids in ascending order, their high and their low 64 bits
 
 No file is ever changed. The files of a commit are written before the output is committed, beside those of the commit
-before it. If the commit is not made, those before it still count, and the others are removed. If there are none for the
-commit of the ledger, or one is not what it was, the set is made again from the published tickets. So it is a cache that
-can be deleted, and nothing of it is forced to the disk.
+before it. If the commit is not made, the earlier files still count, and the new ones are removed. If the files for the
+commit of the ledger are missing or changed, the set is made again from the published tickets. So it is a cache that can
+be deleted, and nothing of it is forced to the disk.
 """
 
 import logging
@@ -29,15 +29,16 @@ from store.sorted_ids import contains, order_of, pieces
 
 _log = logging.getLogger(__name__)
 
-# So many ids are sorted at a time.
+# How many ids are sorted at a time.
 PIECE = 1 << 18
-# So many ids of published tickets make a run when the set is made again. Each takes some 60 bytes meanwhile.
+# How many ids make a run when the set is made again. Each takes some 60 bytes of memory meanwhile.
 _FILL = 1 << 20
-# So many runs of about one size are merged into one. Larger ones than this stay, so a merge writes at most 268 MB.
+# How many runs of about the same size are merged into one. Runs larger than _LARGE are not merged, so a merge writes at
+# most 268 MB.
 _MERGED = 4
 _LARGE = 1 << 22
 _BYTES = 8
-# Whatever else lies in the folder is not ours to remove.
+# Files with other suffixes in the folder are not ours, so they are not removed.
 _SUFFIXES = (".json", *(f".{half}" for half in Ids._fields))
 
 
@@ -55,7 +56,7 @@ class _Index(msgspec.Struct, frozen=True):
 
 
 class RunWriter:
-    """Writes a run from ids that rise. As a context manager it lets go of the files, finished or not."""
+    """Writes a run from ascending ids. As a context manager it closes the files, finished or not."""
 
     def __init__(self, disk: Disk, folder: Path) -> None:
         self._name = new_id()[:16]
@@ -64,13 +65,13 @@ class RunWriter:
         self._ids = 0
 
     def append(self, ids: Ids) -> None:
-        """Write ``ids``, which rise and are above all before."""
+        """Write ``ids``, which are ascending and above all ids before."""
         for file, column in zip(self._files, ids, strict=True):
             file.write(np.ascontiguousarray(column, "<u8").data.cast("B"))
         self._ids += len(ids.high)
 
     def finish(self) -> Run:
-        """Complete the files, and say what they hold."""
+        """Close the files and return their description."""
         for file in self._files:
             file.close()
         return Run(self._name, self._ids, *(file.checksum for file in self._files))
@@ -90,14 +91,14 @@ class IdSet:
         self._folder = folder
         self._disk = disk
         self._runs: dict[Run, Ids] = {}
-        # What was at the places of a run when its checksums were right.
+        # What lay at the paths of a run when its checksums were verified.
         self._places: dict[Run, list[Entry | None]] = {}
 
     def open(self, output: Output, manifest: Manifest | None, between: Callable[[], None] = lambda: None) -> None:
-        """Stand at the commit of ``manifest``; make the set again where that is not possible otherwise.
+        """Load the set as of the commit of ``manifest``; if its files are missing or changed, make it again.
 
-        ``between`` is called now and then: it may say that there is progress, or give up by raising. Raises
-        DataConflict when the published tickets are not what they were.
+        ``between`` is called now and then: it may report progress, or abort by raising. Raises DataConflict when the
+        published tickets were changed.
         """
         commit_id, tickets = (manifest.commit_id, manifest.totals.tickets) if manifest else ("", 0)
         with writing(self._folder):
@@ -111,7 +112,7 @@ class IdSet:
             self._forget_others(commit_id)
 
     def _find(self, commit_id: str, tickets: int) -> list[Run] | None:
-        """Return the runs of a commit; None where they are not there, not as they were, or of another output."""
+        """Return the runs of a commit; None if they are missing, were changed, or belong to another output."""
         with reading(self._folder):
             content = read_if_there(self._disk, self._index(commit_id))
             try:
@@ -123,14 +124,14 @@ class IdSet:
             return runs if all(map(self._is_sound, runs)) else None
 
     def _is_sound(self, run: Run) -> bool:
-        """Say whether the files of a run are what was written; those that were, and are still there, are not read."""
+        """Whether the files of a run are as written. Files that were verified before are not read again."""
         if not is_file_name(run.name):
             return False
         paths = self._paths(run.name)
         places = [self._disk.look(path) for path in paths]
         if self._places.get(run) == places:
             return True
-        # To look into a map of a file that was cut since would end the process.
+        # If the file became shorter, reading its memory map would kill the process (SIGBUS), so drop the map.
         self._runs.pop(run, None)
         self._places.pop(run, None)
         sound = all(place and place.is_file and place.bytes == run.ids * _BYTES for place in places) and all(
@@ -159,26 +160,26 @@ class IdSet:
         return self._merged(runs)
 
     def contains(self, wanted: Ids) -> Mask:
-        """Say which of ``wanted`` are ids of published tickets."""
+        """Return which of ``wanted`` are ids of published tickets."""
         known = np.zeros(len(wanted.high), bool)
         for ids in self._runs.values():
             known |= contains(ids, wanted)
         return known
 
     def write(self, ids: Iterable[Ids]) -> Run:
-        """Write a run of ids that rise from one array to the next. It counts once a commit has it."""
+        """Write a run of ids that ascend from one array to the next. It counts once a commit includes it."""
         with writing(self._folder), RunWriter(self._disk, self._folder) as writer:
             for some in ids:
                 writer.append(some)
             return writer.finish()
 
     def prepare(self, commit_id: str, run: Run | None) -> None:
-        """Write what holds after the commit that comes: what is known, and ``run``."""
+        """Write the set as of the next commit: the known ids, and those of ``run``."""
         with writing(self._folder):
             self._write_index(commit_id, self._merged([*self._runs, *([run] if run and run.ids else [])]))
 
     def _merged(self, runs: list[Run]) -> list[Run]:
-        """Merge runs of about one size until there are few."""
+        """Merge runs of about the same size until there are few."""
         while some := _to_merge(runs):
             mapped = [self._map(run) for run in some]
             runs = [*(run for run in runs if run not in some), self.write(_merge(mapped))]
@@ -189,7 +190,7 @@ class IdSet:
             file.write(msgspec.json.format(msgspec.json.encode(_Index(runs)), indent=2) + b"\n")
 
     def _forget_others(self, commit_id: str) -> None:
-        """Remove the files of other commits than the one at which the set stands."""
+        """Remove the files of all commits but ``commit_id``."""
         kept = {self._index(commit_id).name, *(path.name for run in self._runs for path in self._paths(run.name))}
         self._places = {run: places for run, places in self._places.items() if run in self._runs}
         for name in self._disk.names(self._folder):
@@ -208,12 +209,12 @@ def _index(folder: Path, commit_id: str) -> Path:
 
 
 def ids_folder(output: Output) -> Path:
-    """Return where the ids of an output are kept."""
+    """Return the folder of the ids of an output."""
     return output.state / "ids"
 
 
 def carry_ids(output: Output, before: str, after: str) -> None:
-    """Let the set that stands at the commit ``before`` stand at the next one as well: its tickets are the same."""
+    """Keep the set of the commit ``before`` for the commit ``after`` too, which has the same tickets."""
     with writing(ids_folder(output)):
         content = read_if_there(output.disk, _index(ids_folder(output), before))
         if content is not None:
@@ -222,14 +223,14 @@ def carry_ids(output: Output, before: str, after: str) -> None:
 
 
 def forget_ids(output: Output) -> None:
-    """Remove the set; what cannot be removed now stands at no commit that comes, so nobody will believe it."""
+    """Remove the set. Files that cannot be removed now do no harm: they belong to no later commit."""
     with suppress(OSError):
         if output.disk.look(ids_folder(output)) is not None:
             output.disk.remove_folder(ids_folder(output))
 
 
 def _to_merge(runs: Sequence[Run]) -> list[Run]:
-    """Return runs of about one size, if there are enough of these: the smallest such."""
+    """Return the smallest runs of about the same size, if there are enough of them to merge."""
     tiers: dict[int, list[Run]] = {}
     for run in runs:
         if run.ids < _LARGE:
@@ -245,7 +246,7 @@ def _merge(lists: Sequence[Ids]) -> Iterator[Ids]:
 
 
 def joined(parts: Sequence[Ids]) -> Ids:
-    """Return the ids of all ``parts``, one after the other."""
+    """Return the ids of all ``parts`` in one."""
     return Ids(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 

@@ -1,8 +1,8 @@
 """The ledger: what is published, what became of every offset that was read, and which commit follows which.
 
-``_manifest.json`` holds it, in version 3. A field that a program must obey to stay right raises the version; one that
-only informs does not, so a program carries over, unchanged, the fields that it does not know. Version 2 is version 3
-without the fields that have a default here, so it is read as it is, and the next commit writes version 3.
+``_manifest.json`` holds it, in version 3. If a program must understand a new field to stay correct, the field raises
+the version. A field that only informs does not, so a program carries over unknown fields unchanged. Version 2 is
+version 3 without the fields that have a default here, so it is read as it is, and the next commit writes version 3.
 """
 
 import uuid
@@ -19,10 +19,10 @@ from store.files import Disk, read_if_there, reading
 
 MANIFEST_NAME = "_manifest.json"
 VERSION = 3
-# The oldest version that needs no upgrade of its own.
+# The oldest version that is read without an upgrade step.
 READABLE = 2
 
-# What works whenever ledger and files do not belong together, whoever is to blame.
+# The end of each message about a ledger and files that do not belong together: this always helps.
 WAY_OUT = (
     "nothing was changed; put a backup of the whole output folder into an empty folder, or choose another "
     "--output-path to read the topic again from its start"
@@ -32,7 +32,7 @@ Unknown = dict[str, Any]
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Which topic of which cluster was read. An id is None where the broker tells none."""
+    """Which topic of which cluster was read. An id is None if the broker does not report it."""
 
     topic: str
     cluster_id: str | None
@@ -40,7 +40,7 @@ class Source(msgspec.Struct, frozen=True):
     unknown: Unknown = {}
 
     def differing(self, ledger: "Source") -> list[tuple[str, str, str]]:
-        """Return what is known on both sides and not the same: what it is, how it is here, how it is in ``ledger``."""
+        """Return what is known on both sides and differs, as tuples: what it is, here, in ``ledger``."""
         pairs = (
             ("topic", self.topic, ledger.topic),
             ("cluster", self.cluster_id, ledger.cluster_id),
@@ -52,13 +52,13 @@ class Source(msgspec.Struct, frozen=True):
         """Raise DataConflict when the ledger was written from another topic or cluster."""
         for what, found, recorded in self.differing(ledger):
             raise DataConflict(
-                f"the output was written from {what} {recorded}, but the broker now offers {found}: going on would "
-                "mix two sources; read the old one, or choose another --output-path for the new one"
+                f"the output was written from {what} {recorded}, but the broker now offers {found}: going on would mix "
+                "the data of two topics; read the old one, or choose another --output-path for the new one"
             )
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Messages that were deleted from the topic before they were read, and that the user agreed to do without."""
+    """Messages that were deleted from the topic before they were read, which the user accepted (--accept-gap)."""
 
     partition: int
     start: int
@@ -68,7 +68,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What tells a message from any other at its offset: its timestamp in ms since 1970, and a checksum of the rest."""
+    """Identifies the message at an offset: its timestamp in ms since 1970, and a checksum of the rest."""
 
     offset: int
     timestamp: int | None
@@ -79,9 +79,9 @@ class Record(msgspec.Struct, frozen=True):
 class Partition(msgspec.Struct, frozen=True):
     """What became of each offset of a partition, from ``first_offset`` up to but without ``next_offset``.
 
-    ``empty`` counts offsets that hold no message: compacted away, of an aborted transaction, or a marker of one.
-    ``last_record`` is the last message that was read, kept where the broker tells no topic id: another message at its
-    offset is that of another topic.
+    ``empty`` counts offsets without a message: compacted away, of an aborted transaction, or a transaction marker.
+    ``last_record`` is the last message that was read. It is kept if the broker does not report a topic id: if another
+    message is at that offset later, the topic is another one.
     """
 
     first_offset: int
@@ -97,14 +97,14 @@ class Partition(msgspec.Struct, frozen=True):
 
     @property
     def accounted(self) -> int:
-        """How many offsets the counts explain; all of them, in a ledger that is right."""
+        """How many offsets the counts explain: in a sound ledger, all that were read."""
         return self.tickets + self.rejected + self.duplicates + self.forgotten + self.empty + self.gaps
 
 
 class PublishedFile(msgspec.Struct, frozen=True):
     """A file of a dataset: its size, the batches that its rows come from, and the commit that published it.
 
-    ``rewrites`` says how often its rows were merged into a larger file: of its rows, those that were most often.
+    ``rewrites`` is the tier: how often its rows were merged into a larger file, the most if rows differ in that.
     """
 
     rows: int
@@ -118,7 +118,7 @@ class PublishedFile(msgspec.Struct, frozen=True):
 
 
 class Upgrade(msgspec.Struct, frozen=True):
-    """Where an older version ended: its messages are in the totals, but in the counts of no partition."""
+    """Where an older version ended: its messages are in the totals, but not in the counts of the partitions."""
 
     version: int
     tickets: int
@@ -127,11 +127,11 @@ class Upgrade(msgspec.Struct, frozen=True):
 
 
 class Erasure(msgspec.Struct, frozen=True):
-    """Clients of whom everything was erased, and whose messages in the topic at that moment are not published either.
+    """Clients that were erased while the topic still held unread messages of theirs, which must not be published.
 
-    Those are the messages of a partition before the offset in ``below``. The clients are known by ``digests`` of their
-    ids (``store.erasure``), so that the ledger does not keep what was to be erased; ``lengths`` are those of the ids in
-    bytes. Once everything ``below`` was read, the ledger drops all of it.
+    Those are the messages of each partition before the offset in ``below``. The ledger must not keep the ids that were
+    to be erased, so it keeps ``digests`` of them (``store.erasure``) and ``lengths``, their lengths in bytes. Once all
+    offsets in ``below`` are reached, the entry is removed.
     """
 
     salt: str
@@ -145,10 +145,10 @@ class Manifest(msgspec.Struct, frozen=True):
     """The state of an output after one commit.
 
     ``commit`` counts commits of every kind, ``batch_id`` those that read messages. ``contents`` holds the files of
-    each dataset; on the disk their names stand in ``files`` as well, where readers find them. Since the batch
-    ``deduped_from`` each batch was published without tickets that had been there before: 1 says that no two have the
-    same id, None that the last batch did not look for them. ``erased_tickets`` were published and then erased;
-    partitions go on counting them as tickets, because their offsets are not known.
+    each dataset; in the JSON file their names are also in ``files``, for readers. From the batch ``deduped_from`` on,
+    duplicates were rejected: if it is 1, no two tickets have the same id; if it is None, the last batch did not look
+    for duplicates. ``erased_tickets`` were published and then erased; partitions go on counting them as tickets,
+    because their offsets are not known.
     """
 
     output_id: str
@@ -177,11 +177,11 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def next_offsets(self) -> dict[int, int]:
-        """The offset at which each partition is read on."""
+        """The offset from which each partition is read next."""
         return {number: partition.next_offset for number, partition in self.partitions.items()}
 
 
-# The keys that a reader finds in the file.
+# The keys of the JSON file.
 KEYS = ("version", "files", *(name for name in Manifest.__struct_fields__ if name != "unknown"))
 
 
@@ -193,11 +193,11 @@ class Rename(msgspec.Struct, frozen=True):
 
 
 class Exchange(msgspec.Struct, frozen=True):
-    """A folder, relative to the output, that is prepared to change places with the folder of a dataset.
+    """A prepared folder, relative to the output, that the commit swaps with the folder of a dataset.
 
-    It holds all files that the dataset has after the commit. ``new`` are those that the dataset's own folder lacks,
-    ``old`` those that only that one has, while this one has placeholders of their names: so it is told whether the
-    exchange was done. Twice, it would be undone.
+    It holds all files that the dataset has after the commit. ``new`` are files that only the prepared folder has,
+    ``old`` those that only the dataset's folder has; the prepared one has placeholders under these names. They show
+    whether the exchange was done, because doing it twice would undo it.
     """
 
     dataset: str
@@ -207,7 +207,7 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class CommitRecord(msgspec.Struct, frozen=True):
-    """A decided commit: once this is on the disk, it counts, and whoever comes next must finish it."""
+    """A decided commit: once this is on the disk, the commit counts, and the next start must finish it."""
 
     manifest: Manifest
     renames: list[Rename]
@@ -216,17 +216,17 @@ class CommitRecord(msgspec.Struct, frozen=True):
 
 
 def new_id() -> str:
-    """Return an id that no other output and no other commit has."""
+    """Return a random id for an output or a commit."""
     return uuid.uuid4().hex
 
 
 def encode(value: Manifest | CommitRecord) -> bytes:
-    """Return JSON that a person can read."""
+    """Return indented JSON, for people to read."""
     return msgspec.json.format(msgspec.json.encode(_to_json(value)), indent=2) + b"\n"
 
 
 def _to_json(value: Any) -> Any:
-    """Return ``value`` with the unknown fields of each struct among those that are known."""
+    """Return ``value`` with the unknown fields of each struct merged into the known ones."""
     if isinstance(value, msgspec.Struct):
         fields = {name: _to_json(getattr(value, name)) for name in value.__struct_fields__ if name != "unknown"}
         if isinstance(value, Manifest):
@@ -291,7 +291,7 @@ class _Versioned(msgspec.Struct):
 def version_of(path: Path, content: bytes, damage: str) -> int:
     """Return the version of a ledger or a commit record that this program can read.
 
-    Raises DataConflict, with ``damage`` saying what it means, when it cannot be understood or is newer.
+    Raises DataConflict when it cannot be decoded, in which case ``damage`` says what that means, or when it is newer.
     """
     try:
         version = msgspec.json.decode(content, type=_Versioned).version
@@ -301,18 +301,18 @@ def version_of(path: Path, content: bytes, damage: str) -> int:
         raise damaged(path, content, ValueError(f"there is no version {version}"), damage)
     if version > VERSION:
         raise DataConflict(
-            f"{path} has version {version}, this program reads up to {VERSION}: a newer release wrote it; run that "
-            "release, or choose another --output-path"
+            f"{path} has version {version}, but this program reads only up to version {VERSION}: a newer release wrote "
+            "it; run that release, or choose another --output-path"
         )
     return version
 
 
 def damaged(path: Path, content: bytes, error: Exception, damage: str) -> DataConflict:
-    """Return the error for a file of the ledger that cannot be understood."""
+    """Return the error for a ledger or commit record that cannot be decoded."""
     return DataConflict(f"{path} is damaged ({len(content):,} bytes: {error}): {damage}; {WAY_OUT}")
 
 
-UNREADABLE_MANIFEST = "without it nobody knows which messages are in the datasets"
+UNREADABLE_MANIFEST = "without it, nothing says which messages are in the datasets"
 
 
 def decode_manifest(path: Path, content: bytes) -> Manifest:
@@ -328,7 +328,7 @@ class _Identified(msgspec.Struct):
 
 
 def commit_id_of(path: Path, content: bytes) -> str:
-    """Return the commit id of the manifest in ``content``, and look at nothing else. Raises DataConflict."""
+    """Return the commit id of the manifest in ``content``; nothing else in it is checked. Raises DataConflict."""
     try:
         return msgspec.json.decode(content, type=_Identified).commit_id
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -336,9 +336,9 @@ def commit_id_of(path: Path, content: bytes) -> str:
 
 
 def read_manifest(disk: Disk, output: Path) -> Manifest | None:
-    """Return the manifest of ``output`` for somebody who only reads; None when there is none.
+    """Return the manifest of ``output``, for readers without the lock; None if there is none.
 
-    Raises DataConflict when it cannot be understood, or is of an older version, which a processor upgrades at its next
+    Raises DataConflict when it cannot be decoded, or has an older version, which a processor upgrades at its next
     start; OutputUnavailable when it cannot be read.
     """
     path = output / MANIFEST_NAME

@@ -1,7 +1,7 @@
-"""Whether a message belongs to a client, or names it. Functions on values: no I/O.
+"""Whether a message belongs to a client, or mentions it. Functions on values: no I/O.
 
-The ids that are looked for may be known only by a digest, so a message is cut into everything that could be an id, and
-whoever asks says of each piece whether it is one.
+The ids may be known only by their digests, so they cannot be searched for. Instead a message is cut into all pieces
+that could be an id, and the caller decides for each piece.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -21,10 +21,10 @@ _decode = msgspec.json.Decoder(float_hook=float).decode
 
 
 def is_of_client(key: bytes | None, payload: bytes | None, lengths: Collection[int], is_client: IsClient) -> bool:
-    """Return whether a message that is no ticket is one of a client's.
+    """Return whether a message that is not a ticket belongs to one of the clients.
 
-    That is so if its key is the id of the client, if it is a JSON object whose ``client_id`` is, or if the id stands in
-    it as a whole word, as bytes or within a JSON string. ``lengths`` says how many bytes the ids have.
+    It does if its key is the id of the client, if it is a JSON object with that ``client_id``, or if the id occurs in
+    it as a whole word, as bytes or within a JSON string. ``lengths`` are the lengths of the ids in bytes.
     """
     if key is not None and is_client(key):
         return True
@@ -34,7 +34,7 @@ def is_of_client(key: bytes | None, payload: bytes | None, lengths: Collection[i
 
 
 def words(text: bytes, lengths: Collection[int]) -> Iterator[bytes]:
-    """Yield each part of ``text`` of one of ``lengths``, in bytes, that is not cut out of a longer word."""
+    """Yield each part of ``text`` whose length in bytes is in ``lengths`` and that is not part of a longer word."""
     inside = [bool(before in _WORD and after in _WORD) for before, after in pairwise(text)]
     edges = [0, *(at for at, within in enumerate(inside, 1) if not within), len(text)]
     ends = set(edges)
@@ -45,7 +45,7 @@ def words(text: bytes, lengths: Collection[int]) -> Iterator[bytes]:
 
 
 def _strings(payload: bytes) -> Iterator[bytes]:
-    """Yield the strings in a JSON payload that are written with escapes: as bytes they look different."""
+    """Yield the strings in a JSON payload that are written with escapes, since their bytes look different."""
     if b"\\" not in payload or payload.count(b"{") + payload.count(b"[") > MAX_NESTING:
         return
     try:

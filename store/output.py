@@ -7,9 +7,9 @@
     <output>/.pipeline/commit.json  a decided commit whose files are being renamed
     <output>/.pipeline/replaced/…   folders of datasets that were exchanged, for ten minutes
 
-Writing the commit record is the commit point. Before it a crash leaves nothing but staging, which the next start
-removes; after it the next start finishes the renames. Every step can be repeated. A record names the commit that it
-follows, and is valid on that one only.
+Writing the commit record is the commit point. If a crash comes before it, only staging is left, which the next start
+removes. If it comes after it, the next start finishes the renames. Every step can be repeated. A record names the
+commit that it follows, and is valid only after that one.
 """
 
 import logging
@@ -87,7 +87,7 @@ class Output:
             try:
                 yield self
             except (PipelineError, OSError):
-                # Where the folder is gone, that is behind whatever could not be read or written in it.
+                # If the folder is gone, that is the cause of the error, so report it instead.
                 self._require_own()
                 raise
 
@@ -103,12 +103,13 @@ class Output:
             if error.errno not in NO_LOCKS:
                 raise
             raise OutputUnavailable(
-                f"cannot lock {self._lock_file}: {error.strerror}; its file system knows no locks (flock), or the lock "
-                "service of its network does not run; choose an --output-path on one that does: nothing was changed"
+                f"cannot lock {self._lock_file}: {error.strerror}; its file system does not support locks (flock), or "
+                "the lock service of its network is not running; choose an --output-path on a file system with locks: "
+                "nothing was changed"
             ) from None
 
     def _identity(self) -> tuple[object, object]:
-        """Return what tells the folder and its lock from others that have taken their places."""
+        """Return the identity of the folder and of its lock, to notice when another one takes its place."""
         with reading(self.root):
             folder, lock = self.disk.look(self.root, follow=True), self.disk.look(self._lock_file)
         return folder and folder.identity, lock and lock.identity
@@ -125,6 +126,7 @@ class Output:
         if record is not None:
             decided = examine(self.disk, self.root, self._record_file, record, content)
             with writing(self.root):
+                # If the ledger is already that of the record, only the cleaning up is left to do.
                 if not decided.in_force:
                     self._publish(decided.renames, decided.exchanges, decided.manifest)
                 self._clean_up(decided.removals, decided.exchanges)
@@ -141,7 +143,7 @@ class Output:
             return read_if_there(self.disk, path)
 
     def _checked(self, content: bytes | None) -> Manifest | None:
-        """Return the manifest in ``content`` once the folder was found to be what it says."""
+        """Return the manifest in ``content`` after checking it against the folder."""
         if content is None:
             require_no_datasets(self.disk, self.root)
             return None
@@ -160,18 +162,19 @@ class Output:
         _warn_of_upgrade(1)
         upgraded = msgspec.structs.replace(manifest, commit=1, commit_id=new_id(), follows=manifest.commit_id)
         with writing(self.root):
-            # A record of version 1 that was just finished must not come back beside the new ledger.
+            # Force the removal of a finished version 1 record to the disk before the new ledger: after a power loss
+            # the record must not be there beside it.
             self.disk.sync_folder(self.state)
-            # Nothing but the manifest changes, so no record is needed.
+            # Only the manifest changes, in one step, so no record is needed.
             replace_content(self.disk, self._manifest_file, encode(upgraded))
         return upgraded
 
     def reader(self, manifest: Manifest) -> Reader:
-        """Return a reader of what ``manifest`` names."""
+        """Return a reader of the output as of ``manifest``."""
         return Reader(self.root, manifest, self.disk)
 
     def begin(self, before: Manifest | None, kind: str, file_format: str) -> Change:
-        """Return the next commit, with a staging folder whose name never repeats: no straggler can write into it."""
+        """Return the next commit. Its staging folder has a new name, so no task of an earlier run can write there."""
         commit = before.commit + 1 if before else 1
         folder = self._staging / f"{kind}-{commit:06d}-{new_id()[:8]}"
         with writing(folder):
@@ -180,24 +183,25 @@ class Output:
         return Change(self.root, Staging(folder, file_format, self.disk), before, kind)
 
     def discard_staging(self) -> None:
-        """Remove everything that was staged and not committed; what cannot be removed now is at the next start."""
+        """Remove all staged files that were not committed. What cannot be removed now, the next start removes."""
         try:
             if self.disk.look(self._staging) is not None:
                 self.disk.remove_folder(self._staging)
         except OSError as error:
-            # A task of a killed run may still write into its folder, whose name nobody uses again.
+            # A task of a killed run may still write into its folder. That does no harm: the name is not used again.
             _log.debug("staging is not empty yet: %s", error)
 
     def commit(self, record: CommitRecord) -> None:
         """Decide a commit and publish it. The staged files must be on the disk already.
 
-        Raises OutputUnavailable or DataConflict; before the commit record is written nothing was changed.
+        Raises OutputUnavailable or DataConflict. Until the commit record is written, nothing is changed.
         """
         failpoint("staged")
         self.require_unchanged(record.manifest.follows)
         self._require_one_file_system()
         with writing(self.root):
             staged = [*(r.staged for r in record.renames), *(e.prepared for e in record.exchanges)]
+            # The record must not reach the disk before the names of the staged files that it speaks of.
             for folder in sorted({(self.root / name).parent for name in staged}):
                 self.disk.sync_folder(folder)
             self._require_nobodys_files(record)
@@ -208,12 +212,12 @@ class Output:
         self.discard_staging()
 
     def remove_replaced(self) -> None:
-        """Remove folders that were exchanged more than ten minutes ago."""
+        """Remove folders that were swapped out more than ten minutes ago."""
         if self.is_own():
             self.replaced.remove_old()
 
     def exchange_refusal(self) -> str | None:
-        """Return why folders of datasets cannot be exchanged as a whole here, None when they can."""
+        """Return why folders of datasets cannot be exchanged as a whole here, None if they can."""
         with writing(self._staging):
             if self.disk.look(self._staging) is None:
                 self.disk.make_folder(self._staging)
@@ -221,7 +225,7 @@ class Output:
             return exchange.refusal(self.disk, self._staging, folders)
 
     def _require_nobodys_files(self, record: CommitRecord) -> None:
-        """Raise DataConflict if a folder that is to be exchanged holds a file that readers count and we do not know."""
+        """Raise DataConflict if a folder to exchange holds a file that readers count but the ledger does not have."""
         for each in record.exchanges:
             folder = self.root / each.dataset
             known = {*record.manifest.contents[each.dataset], *each.old}
@@ -235,14 +239,15 @@ class Output:
         for folder in missing:
             self.disk.make_folder(folder)
         if missing:
-            # Before a file is renamed into one of them: with its folder it would be lost.
+            # Force the new folders to the disk before a file is renamed into one of them: otherwise a power loss could
+            # lose the file with its folder.
             self.disk.sync_folder(self.root)
         touched: set[Path] = set()
         for number, rename in enumerate(renames):
             if number == 1:
                 failpoint("between-renames")
             staged, published = self.root / rename.staged, self.root / rename.published
-            # A repeated commit finds some files where they belong already.
+            # If the commit is being repeated after a crash, some files are in their place already.
             if self.disk.look(staged) is not None:
                 self.disk.replace(staged, published)
             touched.add(published.parent)
@@ -256,9 +261,9 @@ class Output:
         replace_content(self.disk, self._manifest_file, manifest)
 
     def _clean_up(self, removals: list[str], exchanges: list[Exchange]) -> None:
-        """Remove what the manifest no longer names, and then the record, which says what to remove.
+        """Remove the files that the manifest no longer names, then the record, because it says what to remove.
 
-        If a power loss brings the record back, it is removed again: it is that of the ledger beside it.
+        If a power loss brings the record back, the next start removes it again: the ledger is already at its commit.
         """
         for name in removals:
             remove_if_there(self.disk, self.root / name)
@@ -271,7 +276,7 @@ class Output:
         remove_if_there(self.disk, self._record_file)
 
     def require_unchanged(self, commit_id: str | None) -> None:
-        """Raise unless folder and lock are those of ``locked``, and ledger and datasets those after ``commit_id``."""
+        """Raise if the folder or the lock was replaced since ``locked``, or the ledger is not at ``commit_id``."""
         self._require_own()
         content = self._read(self._manifest_file)
         found = None if content is None else commit_id_of(self._manifest_file, content)
@@ -288,7 +293,7 @@ class Output:
             )
 
     def is_own(self) -> bool:
-        """Whether folder and lock are still those of ``locked``."""
+        """Whether the folder and the lock are still those that ``locked`` opened."""
         return self._held is None or self._identity() == self._held
 
     def _require_own(self) -> None:
@@ -304,17 +309,17 @@ class Output:
         if self._held is not None and folder.identity != self._held[0]:
             raise OutputUnavailable(
                 f"{self.root} was removed or exchanged while this processor worked on it, and another folder is in its "
-                "place, where nothing was written; see that it is the right one, and mounted, then start again: where "
+                "place, where nothing was written; check that it is the right one, and mounted, then start again: if "
                 "it is empty, a new output is filled from what the topic still holds"
             )
         raise OutputUnavailable(
             f"{self.state} was removed or exchanged while this processor worked on {self.root}; nothing more is "
-            f"written there; start again: the next start goes on from {MANIFEST_NAME}, or, where that is gone too, "
-            "fills a new output from what the topic still holds"
+            f"written there; start again: the next start goes on from {MANIFEST_NAME}, or, if that is gone too, fills "
+            "a new output from what the topic still holds"
         )
 
     def _require_one_file_system(self) -> None:
-        """Raise OutputUnavailable when a rename could not reach its place, because it lies on another file system."""
+        """Raise OutputUnavailable if files cannot be renamed into a dataset, as it lies on another file system."""
         with reading(self.root):
             ours = (self.state, self._staging, self.replaced.folder)
             folders = [self.root, *ours, *(self.root / dataset.name for dataset in DATASETS)]
@@ -329,5 +334,7 @@ class Output:
 
 def _warn_of_upgrade(version: int) -> None:
     _log.warning(
-        "upgrading the ledger from version %d to version %d; older releases cannot go on here", version, VERSION
+        "upgrading the ledger from version %d to version %d; older releases can no longer use it",
+        version,
+        VERSION,
     )

@@ -1,4 +1,4 @@
-"""The one way to read an output: which files belong to it, and what they hold."""
+"""Read an output: which files belong to it, and what they hold."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,12 +17,12 @@ from store.manifest import WAY_OUT, Manifest, PublishedFile, read_manifest
 
 
 class Reader:
-    """The rows of an output as of one commit, the one whose manifest is given.
+    """The rows of an output as of the commit of ``manifest``.
 
-    Later commits only add files and replace those of one file, until one converts the output, or merges or rewrites
-    files: then read the manifest again. All methods raise DataConflict when a file is gone or damaged,
-    OutputUnavailable when it cannot be read.
-    ``staged`` says where a file (``dataset/name``) waits that is decided and not published yet.
+    A later batch adds files and replaces one-file datasets, so the reader stays usable. A conversion, compaction or
+    erasure removes files: then read the manifest again. All methods raise DataConflict when a file is gone or damaged,
+    OutputUnavailable when it cannot be read. ``staged`` maps files (``dataset/name``) of a decided commit that are not
+    published yet to where they are.
     """
 
     def __init__(self, root: Path, manifest: Manifest, disk: Disk, staged: Mapping[str, Path] | None = None) -> None:
@@ -36,7 +36,7 @@ class Reader:
         return self.manifest.contents[dataset.name]
 
     def path(self, dataset: Dataset, name: str) -> Path:
-        """Return where a file lies."""
+        """Return the path of a file, which may still be in staging."""
         return self._staged.get(f"{dataset.name}/{name}", self._root / dataset.name / name)
 
     def table(self, dataset: Dataset) -> pa.Table:
@@ -49,7 +49,7 @@ class Reader:
         return found
 
     def tables(self, dataset: Dataset, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """Yield the rows of a dataset in pieces of bounded size, only ``columns`` where they are named."""
+        """Yield the rows of a dataset in pieces of bounded size; only ``columns``, if given."""
         for name in self.files(dataset):
             yield from self.tables_of(dataset, name, columns)
 
@@ -61,7 +61,7 @@ class Reader:
     def last_tables_of(
         self, dataset: Dataset, name: str, rows: int, columns: Sequence[str] | None = None, bytes_at_most: int = maxsize
     ) -> Iterator[pa.Table]:
-        """Yield the last ``rows`` rows of one file; fewer, but one, where they take more than ``bytes_at_most``."""
+        """Yield the last ``rows`` rows of one file; fewer, but at least one, if they take ``bytes_at_most``."""
         with self._opened(dataset, name) as file:
             yield from read_last_tables(self.manifest.format, file, dataset, rows, columns, bytes_at_most)
 
@@ -75,7 +75,7 @@ class Reader:
             raise DataConflict(f"{path} is damaged ({damage}); {WAY_OUT}") from None
 
     def require_intact(self, dataset: Dataset, name: str) -> None:
-        """Raise DataConflict unless a file holds, to the byte, what was published. It is read whole."""
+        """Raise DataConflict unless a file is, to the byte, the one that was published. It is read whole."""
         path = self.path(dataset, name)
         with reading(path):
             if self._disk.look(path) is None:
@@ -86,10 +86,9 @@ class Reader:
 
 
 def open_output(location: OutputLocation, disk: Disk | None = None) -> Reader | None:
-    """Return a reader of the output as it is now; None when nothing was published yet.
+    """Return a reader of the output as it is now; None if nothing was published yet.
 
-    It takes no lock. Raises DataConflict when the ledger cannot be understood, OutputUnavailable when it cannot be
-    read.
+    No lock is taken. Raises DataConflict when the ledger cannot be decoded, OutputUnavailable when it cannot be read.
     """
     disk = disk or Disk()
     manifest = read_manifest(disk, location.folder)

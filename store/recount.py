@@ -1,7 +1,7 @@
 """Count published rows a second time. Functions on tables: no I/O.
 
-Nothing here is shared with the code that counted them the first time. Arrow hands over columns and the distinct words
-of a column; what is made of them is made with NumPy.
+No code is shared with what counted them the first time (``store.counts``), so that both do not have the same mistake.
+Arrow only gives columns and their distinct words; all counting is done with NumPy.
 """
 
 from collections import Counter
@@ -27,22 +27,22 @@ _DIGITS = np.full(256, _NO_DIGIT, np.uint8)
 for _digits in (b"0123456789abcdef", b"0123456789ABCDEF"):
     _DIGITS[np.frombuffer(_digits, np.uint8)] = np.arange(16)
 
-# A word that is none of those known has the number behind theirs.
+# Stands for every unknown word; its number comes after those of the known words.
 OTHER = "(another)"
 _TYPE_NAMES = (*REQUEST_TYPES, OTHER)
 _PRIORITY_NAMES = (*PRIORITIES, OTHER)
 _TYPES = len(_TYPE_NAMES)
 _PRIORITIES = len(_PRIORITY_NAMES)
 
-# Repeats are looked for in so many parts, one after the other, so that only one of them is copied and sorted.
+# Repeated ids are searched for in this many parts, one after the other, so that only one part is copied and sorted.
 _PARTS = 16
-# So many numbers are worked on while they are in the cache.
+# How many numbers are processed at a time, so that they stay in the processor's cache.
 _AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How often each of some numbers occurs; ``numbers`` are distinct and rise."""
+    """How often each number occurs; ``numbers`` are distinct and ascending."""
 
     numbers: Integers
     counts: Integers
@@ -59,7 +59,7 @@ class Tally:
 
     @classmethod
     def sum(cls, tallies: Iterable["Tally"]) -> "Tally":
-        """Return all of them together."""
+        """Return the sum of several tallies."""
         parts = [cls(_NO_INTEGERS, _NO_INTEGERS), *tallies]
         return cls.of(np.concatenate([t.numbers for t in parts]), np.concatenate([t.counts for t in parts]))
 
@@ -72,9 +72,9 @@ _NO_HASHES = np.empty(0, np.uint64)
 class TicketRows:
     """What is kept of the rows of one file of tickets: 16 bytes a row, 8 more if it is urgent, 8 a client.
 
-    ``kinds`` counts hours, types and priorities together (``kind_of``), ``teams`` types and teams. ``urgent`` holds a
-    hash of each row of high or critical priority, in the order of the file. ``wrong`` counts, by column, values that no
-    ticket has.
+    ``kinds`` counts combinations of hour, type and priority (``kind_of``), ``teams`` those of type and team. ``urgent``
+    holds a hash of each row of high or critical priority, in the order of the file. ``wrong`` counts invalid values by
+    column.
     """
 
     rows: int = 0
@@ -118,12 +118,12 @@ def count_tickets(tables: Iterable[pa.Table]) -> TicketRows:
 
 
 def kind_of(hour: int, request_type: str, priority: str) -> int:
-    """Return the number of an hour (since 1970), a type and a priority in ``TicketRows.kinds``."""
+    """Return the number in ``TicketRows.kinds`` for an hour (since 1970), a type and a priority."""
     return (hour * _TYPES + _place(request_type, _TYPE_NAMES)) * _PRIORITIES + _place(priority, _PRIORITY_NAMES)
 
 
 def kind_from(number: int) -> tuple[int, str, str]:
-    """Return the hour (since 1970), the type and the priority of a number in ``TicketRows.kinds``."""
+    """Return the hour (since 1970), the type and the priority for a number in ``TicketRows.kinds``."""
     rest, priority = divmod(number, _PRIORITIES)
     hour, request_type = divmod(rest, _TYPES)
     return hour, _TYPE_NAMES[request_type], _PRIORITY_NAMES[priority]
@@ -149,9 +149,9 @@ def _by_word(numbers: Integers, counts: Integers, words: Sequence[str]) -> dict[
 
 
 def uuids(column: pa.ChunkedArray) -> tuple[Hashes, int]:
-    """Return the UUIDs as pairs of 64-bit numbers, and how many values are not UUIDs, which are left out.
+    """Return the UUIDs as pairs of 64-bit numbers, and how many other values there are, which are left out.
 
-    Capital and small letters are the same.
+    Upper and lower case letters are the same.
     """
     edges, data = _bytes_of(column)
     starts = edges[:-1][np.diff(edges) == _UUID_WIDTH]
@@ -168,17 +168,17 @@ def uuids(column: pa.ChunkedArray) -> tuple[Hashes, int]:
 
 
 def uuid_text(pair: Sequence[int]) -> str:
-    """Return a UUID as it is written."""
+    """Return the text of a UUID."""
     digits = f"{pair[0]:016x}{pair[1]:016x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def repeats(ids: Sequence[Hashes], most: int) -> tuple[int, list[tuple[str, int]]]:
-    """Return how many rows repeat the id of another one, and ``most`` of the ids that do, with how often they occur."""
+    """Return how many rows repeat the id of an earlier one, and up to ``most`` such ids with how often they occur."""
     total, examples, mask = 0, list[tuple[str, int]](), np.uint64(_PARTS - 1)
     for part in range(_PARTS):
         some = np.concatenate([np.empty((0, 2), np.uint64), *(of[of[:, 1] & mask == part] for of in ids)])
-        # Sorting one number a row is several times as fast as two, and nearly all rows are through with it.
+        # First sort one mixed number a row: that is several times as fast as two, and rules out nearly all rows.
         mixed = some[:, 0] * np.uint64(0x9E3779B97F4A7C15) ^ some[:, 1]
         ordered = np.sort(mixed)
         twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
@@ -192,9 +192,9 @@ def repeats(ids: Sequence[Hashes], most: int) -> tuple[int, list[tuple[str, int]
 
 
 def fingerprint(high: Hashes, low: Hashes, others: int = 0) -> int:
-    """Return a number that stands for pairs of 64-bit numbers, in any order; the same in this process only.
+    """Return a hash of a set of pairs of 64-bit numbers, whatever their order. It is valid in this process only.
 
-    ``others`` stands for pairs that are there as well.
+    ``others`` is the fingerprint of pairs to add to.
     """
     one, two = (np.uint64(hash(half) & (2**64 - 1) | 1) for half in ("high", "low"))
     total = others
@@ -202,12 +202,12 @@ def fingerprint(high: Hashes, low: Hashes, others: int = 0) -> int:
         mixed = (high[start : start + _AT_ONCE] * one) ^ (low[start : start + _AT_ONCE] * two)
         mixed = (mixed ^ mixed >> np.uint64(29)) * one
         total += int((mixed ^ mixed >> np.uint64(32)).sum(dtype=np.uint64))
-    # The sum of an array has lost what is above 64 bits, so no other sum may keep it.
+    # NumPy's sum has dropped everything above 64 bits, so drop it here too.
     return total % 2**64
 
 
 def _count_pairs(pairs: Hashes) -> tuple[Hashes, Integers]:
-    """Return the distinct pairs, rising, and how often each occurs."""
+    """Return the distinct pairs, ascending, and how often each occurs."""
     ordered = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     is_new = np.ones(len(ordered), bool)
     is_new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
@@ -216,21 +216,21 @@ def _count_pairs(pairs: Hashes) -> tuple[Hashes, Integers]:
 
 
 def row_hashes(table: pa.Table) -> Hashes:
-    """Return a 64-bit hash of each row, over all columns; the same in this process only."""
+    """Return a 64-bit hash of each row, over all columns. It is valid in this process only."""
     mixed = np.zeros(table.num_rows, np.uint64)
     for name in table.column_names:
         column = table[name]
         values = _instants(column).view(np.uint64) if pa.types.is_timestamp(column.type) else _text_hashes(column)
-        # The order of the columns counts, and every bit of each.
+        # Mix so that the order of the columns matters, and every bit of each.
         mixed = (mixed ^ values) * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(29)
     return mixed
 
 
 def text_hashes(texts: Iterable[str]) -> Hashes:
-    """Return a 64-bit hash of each text; the same in this process only.
+    """Return a 64-bit hash of each text. It is valid in this process only.
 
-    Of 10,000,000 different texts two have the same one about once in 400,000 runs.
+    With 10,000,000 different texts, two share a hash in about one run of 400,000.
     """
     return np.fromiter(map(hash, texts), np.int64).view(np.uint64)
 
@@ -246,10 +246,10 @@ def _distinct_texts(column: pa.ChunkedArray) -> Hashes:
 
 
 def unmatched(some: Hashes, others: Hashes) -> Integers:
-    """Return the places in ``some`` of what does not occur, or not as often, in ``others``; both in any order."""
+    """Return the indexes in ``some`` of values that ``others`` lacks, or has less often; both in any order."""
     order = np.argsort(some, kind="stable")
     ordered = some[order]
-    # The n-th of equal ones in ``some`` is matched by the n-th in ``others``.
+    # The n-th of equal values in ``some`` matches the n-th in ``others``.
     nth = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
     there = np.sort(others)
     available = np.searchsorted(there, ordered, side="right") - np.searchsorted(there, ordered)
@@ -257,7 +257,7 @@ def unmatched(some: Hashes, others: Hashes) -> Integers:
 
 
 def _numbers(column: pa.ChunkedArray, names: Sequence[str]) -> Integers:
-    """Return the place of each word among ``names``."""
+    """Return the index of each word in ``names``; unknown words get the index after the last."""
     words = column.combine_chunks().dictionary_encode()
     places = np.array([_place(word, names) for word in words.dictionary.to_pylist()], np.int64)
     return places[np.asarray(words.indices.to_numpy(), np.int64)]
@@ -279,7 +279,7 @@ def _instants(column: pa.ChunkedArray) -> Integers:
 
 
 def _bytes_of(column: pa.ChunkedArray) -> tuple[Integers, npt.NDArray[np.uint8]]:
-    """Return where each text begins and the last one ends in the bytes of all of them, and these."""
+    """Return the offsets at which each text begins and the last one ends, and the bytes of all texts."""
     array = column.combine_chunks()
     if not len(array):
         return np.zeros(1, np.int64), np.empty(0, np.uint8)

@@ -1,8 +1,8 @@
-"""What a commit record, found at a start, has to be finished to. Nothing here changes anything.
+"""Recovery: decide how to finish a commit record that is found at a start. Nothing here changes anything.
 
-A record names the commit that it follows. On that one it can be finished, if every file that it speaks of is where it
-may be, and whole. On its own one only the cleaning up is missing. On any other one, the record or the ledger comes from
-a copy of another moment.
+A record names the commit that it follows. If the ledger is at that commit, the record can be finished, provided that
+each file that it names is staged or published, and intact. If the ledger is already at the record's own commit, only
+the cleaning up is left. If it is at any other one, the record or the ledger comes from a copy of another moment.
 """
 
 import logging
@@ -35,12 +35,12 @@ from store.upgrade import Version1, Version1Record, decode_version_1, encode_ver
 
 _log = logging.getLogger(__name__)
 
-_UNREADABLE_RECORD = "it decides a commit that may be published in part"
+_UNREADABLE_RECORD = "it holds a commit that may be partly published"
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A commit that can be finished: the manifest that it leads to, as bytes, and whether that is there already."""
+    """A commit that can be finished: the manifest after it, as bytes, and whether the ledger is at it already."""
 
     manifest: bytes
     renames: list[Rename]
@@ -50,7 +50,7 @@ class Decided:
 
 
 def examine(disk: Disk, root: Path, path: Path, record: bytes, manifest: bytes | None) -> Decided:
-    """Return what is to be done about ``record``, read from ``path``, beside the ledger ``manifest``.
+    """Return how to finish ``record``, which was read from ``path``, given the ledger ``manifest``.
 
     Raises DataConflict when the record is damaged, or does not belong to this ledger and these files.
     """
@@ -67,12 +67,14 @@ def _finish(
 ) -> Decided:
     before, after = _ledger_of_this_version(root, path, manifest), record.manifest
     if before is not None and before.commit_id == after.commit_id:
+        # The crash came after the ledger was replaced: only files to remove, and placeholders, may be left.
         placeholders = [f"{each.dataset}/{name}" for each in record.exchanges for name in each.old]
         require_folder(disk, root, before, leaving=[*record.removals, *placeholders])
         return Decided(encode(before), record.renames, record.removals, in_force=True, exchanges=record.exchanges)
     if (before.commit_id if before else None) != after.follows:
         raise _stale(path, f"commit {after.commit}", f"commit {before.commit}" if before else "no ledger")
     require_sound(after, path)
+    # Files that are not published yet may wait in staging, or in a prepared folder that is not exchanged yet.
     with reading(root):
         exchanged = {
             name: place
@@ -96,7 +98,7 @@ def _ledger_of_this_version(root: Path, path: Path, manifest: bytes | None) -> M
 def _finish_version_1(
     disk: Disk, root: Path, path: Path, record: Version1Record, manifest: bytes | None, waiting: Mapping[str, Path]
 ) -> Decided:
-    """Do the same for a record of version 1, which does not say what it follows: its numbers have to."""
+    """Do the same for a record of version 1. It does not say what it follows, so its numbers are compared."""
     ledger = root / MANIFEST_NAME
     if manifest is not None and version_of(ledger, manifest, UNREADABLE_MANIFEST) != 1:
         raise _stale(path, "a commit of version 1", "a ledger of this release")
@@ -127,7 +129,7 @@ def _stale(path: Path, recorded: str, found: str) -> DataConflict:
 def decode_record(path: Path, content: bytes) -> CommitRecord | Version1Record:
     """Return the commit record in ``content``, which was read from ``path``.
 
-    Raises DataConflict when it cannot be understood, or names files that are not for it to touch.
+    Raises DataConflict when it cannot be decoded, or names files that a commit must not touch.
     """
     try:
         raw = msgspec.json.decode(content, type=dict)
@@ -147,34 +149,34 @@ def decode_record(path: Path, content: bytes) -> CommitRecord | Version1Record:
 
 
 def _require_own_files(record: CommitRecord | Version1Record) -> None:
-    """Raise ValidationError unless the record moves staged files into datasets, and removes what it no longer names."""
+    """Raise ValidationError unless the record only moves staged files into datasets and removes files of datasets."""
     kept = set(_published(record.manifest))
     for name in (r.published for r in record.renames):
         if name not in kept or not _is_in_a_dataset(name):
-            raise msgspec.ValidationError(f"{name!r} is no file of a dataset")
+            raise msgspec.ValidationError(f"{name!r} is not a file of a dataset")
     for name in record.removals:
         if name in kept or not _is_in_a_dataset(name):
-            raise msgspec.ValidationError(f"{name!r} is no file to remove from a dataset")
+            raise msgspec.ValidationError(f"{name!r} is not a file to remove from a dataset")
     for name in (r.staged for r in record.renames):
         parts = name.split("/")
         if parts[:2] != [".pipeline", "staging"] or len(parts) != 4 or not all(map(is_file_name, parts)):
-            raise msgspec.ValidationError(f"{name!r} is no staged file")
+            raise msgspec.ValidationError(f"{name!r} is not a staged file")
 
 
 def _require_own_folders(record: CommitRecord) -> None:
-    """Raise ValidationError unless the record exchanges staged folders with datasets, and moves nothing else there."""
+    """Raise ValidationError unless the record exchanges staged folders with datasets, each of them only once."""
     touched = [each.dataset for each in record.exchanges]
     touched += {name.partition("/")[0] for name in (*(r.published for r in record.renames), *record.removals)}
     for each in record.exchanges:
         if each.dataset not in BY_NAME.keys() & record.manifest.contents or touched.count(each.dataset) > 1:
-            raise msgspec.ValidationError(f"{each.dataset!r} is no dataset to exchange, or is changed twice")
+            raise msgspec.ValidationError(f"{each.dataset!r} is not a dataset to exchange, or is changed twice")
         kept, parts = record.manifest.contents[each.dataset], each.prepared.split("/")
         if parts[:2] != [".pipeline", "staging"] or parts[3:] != [each.dataset] or not all(map(is_file_name, parts)):
-            raise msgspec.ValidationError(f"{each.prepared!r} is no staged folder")
+            raise msgspec.ValidationError(f"{each.prepared!r} is not a staged folder")
         if not set(each.new) <= set(kept) or not each.old or not kept.keys().isdisjoint(each.old):
             raise msgspec.ValidationError(f"{each.dataset!r} exchanges other files than it gains and loses")
         if not all(map(is_file_name, [*each.new, *each.old])):
-            raise msgspec.ValidationError(f"{each.dataset!r} exchanges what is no file of a dataset")
+            raise msgspec.ValidationError(f"{each.dataset!r} exchanges names that are not files of a dataset")
 
 
 def _is_in_a_dataset(name: str) -> bool:

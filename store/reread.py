@@ -1,4 +1,4 @@
-"""Read the files of an output once more: what differs from what was published, and what is kept of their rows."""
+"""Read the files of an output again: how they differ from what was published, and what is kept of their rows."""
 
 import hashlib
 import json
@@ -35,9 +35,9 @@ class RejectedRows:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is kept of the rows of one file, according to its dataset; nothing of a file that could not be read.
+    """What is kept of the rows of one file, depending on its dataset; nothing if the file could not be read.
 
-    ``urgent`` are hashes of the rows of high_priority_tickets; ``table`` is a dataset of one file.
+    ``urgent`` are hashes of the rows of high_priority_tickets; ``table`` is the content of a one-file dataset.
     """
 
     rows: int | None = None
@@ -50,14 +50,14 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A file that was read: what is the matter with it, if anything, and what it holds."""
+    """A file that was read: what is wrong with it, if anything, and what it holds."""
 
     problem: str | None
     contents: Contents
 
 
 def examine(disk: Disk, path: Path, file_format: str, dataset: Dataset, published: PublishedFile) -> Examined:
-    """Read one file whole, and hold it against what the ledger says of it. Raises OutputUnavailable."""
+    """Read one file whole and compare it with what the ledger says of it. Raises OutputUnavailable."""
     with reading(path):
         place = disk.look(path)
         if place is None:
@@ -65,7 +65,7 @@ def examine(disk: Disk, path: Path, file_format: str, dataset: Dataset, publishe
         if not place.is_file:
             return Examined(differences.of_file(published, FoundFile(is_file=False)), Contents())
         try:
-            # One handle for checksum and rows: a dataset of one file may be replaced in between.
+            # Open the file once for checksum and rows: a one-file dataset may be replaced in between.
             file = disk.open(path)
         except FileNotFoundError:
             return Examined(differences.of_file(published, None), Contents())
@@ -81,8 +81,8 @@ def examine(disk: Disk, path: Path, file_format: str, dataset: Dataset, publishe
 
 
 def _decode(file_format: str, file: BinaryIO, dataset: Dataset) -> Contents:
-    """Return what the file holds; no rows, and what is wrong with it, where it cannot be read."""
-    # Of a rejected message the payload may be anything, and its checksum is compared.
+    """Return what the file holds; if it cannot be decoded, no rows, and what is wrong with it."""
+    # The payload of a rejected message may be anything, and the checksum of the file covers it, so it is not decoded.
     columns = ["partition", "offset"] if dataset is REJECTED else None
     tables = _Counted(read_tables(file_format, file, dataset, columns))
     try:
@@ -97,7 +97,7 @@ def _decode(file_format: str, file: BinaryIO, dataset: Dataset) -> Contents:
             return Contents(tables.rows, rejected=rejected)
         table = pa.concat_tables([dataset.schema.empty_table(), *tables])
         if dataset is METRICS:
-            # Raises ValueError or OverflowError for a time that Python does not know.
+            # Raises ValueError or OverflowError if a time is outside the range of Python's datetime.
             table.to_pylist()
         return Contents(tables.rows, table=table)
     except (Damaged, ValueError, OverflowError) as damage:
@@ -105,7 +105,7 @@ def _decode(file_format: str, file: BinaryIO, dataset: Dataset) -> Contents:
 
 
 class _Counted:
-    """Counts the rows of the tables that pass."""
+    """Counts the rows of the tables that are iterated over."""
 
     def __init__(self, tables: Iterator[pa.Table]) -> None:
         self._tables = tables
@@ -126,10 +126,10 @@ def _rejected_rows(tables: Iterable[pa.Table]) -> RejectedRows:
 
 
 def read_clients(path: Path, commit: int) -> FoundClients | None:
-    """Return the set of clients in an SQLite file as of ``commit``; None where it cannot be read, or changes meanwhile.
+    """Return the set of clients in an SQLite file as of ``commit``; None if it cannot be read or changes meanwhile.
 
-    SQLite would lock the file, and so stop a processor that wants to write it. So it is told that nobody does, and what
-    was read counts only if the file stands where it stood before.
+    SQLite would lock the file and so stop a processor that wants to write it. So the file is opened as immutable, and
+    the result counts only if the file stands at the same commit afterwards.
     """
     journal = path.with_name(path.name + "-journal")
     try:
@@ -150,9 +150,9 @@ def read_clients(path: Path, commit: int) -> FoundClients | None:
 
 
 def read_ids(folder: Path, commit_id: str) -> FoundIds | None:
-    """Return what stands for the set of ids after a commit; None where it cannot be read, or is not as it was written.
+    """Return count and fingerprint of the set of ids after a commit; None if it cannot be read or was changed.
 
-    A processor removes files that a later commit no longer needs, and never changes one.
+    A processor may remove the files meanwhile, when a later commit no longer needs them, but never changes one.
     """
     total = 0
     try:

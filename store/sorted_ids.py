@@ -1,7 +1,7 @@
-"""Ids in rising order: put them there, look some up, and go through several lists at once. No I/O.
+"""Ids in ascending order: sort them, look some up, merge several lists. No I/O.
 
-Nearly all ids differ in their high 64 bits, so these are sorted and searched first, as single numbers. Whoever makes
-ids up can let them share the high half. That costs time, and changes nothing.
+Nearly all ids differ in their high 64 bits, so these are sorted and searched first, as single numbers. If a sender
+makes up ids that share their high half, that costs time but changes no result.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,12 +14,12 @@ from contract.uuids import Ids
 
 
 def order_of(ids: Ids, *ties: npt.NDArray[np.integer]) -> Integers:
-    """Return the order in which ``ids`` rise, and of equal ones the columns ``ties``, the first before the second."""
+    """Return the indexes that sort ``ids``; equal ids are sorted by the columns ``ties``, the first one first."""
     order = np.argsort(ids.high, kind="stable")
     high = ids.high[order]
     equal = high[1:] == high[:-1]
     if equal.any():
-        # Whatever shares its high half lies together, so it can be sorted among itself.
+        # Ids with the same high half are neighbours now, so only these have to be sorted again.
         shared = np.flatnonzero(np.append(equal, False) | np.insert(equal, 0, False))
         rows = order[shared]
         order[shared] = rows[np.lexsort([*(tie[rows] for tie in reversed(ties)), ids.low[rows], ids.high[rows]])]
@@ -27,13 +27,13 @@ def order_of(ids: Ids, *ties: npt.NDArray[np.integer]) -> Integers:
 
 
 def places_in(known: Ids, wanted: Ids) -> Integers:
-    """Return for each of ``wanted`` how many of ``known``, which rise, are lower."""
+    """Return for each of ``wanted`` how many of ``known``, which are ascending, are lower."""
     places = np.searchsorted(known.high, wanted.high)
     rows = np.flatnonzero(_at(known.high, places) == wanted.high) if len(known.high) else places[:0]
     ends = np.searchsorted(known.high, wanted.high[rows], side="right")
     low = wanted.low[rows]
     starts = places[rows]
-    # Halve what is left of each run of equal high halves; nearly all are of one id.
+    # Binary search among ids with the same high half, for all at once; nearly always there is only one such id.
     while (open_ := starts < ends).any():
         middles = (starts + ends) // 2
         lower = open_ & (_at(known.low, middles) < low)
@@ -44,7 +44,7 @@ def places_in(known: Ids, wanted: Ids) -> Integers:
 
 
 def contains(known: Ids, wanted: Ids) -> Mask:
-    """Say which of ``wanted`` are among ``known``, which rise."""
+    """Return which of ``wanted`` are among ``known``, which are ascending."""
     if not len(known.high):
         return np.zeros(len(wanted.high), bool)
     places = places_in(known, wanted)
@@ -54,14 +54,14 @@ def contains(known: Ids, wanted: Ids) -> Mask:
 
 
 def _at(column: npt.NDArray[np.uint64], places: Integers) -> npt.NDArray[np.uint64]:
-    """Return the values at ``places``; the last one for the place behind it."""
+    """Return the values at ``places``; if a place is one past the end, the last value."""
     return column[np.minimum(places, len(column) - 1)]
 
 
 def pieces(lists: Sequence[Ids], most: int) -> Iterator[list[slice]]:
-    """Yield a slice of each of ``lists``, which rise, so that all slices hold some ids, and all of each of these.
+    """Yield slices, one of each of ``lists``, which are ascending: together they cover a range of ids completely.
 
-    Their ids rise from one piece to the next. A piece has up to twice ``most`` ids, more only of equal ones.
+    The ranges ascend from one piece to the next. A piece has up to twice ``most`` ids, more only if they are equal.
     """
     if not lists:
         return

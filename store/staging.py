@@ -1,4 +1,4 @@
-"""Files that are finished but not published yet, and the commit that is made of them."""
+"""Files that are complete but not published yet, and the commit that is made of them."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from store.manifest import CommitRecord, Exchange, Manifest, PublishedFile, Rena
 
 
 class StagedFile(msgspec.Struct, frozen=True):
-    """A finished file in the staging folder, and what the ledger will say of it."""
+    """A complete file in the staging folder, and what the ledger will say of it."""
 
     dataset: str
     name: str
@@ -30,9 +30,9 @@ class StagedFile(msgspec.Struct, frozen=True):
 
 
 class StagedWriter:
-    """Writes one staged file; it is complete and on the disk once ``finish`` returned. All raise OSError.
+    """Writes one staged file, which is complete and forced to the disk once ``finish`` returned. All raise OSError.
 
-    As a context manager it closes the file also when it is given up.
+    As a context manager it closes the file, also after an error.
     """
 
     def __init__(self, disk: Disk, path: Path, file_format: str, dataset: Dataset) -> None:
@@ -56,7 +56,7 @@ class StagedWriter:
         self._sums.abandon()
 
     def finish(self) -> StagedFile:
-        """Complete the file, force it to the disk, and say what it holds."""
+        """Complete the file, force it to the disk, and return its description."""
         with self._file:
             self._writer.finish()
             self._disk.sync(self._file)
@@ -65,14 +65,14 @@ class StagedWriter:
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """The folder of one commit in the making. A task on another machine gets a copy."""
+    """The staging folder of one commit. A task on another machine gets a copy of this object."""
 
     folder: Path
     file_format: str
     disk: Disk
 
     def writer(self, dataset: Dataset, name: str) -> StagedWriter:
-        """Begin a file, ``name`` without its suffix. Raises OSError."""
+        """Begin a file; ``name`` is without suffix. Raises OSError."""
         return StagedWriter(self.disk, self.folder / f"{name}.{self.file_format}", self.file_format, dataset)
 
     def write(self, dataset: Dataset, name: str, table: pa.Table) -> StagedFile:
@@ -83,7 +83,7 @@ class Staging:
 
 
 def write_clients(staging: Staging, name: str, client_ids: Collection[str]) -> None:
-    """Write client ids to a file for the driver, which nobody publishes. Raises OSError."""
+    """Write client ids to a file that only the driver reads; it is not published. Raises OSError."""
     with staging.disk.create(staging.folder / name) as file:
         file.write(_encode_clients(list(client_ids)))
 
@@ -99,7 +99,7 @@ _decode_clients = msgspec.msgpack.Decoder(list[str]).decode
 
 
 class TicketIds(NamedTuple):
-    """The ids of tickets, and where in the topic each is; columns of equal length."""
+    """The ids of tickets, and the place of each in the topic; columns of equal length."""
 
     high: Halves
     low: Halves
@@ -108,11 +108,11 @@ class TicketIds(NamedTuple):
 
     @property
     def ids(self) -> Ids:
-        """The ids alone."""
+        """The ids without their places."""
         return Ids(self.high, self.low)
 
     def at(self, rows: slice | Integers) -> "TicketIds":
-        """Return some of them."""
+        """Return the given rows."""
         return TicketIds(self.high[rows], self.low[rows], self.partition[rows], self.offset[rows])
 
 
@@ -121,14 +121,14 @@ _ID_BYTES = 32
 
 
 def write_ids(staging: Staging, name: str, ids: TicketIds) -> None:
-    """Write ids to a file for the driver, which nobody publishes: one column after the other. Raises OSError."""
+    """Write ids, column by column, to a file that only the driver reads; it is not published. Raises OSError."""
     with staging.disk.create(staging.folder / name) as file:
         for column, kind in zip(ids, _ID_COLUMNS, strict=True):
             file.write(np.ascontiguousarray(column, kind).data.cast("B"))
 
 
 def read_ids(staging: Staging, name: str) -> TicketIds:
-    """Return the ids that ``write_ids`` wrote; what nobody looks at is not read. Raises OSError."""
+    """Return the ids that ``write_ids`` wrote, as a memory map, so that only used pages are read. Raises OSError."""
     content = staging.disk.map(staging.folder / name)
     count, start, columns = len(content) // _ID_BYTES, 0, []
     for kind in _ID_COLUMNS:
@@ -138,9 +138,9 @@ def read_ids(staging: Staging, name: str) -> TicketIds:
 
 
 class Change:
-    """The next commit of an output: which staged file is published under which name, and which file goes.
+    """The next commit of an output: which staged files are published under which names, and which files are removed.
 
-    Whatever the commit is for, it is made here, so that each names the one that it follows.
+    Commits of every kind are made here, so that each names the commit that it follows.
     """
 
     def __init__(self, root: Path, staging: Staging, before: Manifest | None, kind: str) -> None:
@@ -156,7 +156,7 @@ class Change:
         self.commit_id = new_id()
 
     def names(self, dataset: Dataset) -> list[str]:
-        """Return the files that the dataset has after this commit, as far as it is made."""
+        """Return the files that the dataset has after what was added to this commit so far."""
         return list(self._contents[dataset.name])
 
     def publish(self, staged: StagedFile, stem: str, batches: tuple[int, int], rewrites: int = 0) -> None:
@@ -169,7 +169,7 @@ class Change:
         self._renames.append(Rename(str(path), f"{staged.dataset}/{name}"))
 
     def rewrite(self, dataset: Dataset, names: Sequence[str], staged: StagedFile | None, rewrites: int) -> None:
-        """Publish ``staged``, or nothing, in the place of files that follow each other in the dataset.
+        """Publish ``staged``, or nothing if None, in the place of neighbouring files of the dataset.
 
         The new name was never used before, and sorts where the old ones did.
         """
@@ -184,15 +184,15 @@ class Change:
         stem = f"{PurePath(names[0]).stem.partition('-to-')[0]}-to-{last.last_batch:06d}-{self.commit:06d}"
         self.publish(staged, stem, (first.first_batch, last.last_batch), rewrites)
         for name, file in after:
-            # What comes behind goes behind again.
+            # Append the later files again, so that the order of the dataset stays the same.
             del files[name]
             files[name] = file
 
     def exchange_folders(self) -> str | None:
-        """Let each dataset that loses files change as a whole, and return None, or why the file system refuses that.
+        """Exchange as a whole the folder of each dataset that loses files; return why that is not possible, or None.
 
-        Without it, or where it is refused, who lists the folder meanwhile can find some of both. Call it once, when
-        all files are named. Raises OSError, and DataConflict when a published file is not what it was.
+        Otherwise a reader that lists the folder during the commit may find some old and some new files. Call it once,
+        when all files are named. Raises OSError, and DataConflict when a published file was changed.
         """
         waiting = {rename.published: self._root / rename.staged for rename in self._renames}
         losing = _by_dataset(self._removals)
@@ -214,7 +214,7 @@ class Change:
         return None
 
     def replace(self, tables: Iterable[tuple[Dataset, pa.Table]], batch_id: int) -> None:
-        """Write datasets of one file anew, under the names that they have: readers find one file at any moment.
+        """Write one-file datasets again under the same names, so that readers find one file at any moment.
 
         Raises OSError.
         """
@@ -224,7 +224,7 @@ class Change:
             self.publish(staged, dataset.name, (1, batch_id))
 
     def remove(self, dataset: Dataset, name: str) -> None:
-        """Take a published file away once the commit is made."""
+        """Remove a published file once the commit is made."""
         del self._contents[dataset.name][name]
         self._removals.append(f"{dataset.name}/{name}")
 
@@ -244,6 +244,7 @@ class Change:
             manifest = Manifest(**chain, **changes)
         else:
             manifest = msgspec.structs.replace(self._before, **chain, **changes)
+        # Folders that are exchanged bring their files with them, so these are not renamed or removed one by one.
         whole = {each.dataset for each in self._exchanges}
         renames = [rename for rename in self._renames if rename.published.partition("/")[0] not in whole]
         removals = [name for name in self._removals if name.partition("/")[0] not in whole]
@@ -251,7 +252,7 @@ class Change:
 
 
 def _by_dataset(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Return the names of files, which are given as ``dataset/name``, by their dataset."""
+    """Return the names of files, given as ``dataset/name``, by dataset."""
     names: dict[str, list[str]] = {}
     for path in paths:
         dataset, _, name = path.partition("/")

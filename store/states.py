@@ -1,7 +1,7 @@
-"""What is kept of the tickets of an output beside its ledger: their clients and, where they are wanted, their ids.
+"""The caches beside the ledger: the clients of all tickets and, with ``--dedupe all``, the ids of all tickets.
 
-Each stands at a commit. A commit of any kind prepares them for itself before it is made. One that does not costs the
-next batch the time to make them again.
+Each cache belongs to a commit. A commit of any kind prepares them before it is made; otherwise the next batch has to
+make them again from the published tickets, which takes time.
 """
 
 from contextlib import closing
@@ -15,9 +15,9 @@ from store.staging import Change
 
 
 def carry_states(output: Output, manifest: Manifest, change: Change) -> None:
-    """Let clients and ids stand at the commit ``change``, after which the tickets are still those of ``manifest``.
+    """Prepare clients and ids for the commit ``change``, which leaves the tickets as they are in ``manifest``.
 
-    Raises OutputUnavailable, and DataConflict when the published tickets are not what they were.
+    Raises OutputUnavailable, and DataConflict when the published tickets were changed.
     """
     with closing(open_clients(output, manifest)) as clients, writing(clients.path):
         clients.add(list, change.commit, change.commit_id)

@@ -1,4 +1,4 @@
-"""What a processor is doing now, for people to look at: ``_status.json`` beside the ledger. It decides nothing."""
+"""What a processor is doing now, for people: ``_status.json`` beside the ledger. Nothing depends on it."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ class Progress(msgspec.Struct, frozen=True):
 class Status(msgspec.Struct, frozen=True):
     """``since`` is when the state began, ``updated_at`` when this was written; both in UTC.
 
-    ``interval_s`` is 0 for a single run. ``end_offsets`` are those of the last look at the topic.
+    ``interval_s`` is 0 for a single run. ``end_offsets`` are those at the last query of the topic.
     """
 
     state: State
@@ -46,7 +46,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class StatusFile:
-    """Keeps the file up to date; an output that cannot take it is none the worse."""
+    """Keeps the file up to date. If it cannot be written, that is ignored: the output does not depend on it."""
 
     def __init__(self, output: Path, interval_s: float, disk: Disk, now: Callable[[], datetime]) -> None:
         self._path = output / STATUS_NAME
@@ -56,7 +56,7 @@ class StatusFile:
         self._status = Status("idle", moment, moment, interval_s, socket.gethostname(), os.getpid())
 
     def set(self, state: State, progress: Progress | None = None, end_offsets: dict[int, int] | None = None) -> None:
-        """Say what the processor does from now on; end offsets stay until there are newer ones."""
+        """Write what the processor does from now on; without new end offsets the last ones stay."""
         now, before = self._now(), self._status
         self._status = msgspec.structs.replace(
             before,
@@ -76,7 +76,7 @@ class StatusFile:
 
 
 def read_status(disk: Disk, output: Path) -> Status | None:
-    """Return what a processor said last of itself; None when there is nothing, or nothing that can be understood."""
+    """Return the last status that a processor wrote; None if there is none, or it cannot be decoded."""
     try:
         content = read_if_there(disk, output / STATUS_NAME)
         return None if content is None else msgspec.json.decode(content, type=Status)

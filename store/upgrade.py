@@ -1,7 +1,7 @@
 """Ledgers of earlier releases. Each step takes a version to the next one.
 
-Version 1 knew the names of files only. Its rows are counted once, and compared with its totals, before anybody builds
-on them; from then on the sizes and checksums hold.
+Version 1 kept only the names of files. So the upgrade counts their rows once and compares them with the totals; from
+then on the ledger has sizes and checksums.
 """
 
 import hashlib
@@ -71,7 +71,7 @@ def decode_version_1(path: Path, content: bytes) -> Version1:
 
 
 def encode_version_1(manifest: Version1) -> bytes:
-    """Return the file as the release of version 1 wrote it."""
+    """Return the content of the file as the release of version 1 wrote it."""
     raw: Any = msgspec.to_builtins(manifest, str_keys=True)
     for part in (raw["source"], raw["totals"], *raw["gaps"]):
         del part["unknown"]
@@ -79,7 +79,7 @@ def encode_version_1(manifest: Version1) -> bytes:
 
 
 def may_follow(record: Version1Record, before: Version1 | None) -> bool:
-    """Whether a record of version 1 can be the next commit of an output: what it would have to say, by its numbers."""
+    """Whether a record of version 1 can be the next commit of an output, judged by its numbers."""
     after = record.manifest
     if before is None:
         return after.batch_id == 1
@@ -93,7 +93,7 @@ def may_follow(record: Version1Record, before: Version1 | None) -> bool:
 
 
 def version_1_id(content: bytes) -> str:
-    """Return what stands for the commit id that a manifest of version 1 lacks: it is the id of this very content."""
+    """Return a commit id for a manifest of version 1, which has none: a hash of its content."""
     return f"version-1-{hashlib.sha256(content).hexdigest()[:32]}"
 
 
@@ -105,11 +105,11 @@ def upgrade_version_1(
     staged: Mapping[str, Path] | None = None,
     leaving: Collection[str] = (),
 ) -> Manifest:
-    """Return the manifest of this release for an output of version 1, whose files are read for it.
+    """Return the manifest of this release for an output of version 1, after reading all its files.
 
     ``staged`` and ``leaving`` are those of ``require_folder``.
 
-    Raises DataConflict when its files are not those that its totals speak of, OutputUnavailable when they cannot be
+    Raises DataConflict when its files do not have the rows that its totals say, OutputUnavailable when they cannot be
     read.
     """
 
@@ -126,7 +126,7 @@ def upgrade_version_1(
         batch_id=old.batch_id,
         updated_at=old.updated_at,
         source=old.source,
-        # How many of the earlier offsets became what, version 1 did not say.
+        # Version 1 did not keep what became of the earlier offsets, so the counts of a partition start here.
         partitions={number: Partition(offset, offset) for number, offset in old.next_offsets.items()},
         totals=old.totals,
         contents={
@@ -146,7 +146,7 @@ def _measure(disk: Disk, dataset: Dataset, name: str, path: Path, old: Version1)
     with reading(path):
         found = disk.look(path)
         if found is None or not found.is_file:
-            raise DataConflict(f"{path} was published and is gone, or is no file any more; {WAY_OUT}")
+            raise DataConflict(f"{path} was published and is gone, or is not a file any more; {WAY_OUT}")
         try:
             with disk.open(path) as file:
                 rows = count_rows(old.format, file)
@@ -163,7 +163,7 @@ def _measure(disk: Disk, dataset: Dataset, name: str, path: Path, old: Version1)
 
 
 def _require_summaries(reader: Reader) -> None:
-    """Raise DataConflict unless the datasets of one file are those of the last batch, whose checksums nobody kept."""
+    """Raise DataConflict unless the one-file datasets are those of the last batch: version 1 kept no checksums."""
     manifest = reader.manifest
     hours, metrics = reader.table(BY_HOUR), reader.rows(METRICS)
     # A conversion changes the time of the manifest, but not that of the last batch.
@@ -177,8 +177,8 @@ def _require_summaries(reader: Reader) -> None:
             counted[name] += count
         if counted != Counter(totals):
             raise DataConflict(
-                f"{BY_HOUR.name} counts {counted.total():,} tickets, the totals {manifest.totals.tickets:,}: it is of "
-                f"another batch; {WAY_OUT}"
+                f"{BY_HOUR.name} counts {counted.total():,} tickets, but the totals say {manifest.totals.tickets:,}: "
+                f"it belongs to another batch; {WAY_OUT}"
             )
 
 

@@ -1,13 +1,12 @@
-"""Whether what is published is what the ledger says, and all datasets and totals follow from its rows.
+"""Verify that what is published is what the ledger says, and that all datasets and totals follow from the rows.
 
-Everything is read, and nothing is believed: names, sizes, checksums and rows of all files, and each count, made once
-more from the rows (``store.recount``, ``store.differences``). Only schemas, ledger and readers are those of the code
-that is checked.
+Everything is read and counted again from the rows (``store.recount``, ``store.differences``): names, sizes, checksums
+and rows of all files, and each total. Only schemas, ledger and readers are shared with the code that is checked.
 
-No lock is taken, so a processor may work meanwhile. A look at the output holds for the ledger that it began with. When
-that changes, the next look reads only what is new: a published file never changes. Memory: 32 bytes for each ticket
-that is urgent, 16 for any other one and for a rejected message, 8 for each client of each file, beside the columns of
-two row groups, or of 64 MiB of JSON.
+No lock is taken, so a processor may work meanwhile. A pass over the output is valid for the ledger that it began with.
+If the ledger changes, the next pass reads only new files, because a published file never changes. Memory: 32 bytes for
+each urgent ticket, 16 for any other one and for a rejected message, 8 for each client of each file, beside the columns
+of two row groups, or of 64 MiB of JSON.
 """
 
 import time
@@ -45,7 +44,7 @@ from store.recount import Hashes, Tally
 from store.reread import Contents, Examined, RejectedRows, examine, read_clients, read_ids
 from store.view import View, finished, read_state
 
-# A ledger that changes more often while it is read is not waited for.
+# If the ledger changes more often than this while the output is read, verification gives up.
 _MOST_LOOKS = 10
 # A commit takes milliseconds. One that takes longer than this was interrupted.
 _PATIENCE_S = 10.0
@@ -74,7 +73,7 @@ class Repeat(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """What was found in an output as of one commit. ``repeated`` is how many tickets repeat the id of another one.
 
-    That is a difference only where ``deduped_from`` is 1.
+    Repeated ids are a difference only if ``deduped_from`` is 1.
     """
 
     output: str
@@ -96,15 +95,15 @@ class Report(msgspec.Struct, frozen=True):
     repeats: list[Repeat] = []
 
 
-# By dataset and name.
+# By dataset and file name.
 _Found = dict[tuple[str, str], Examined]
 
 
 def verify(location: OutputLocation, disk: Disk | None = None, sleep: Callable[[float], None] = time.sleep) -> Report:
     """Return what was found in the output.
 
-    Raises SettingError when there is none, DataConflict when its ledger cannot be understood, OutputUnavailable when
-    something cannot be read, or changes all the time.
+    Raises SettingError when there is no output, DataConflict when its ledger cannot be decoded, OutputUnavailable when
+    something cannot be read, or the ledger changes all the time.
     """
     return _Verification(location.folder, disk or Disk(), sleep).run()
 
@@ -115,12 +114,12 @@ class _Verification:
         self._disk = disk
         self._sleep = sleep
         self._state = root / ".pipeline"
-        # What was found in order in an earlier look, and is still in the ledger.
+        # Files that an earlier pass found in order and that are still in the ledger.
         self._sound: dict[tuple[str, str], tuple[PublishedFile, Examined]] = {}
         self._ids: list[Hashes] = []
 
     def run(self) -> Report:
-        """Look until the ledger stays the same, and then for repeated ids, which takes longest."""
+        """Make passes until the ledger stays the same during one; then search for repeated ids, which takes longest."""
         report, manifest = self._settle()
         repeated, examples = recount.repeats(self._ids, _REPEATS_TOLD)
         differing = [
@@ -136,7 +135,7 @@ class _Verification:
         )
 
     def _settle(self) -> tuple[Report, Manifest]:
-        """Look until the ledger stays the same from the beginning of a look to its end."""
+        """Make passes over the output until the ledger stays the same during one."""
         patience = _PATIENCE_S
         sound: tuple[Report, Manifest] | None = None
         for _ in range(_MOST_LOOKS):
@@ -145,13 +144,14 @@ class _Verification:
             try:
                 view = finished(self._root, self._disk, ledger, interrupted) if interrupted else View(ledger)
             except DataConflict:
-                # Both were read one after the other, and may be of different moments.
+                # Record and ledger were read one after the other, so a commit in between may explain the conflict.
                 if read_state(self._disk, self._root) != (record, ledger):
                     continue
                 raise
             report = self._look(view)
             if read_state(self._disk, self._root) != (record, ledger):
-                # Nothing differed from the ledger that it began with, or from what came after: go on with that.
+                # The ledger changed, but if the pass found no difference, its report is valid for the ledger it began
+                # with. Keep it in case no later pass is left alone.
                 sound = None if report.differences else (report, view.manifest)
                 continue
             if record is None or patience <= 0:
@@ -159,7 +159,7 @@ class _Verification:
             decided = finished(self._root, self._disk, ledger, record)
             if not report.differences:
                 return msgspec.structs.replace(report, notes=[decided.note, *report.notes]), view.manifest
-            # A commit is under way: files of it may be there that the ledger does not name yet.
+            # A commit is under way, so there may be files that the ledger does not name yet: wait until it is over.
             while patience > 0 and read_state(self._disk, self._root) == (record, ledger):
                 self._sleep(_PAUSE_S)
                 patience -= _PAUSE_S
@@ -178,7 +178,7 @@ class _Verification:
         of_teams, routed = differences.of_teams(sums.rows)
         of_clients, known = self._clients(manifest, sums.clients)
         of_ids, indexed = self._id_set(manifest, sums.ids)
-        # The cause before what follows from it.
+        # In this order, a cause is listed before its consequences.
         differing = [
             *differences.of_ledger(manifest),
             *(Difference("/".join(key), each.problem) for key, each in found.items() if each.problem),
@@ -212,12 +212,12 @@ class _Verification:
         )
 
     def _examine_all(self, view: View) -> _Found:
-        """Read each file of the ledger that no earlier look has read."""
+        """Read each file of the ledger that no earlier pass has found in order."""
         files = {
             (d.name, name): file for d in DATASETS for name, file in view.manifest.contents.get(d.name, {}).items()
         }
         self._sound = {key: sound for key, sound in self._sound.items() if files.get(key) == sound[0]}
-        # Checksums and decoding leave Python free for a second thread; reading JSON does not.
+        # Checksums and decoding Parquet release Python's global lock, so a second thread helps. JSON does not.
         pool = ThreadPoolExecutor(2 if view.manifest.format == "parquet" else 1)
         try:
             waiting: dict[tuple[str, str], Future[Examined]] = {
@@ -239,7 +239,7 @@ class _Verification:
         return view.staged.get(f"{dataset.name}/{name}", self._root / dataset.name / name)
 
     def _strangers(self, view: View) -> tuple[list[Difference], list[str]]:
-        """Return the files that lie in a dataset folder and are not part of the output: those that readers count."""
+        """Return files in the dataset folders that are not part of the output: those that readers count, and notes."""
         counted, notes = list[Difference](), list[str]()
         suffixes = tuple(f".{name}" for name in WRITERS)
         for dataset in DATASETS:
@@ -259,7 +259,7 @@ class _Verification:
                     )
                 )
             if others := strangers[len(read) :]:
-                notes.append(f"{dataset.name} holds {others[0]!r}, which is not ours")
+                notes.append(f"{dataset.name} holds {others[0]!r}, which is not part of the output")
         return counted, notes
 
     def _clients(self, manifest: Manifest, published: Hashes) -> tuple[list[Difference], list[str]]:
@@ -269,7 +269,7 @@ class _Verification:
                 return [], ["clients.sqlite is not there: the next start fills it from the tickets"]
         found = read_clients(path, manifest.commit)
         if found is None:
-            return [], ["clients.sqlite was in use or cannot be read; a processor fills it anew where it has to"]
+            return [], ["clients.sqlite was in use or cannot be read; a processor fills it again if needed"]
         return differences.of_clients(found, manifest, published)
 
     def _id_set(self, manifest: Manifest, ids: Sequence[Hashes]) -> tuple[list[Difference], list[str]]:
@@ -277,7 +277,7 @@ class _Verification:
             return [], []
         found = read_ids(self._state / "ids", manifest.commit_id)
         if found is None:
-            return [], ["the set of known ticket ids is not there, or damaged: the next batch makes it again"]
+            return [], ["the set of known ticket ids is missing or damaged: the next batch makes it again"]
         total = 0
         for of_file in ids:
             total = recount.fingerprint(of_file[:, 0], of_file[:, 1], total)
@@ -322,7 +322,7 @@ def _add_up(found: _Found) -> _Sums:
 
 
 def _hashes(found: _Found, dataset: Dataset) -> dict[str, Hashes]:
-    """Return the hashes of the urgent rows of a dataset by the name of its file."""
+    """Return the hashes of the urgent rows of a dataset, by file name."""
     return {
         name: contents.tickets.urgent if dataset is TICKETS else contents.urgent
         for name, contents in _contents(found, dataset)
@@ -335,7 +335,7 @@ def _contents(found: _Found, dataset: Dataset) -> list[tuple[str, Contents]]:
 
 
 def _of_one_file(found: _Found, manifest: Manifest, sums: _Sums) -> Iterator[Difference]:
-    """Yield where the datasets of one file are not what the rows of the others add up to."""
+    """Yield where the one-file datasets are not what the rows of the others add up to."""
 
     def table(dataset: Dataset) -> pa.Table:
         tables = [contents.table for _, contents in _contents(found, dataset) if contents.table is not None]

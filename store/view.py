@@ -1,4 +1,4 @@
-"""What an output is made of at one moment, for somebody without its lock: the ledger, and a commit under way."""
+"""The state of an output at one moment, for readers without its lock: the ledger, and a commit under way."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ from store.manifest import MANIFEST_NAME, Exchange, Manifest, manifest_from_json
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A ledger, and where its files are. ``staged`` says where one (``dataset/name``) waits that is not published yet.
+    """A ledger, and where its files are. ``staged`` maps files (``dataset/name``) that are not published yet to paths.
 
-    ``leaving`` are files that go and are still there.
+    ``leaving`` are files that the commit removes and that may still be there.
     """
 
     manifest: Manifest
@@ -30,10 +30,10 @@ class View:
 def read_state(disk: Disk, root: Path) -> tuple[bytes | None, Manifest]:
     """Return the commit record and the ledger.
 
-    In this order: where no record is found, a commit is over, and its ledger in place, or has not begun.
+    They are read in this order: if there is no record, a commit is either over, with its ledger in place, or not begun.
 
-    Raises SettingError when there is no output, DataConflict when its ledger cannot be understood, OutputUnavailable
-    when it cannot be read.
+    Raises SettingError when there is no output, DataConflict when its ledger cannot be decoded, OutputUnavailable when
+    it cannot be read.
     """
     path = root / ".pipeline" / "commit.json"
     with reading(path):
@@ -54,10 +54,10 @@ def _nothing_there(disk: Disk, root: Path) -> Exception:
             names = disk.names(folder) if disk.look(folder, follow=True) else []
             if any(name.endswith(tuple(f".{f}" for f in WRITERS)) for name in names):
                 return DataConflict(
-                    f"{folder} holds files, but {root / MANIFEST_NAME} is missing: nobody knows which messages they "
-                    "cover; put a backup of the whole output folder into an empty folder and verify that"
+                    f"{folder} holds files, but {root / MANIFEST_NAME} is missing: without it, nothing says which "
+                    "messages they cover; put a backup of the whole output folder into an empty folder and verify that"
                 )
-    # A wrong path is the likeliest reason, and it must not look like an output that is in order.
+    # A wrong path is the likeliest cause, so this must not pass as an output that is in order.
     return SettingError(
         f"there is no output in {root} to verify: nothing was published there yet; correct --output-path, or start the "
         "processor first"
@@ -65,7 +65,7 @@ def _nothing_there(disk: Disk, root: Path) -> Exception:
 
 
 def finished(root: Path, disk: Disk, ledger: Manifest, record: bytes) -> View:
-    """Return what the output becomes when an interrupted commit is finished, as the next start does."""
+    """Return the output as it will be once the next start has finished an interrupted commit."""
     path = root / ".pipeline" / "commit.json"
     try:
         raw = msgspec.json.decode(record, type=dict[str, Any])
@@ -75,13 +75,13 @@ def finished(root: Path, disk: Disk, ledger: Manifest, record: bytes) -> View:
         removals = frozenset([*raw["removals"], *(f"{each.dataset}/{name}" for each in exchanges for name in each.old)])
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise DataConflict(
-            f"{path} is damaged ({len(record):,} bytes: {error}): it decides a commit that may be published in part"
+            f"{path} is damaged ({len(record):,} bytes: {error}): it holds a commit that may be partly published"
         ) from None
     if decided.commit_id == ledger.commit_id:
         return View(
             ledger,
             leaving=removals,
-            note=f"commit {ledger.commit} is made, but for old files that are still to be removed",
+            note=f"commit {ledger.commit} is made, but old files are still to be removed",
         )
     if decided.follows != ledger.commit_id:
         raise DataConflict(
@@ -94,7 +94,7 @@ def finished(root: Path, disk: Disk, ledger: Manifest, record: bytes) -> View:
             prepared = {f"{each.dataset}/{name}": root / each.prepared / name for name in each.new}
             staged |= {name: path for name, path in prepared.items() if disk.look(path) is not None}
     note = (
-        f"commit {decided.commit} is decided, and some of it not published: that is under way, or was interrupted, and "
-        "the next start does the rest"
+        f"commit {decided.commit} is decided, but not all of it is published: a processor is doing that, or it was "
+        "interrupted, and the next start does it"
     )
     return View(decided, staged, removals, note)

@@ -74,7 +74,7 @@ def _value(text: str) -> tuple[tuple[str, str], str]:
 
 def _require_choice(field: str, value: str) -> None:
     if field in CHOICES and value not in CHOICES[field]:
-        raise ValueError(f"must give {field} one of {', '.join(CHOICES[field])}")
+        raise ValueError(f"must set {field} to one of {', '.join(CHOICES[field])}")
 
 
 def _zone(text: str) -> tzinfo:
@@ -114,42 +114,40 @@ SOURCE = Setting(
 
 # --help shows them in these groups.
 EVERY_SOURCE = {
-    "name": Setting(None, None, _name, "name of state and ids, default: that of the file", "--source-name"),
+    "name": Setting(None, None, _name, "name for state and ids, default: the file's name", "--source-name"),
     "columns": Setting(None, (), _column, "FIELD=COLUMN: which column is a field of the ticket", "--map", several=True),
     "values": Setting(None, (), _value, "FIELD:FOUND=VALUE: what a value of the source means", "--value", several=True),
-    "defaults": Setting(None, (), _default, "FIELD=VALUE for a row without", "--default", several=True),
+    "defaults": Setting(None, (), _default, "FIELD=VALUE: used if a row has no such field", "--default", several=True),
     "date_order": Setting(
         None, None, parsers.choice(*ORDERS), "dmy or mdy, for dates such as 03/04/2026", "--date-order"
     ),
-    "zone": Setting(None, UTC, _zone, "zone of dates without one", "--timezone"),
-    "follow": Setting(None, False, bool, "go on when the end is reached, and poll", "--follow", switch=True),
+    "zone": Setting(None, UTC, _zone, "time zone of dates that name none", "--timezone"),
+    "follow": Setting(None, False, bool, "at the end, go on polling for new tickets", "--follow", switch=True),
     "poll_s": Setting(None, 5.0, parsers.number(0, "30", above=True), "seconds between two polls", "--poll"),
-    "state": Setting(None, "data/sources", parsers.path, "folder of the states", "--source-state", anchored=True),
+    "state": Setting(None, "data/sources", parsers.path, "folder of the state files", "--source-state", anchored=True),
 }
 FILES = {
-    "encoding": Setting(
-        None, None, _encoding, "encoding, default: UTF-8, or what a byte order mark says", "--encoding"
-    ),
-    "delimiter": Setting(None, None, _delimiter, "between fields of CSV, default: what the header has", "--delimiter"),
+    "encoding": Setting(None, None, _encoding, "encoding, default: UTF-8, or that of a byte order mark", "--encoding"),
+    "delimiter": Setting(None, None, _delimiter, "between CSV fields, default: taken from the header", "--delimiter"),
 }
 DATABASES = {
     "table": Setting(None, None, _words("tickets"), "table to read", "--table"),
     "query": Setting(None, None, _words("'SELECT * FROM tickets'"), "query to read, instead of a table", "--query"),
     "watermark": Setting(
-        None, None, _words("updated_at"), "column that grows with each change of a row", "--watermark"
+        None, None, _words("updated_at"), "column that increases with each change of a row", "--watermark"
     ),
-    "overlap_s": Setting(None, 60.0, parsers.number(0, "60"), "seconds that are read again", "--overlap"),
+    "overlap_s": Setting(None, 60.0, parsers.number(0, "60"), "seconds to read again before the last row", "--overlap"),
 }
 APIS = {
-    "items": Setting(None, None, _words("tickets"), "where the array of tickets is in an answer", "--items"),
+    "items": Setting(None, None, _words("tickets"), "path of the array of tickets in a response", "--items"),
     "next_link": Setting(
-        None, None, _words("links.next"), "where an answer holds the URL of the next page", "--next-link"
+        None, None, _words("links.next"), "path of the URL of the next page in a response", "--next-link"
     ),
     "cursor": Setting(
-        None, None, _words("meta.after_cursor"), "where an answer holds the cursor of the next page", "--cursor"
+        None, None, _words("meta.after_cursor"), "path of the cursor of the next page in a response", "--cursor"
     ),
     "cursor_parameter": Setting(
-        None, "cursor", _words("cursor"), "parameter of a request that takes it", "--cursor-parameter"
+        None, "cursor", _words("cursor"), "request parameter for the cursor", "--cursor-parameter"
     ),
 }
 SECRETS = {
@@ -214,36 +212,39 @@ class SourceConfig:
         ):
             for field, setting in group.items():
                 if not fits and field != "state" and getattr(self, field) != setting.default:
-                    raise SettingError(f"{setting.flag} means nothing with --source {self.shown}; leave it out")
+                    raise SettingError(f"{setting.flag} has no effect with --source {self.shown}; leave it out")
         if self.follow and self.source == STDIN:
-            raise SettingError("--follow means nothing with --source -: standard input is read until it ends anyway")
+            raise SettingError("--follow has no effect with --source -: standard input is read until it ends anyway")
         if self.follow and self.is_file and self.source.endswith(".gz"):
-            raise SettingError(f"--follow cannot follow {self.source}, which is packed; follow the file that is not")
+            raise SettingError(f"--follow cannot follow {self.source}, which is compressed; follow the plain file")
         if self.is_remote and self.name is None:
             raise SettingError(f"--source {self.shown} needs a --source-name, e.g. --source-name {NAME_EXAMPLE}")
         if self.is_remote and "ticket_id" not in dict(self.columns):
             raise SettingError(
-                "tickets of a database or an API need an id that stays; name its column, e.g. --map ticket_id=id"
+                "tickets of a database or an API need an id that never changes; name its column, e.g. "
+                "--map ticket_id=id"
             )
         if self.is_sql:
             self._check_sql()
         if self.next_link and self.cursor:
-            raise SettingError("--next-link and --cursor are two ways to the next page; give the one that the API has")
+            raise SettingError("--next-link and --cursor exclude each other; give the one that the API uses")
 
     def _check_sql(self) -> None:
         if (self.table is None) == (self.query is None):
             raise SettingError("a database needs either --table or --query, e.g. --table tickets")
         if self.watermark is None:
-            raise SettingError("a database needs a --watermark, a column that grows with each change, e.g. updated_at")
+            raise SettingError(
+                "a database needs --watermark: a column that increases with each change, e.g. updated_at"
+            )
 
     @property
     def is_random(self) -> bool:
-        """Whether tickets are made up."""
+        """Whether tickets are random."""
         return self.source == RANDOM
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a file with a name."""
+        """Whether it is a file, and not standard input."""
         return self.source not in (RANDOM, STDIN) and "://" not in self.source
 
     @property
@@ -263,7 +264,7 @@ class SourceConfig:
 
     @property
     def shown(self) -> str:
-        """The source as a log may show it: of a URL neither the login nor the query, which may be secrets."""
+        """The source for logs: a URL without its login and query, which may hold secrets."""
         if not self.is_remote:
             return self.source
         parts = urlsplit(self.source)
@@ -279,7 +280,7 @@ class SourceConfig:
 
     @property
     def rules(self) -> Rules:
-        """What makes a ticket of a row."""
+        """The rules that turn a row into a ticket."""
         return Rules(
             self.known_as,
             dict(self.columns),
@@ -292,6 +293,6 @@ class SourceConfig:
 
 
 def name_of(file: Path) -> str:
-    """Return the base name of a file, with what a name may not hold replaced."""
+    """Return the base name of a file, with characters replaced that a --source-name may not have."""
     name = _FORBIDDEN_IN_NAMES.sub("-", file.name)[:100]
     return name if _NAME.fullmatch(name) else f"_{name}"[:100]

@@ -9,7 +9,7 @@ from producer.sources.lines import Lines, Problem
 
 DELIMITERS = ",;\t|"
 
-# No description is longer, and a quote that is never closed must not swallow more than this.
+# No real description is longer. If a quote is never closed, no more than this is read as one field.
 _LONGEST_FIELD = 1 << 20
 
 _QUOTED = re.compile(r'"[^"]*"?')
@@ -17,19 +17,19 @@ _DECLARED = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 
 
 def sniff_delimiter(header: str) -> str:
-    """Return what separates the names in the first line: the candidate that stands outside of quotes most often."""
+    """Return the delimiter of the first line: the candidate that occurs most often outside of quotes."""
     bare = _QUOTED.sub("", header)
     return max(DELIMITERS, key=bare.count)
 
 
 class CsvFormat:
-    """What the beginning of a file says: its columns and what separates them. Raises ValueError with what is wrong."""
+    """The columns and the delimiter, taken from the first line. Raises ValueError with what is wrong."""
 
     def __init__(self, lines: Lines, delimiter: str | None = None) -> None:
         csv.field_size_limit(_LONGEST_FIELD)
         declared = _DECLARED.fullmatch(lines.peek())
         if declared:
-            # Excel reads and writes such a line.
+            # A line such as "sep=;", which Excel reads and writes.
             next(lines)
         self._delimiter = delimiter or (declared[1] if declared else sniff_delimiter(lines.peek()))
         lines.begin()
@@ -37,14 +37,14 @@ class CsvFormat:
             self.columns = [name.strip() for name in next(self._reader(lines), [])]
         except csv.Error as error:
             raise ValueError(f"its first line must name the columns, and it is not CSV ({error})") from None
-        # Jira repeats a column for each label, comment and attachment: the first one has the name.
+        # Jira repeats a column name for each label, comment and attachment: the first column counts.
         self._places = {name: place for place, name in reversed(list(enumerate(self.columns)))}
 
     def _reader(self, lines: Lines) -> Any:
         return csv.reader(lines, delimiter=self._delimiter, strict=True)
 
     def records(self, lines: Lines) -> Iterator[dict[str, str] | Problem]:
-        """Yield the records, without empty lines; ``lines`` is behind a record when it is yielded."""
+        """Yield the records, skipping empty lines; when a record is yielded, ``lines`` stands right after it."""
         reader, width = self._reader(lines), len(self.columns)
         while True:
             lines.begin()
@@ -52,7 +52,7 @@ class CsvFormat:
                 fields = next(reader, None)
             except csv.Error as error:
                 problem = Problem(f"is not CSV: {error}", unfinished=lines.cut)
-                # A quote too many must cost its own line only.
+                # A surplus quote must cost only the line that it is in, so read the lines after it again.
                 lines.take_back_all_but_one()
                 reader = self._reader(lines)
                 yield problem

@@ -1,4 +1,4 @@
-"""A file of tickets: found again where it was left, followed while it grows, is rotated or truncated."""
+"""A file of tickets: resumed where the last run stopped, followed while it grows, is rotated or truncated."""
 
 import gzip
 import hashlib
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 _ROWS = 500
 _CHUNK = 1 << 20
-# What stands before the place of reading is compared at each poll, to notice a file that was truncated and has grown.
+# This many bytes before the place are compared at each poll, to notice a file that was truncated and then grew again.
 _TAIL = 256
 
 _UTF8_BOM = b"\xef\xbb\xbf"
@@ -34,7 +34,7 @@ _ZIP = b"PK\x03\x04"
 
 @dataclass
 class _Open:
-    """A file that is being read. ``whole`` is the checksum of one in which no place can be found by its offset."""
+    """A file that is being read. ``whole`` is the checksum of the file if places in it cannot be found by offset."""
 
     number: int
     handle: Any
@@ -50,7 +50,7 @@ class _Open:
 
 @dataclass
 class _Prefix:
-    """The checksum of the first ``length`` bytes of a file, which only ever grows."""
+    """The checksum of the first ``length`` bytes of a file; ``length`` only increases."""
 
     descriptor: int
     length: int = 0
@@ -70,8 +70,8 @@ class _Prefix:
 class FileSource:
     """The rows of a CSV or JSON-lines file, or of standard input (no ``path``).
 
-    A place is an offset and the checksum of everything before it, so a file that was exchanged is told from one that
-    has grown. Of a packed file, or one in UTF-16, it is a number of rows and the checksum of the whole.
+    A place is an offset and the checksum of everything before it, which distinguishes a file that was replaced from
+    one that has grown. In a compressed file, or one in UTF-16, it is a number of rows and the checksum of the file.
     """
 
     def __init__(
@@ -86,21 +86,21 @@ class FileSource:
         self._count = 0
 
     def read(self, after: Place | None) -> Iterator[Sequence[Row]]:
-        """Yield the rows behind ``after``. Raises SettingError for a file that cannot be read."""
+        """Yield the rows after the place ``after``. Raises SettingError for a file that cannot be read."""
         try:
             yield from self._read(after)
         except OSError as error:
             raise SettingError(f"{self._name} cannot be read ({error.strerror or error})") from error
         except (EOFError, zlib.error) as error:
             raise SettingError(
-                f"{self._name} is packed, and damaged or cut off ({error}); what stands before that was sent. "
-                "Get a whole copy and start again"
+                f"{self._name} is compressed, and damaged or cut off ({error}); the rows before that were sent. "
+                "Get a complete copy and start again"
             ) from error
         except UnicodeError as error:
             raise SettingError(f"{self._name} is not in the encoding that it begins with ({error})") from error
 
     def keep(self, place: Place) -> Place:
-        """Return ``place`` with the checksum of what stands before it."""
+        """Return ``place`` with the checksum of everything before it."""
         number = place["file"]
         for old in [other for other in self._opened if other < number]:
             self._opened.pop(old).handle.close()
@@ -111,7 +111,6 @@ class FileSource:
         return kept
 
     def close(self) -> None:
-        """Close all files."""
         for opened in self._opened.values():
             opened.handle.close()
 
@@ -123,7 +122,7 @@ class FileSource:
         if self._current is None:
             self._current = self._resume(after)
         elif self._was_truncated(self._current):
-            _log.warning("%s was truncated or written anew; it is read from its first row", self._name)
+            _log.warning("%s was truncated or rewritten; reading it from its first row", self._name)
             self._current = self._first()
         while True:
             current = self._current
@@ -131,9 +130,9 @@ class FileSource:
             if not current.retired:
                 if not self._follow or not self._was_rotated(current):
                     return
-                # What was written between the last look and the exchange.
+                # Read what was written to the old file between the last poll and the rotation.
                 yield from self._rows(current, final=True)
-            _log.info("%s is another file now (rotated); going on with its first row", self._name)
+            _log.info("%s is a new file now (rotated); going on with its first row", self._name)
             self._current = self._first()
 
     def _rows(self, current: _Open, final: bool) -> Iterator[Sequence[Row]]:
@@ -150,7 +149,7 @@ class FileSource:
             if not final and (lines.unterminated or (isinstance(record, Problem) and record.unfinished)):
                 break
             if isinstance(record, Problem) and record.unfinished and stuck is None:
-                # The next run may find the rest of it, so it must begin here.
+                # The rest of the record may be written later, so the next run must begin here.
                 stuck = self._place(current, start, None)
             current.row += 1
             end = lines.offset
@@ -171,7 +170,7 @@ class FileSource:
         current.tail = os.pread(current.handle.fileno(), min(_TAIL, offset), max(0, offset - _TAIL))
 
     def _recognize(self, current: _Open, final: bool) -> bool:
-        """Learn the format from the first line; return False while that is not there."""
+        """Detect the format from the first line; return False while there is no first line."""
         first = current.lines.peek()
         if not first or not (final or first.endswith("\n")):
             self._go_to(current, current.lines.offset)
@@ -216,7 +215,7 @@ class FileSource:
                     break
 
     def _continues(self, current: _Open, after: Place) -> bool:
-        """Go on behind ``after`` when the file begins with all that was read up to there."""
+        """Go to the place ``after`` if the file begins with everything that was read before it, and return whether."""
         offset, row = after["offset"], after["row"]
         size = os.fstat(current.handle.fileno()).st_size
         assert current.prefix is not None
@@ -226,14 +225,14 @@ class FileSource:
             if not self._recognize(current, final=True):
                 return False
             if "open_from" in after and os.pread(current.handle.fileno(), 1, offset) not in (b"", b"\r", b"\n"):
-                # The last row had no line break, and what seemed whole has grown.
+                # The last row had no line break, and its line has grown since: read that row again.
                 offset, row = after["open_from"], row - 1
             self._go_to(current, offset)
         current.row = row
         return True
 
     def _rotated(self, after: Place) -> _Open | None:
-        """Find the file that was read under the name that rotation gave it, when something of it is left."""
+        """Return the file that was read before, under the name that rotation gave it; None if it is gone."""
         assert self._path is not None
         with os.scandir(self._path.parent) as entries:
             found = list(entries)
@@ -241,7 +240,7 @@ class FileSource:
             if entry.inode() == after.get("inode") and entry.is_file() and entry.name != self._path.name:
                 opened = self._open(Path(entry.path))
                 if not opened.whole and self._continues(opened, after):
-                    _log.info("going on with %s, which was %s (rotated)", entry.path, self._name)
+                    _log.info("going on with %s, which was %s before (rotated)", entry.path, self._name)
                     opened.retired = True
                     return opened
         return None
@@ -258,7 +257,7 @@ class FileSource:
         try:
             return self._path.stat().st_ino != current.inode
         except FileNotFoundError:
-            # Between the two steps of a rotation.
+            # The name is missing between the two steps of a rotation.
             return False
 
     def _first(self) -> _Open:
@@ -276,7 +275,7 @@ class FileSource:
         packed = isinstance(raw, gzip.GzipFile)
         head = raw.peek(4)[:4]
         if head.startswith(_ZIP):
-            raise SettingError(f"{self._name} is a zip file, or a workbook of Excel; unpack it, or save it as CSV")
+            raise SettingError(f"{self._name} is a zip file or an Excel workbook; unpack it, or save it as CSV")
         encoding, skipped = self._encoding or "utf-8", 0
         wide = encoding.startswith(_WIDE)
         if head.startswith(_UTF8_BOM):
@@ -285,10 +284,12 @@ class FileSource:
         elif head.startswith(_UTF16_BOMS):
             encoding, wide = "utf-16", True
         elif b"\0" in head and not wide:
-            raise SettingError(f"{self._name} is not text, or in UTF-16; name its encoding, e.g. --encoding utf-16-le")
+            raise SettingError(
+                f"{self._name} is not text, or is in UTF-16; name its encoding, e.g. --encoding utf-16-le"
+            )
         if self._follow and (packed or wide):
             raise SettingError(
-                f"{self._name} is {'packed' if packed else 'in ' + encoding}; --follow cannot follow that"
+                f"{self._name} is {'compressed' if packed else 'in ' + encoding}; --follow cannot follow that"
             )
         self._count += 1
         opened = _Open(self._count, raw, self._lines(raw, skipped, encoding, wide), inode=0)
@@ -310,7 +311,7 @@ class FileSource:
 
 
 def _unpacked(path: Path | None) -> Any:
-    """Open a file, or standard input, to read bytes; a packed one to read what is packed in it."""
+    """Open a file, or standard input, to read bytes, decompressing it if it is compressed."""
     raw: Any = path.open("rb") if path else sys.stdin.buffer
     if not raw.peek(2).startswith(_GZIP):
         return raw

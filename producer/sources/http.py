@@ -1,4 +1,4 @@
-"""An HTTP API that gives tickets as JSON, page by page."""
+"""An HTTP API that returns tickets as JSON, page by page."""
 
 import base64
 import contextlib
@@ -24,14 +24,14 @@ _LONGEST_WAIT_S = 3_600.0
 
 
 def authorization(secret: str) -> str:
-    """Return the header for a secret: ``user:password`` is a login (Basic), anything else a token (Bearer)."""
+    """Return the Authorization header for a secret: Basic for ``user:password``, Bearer for anything else (a token)."""
     if ":" in secret:
         return f"Basic {base64.b64encode(secret.encode()).decode()}"
     return f"Bearer {secret}"
 
 
 def pause(header: str | None, attempt: int, now: datetime) -> float:
-    """Return the seconds that ``Retry-After`` asks for (RFC 9110, section 10.2.3); without it ever longer ones."""
+    """Return the seconds that ``Retry-After`` asks for (RFC 9110, section 10.2.3); without it, longer each attempt."""
     seconds = min(60.0, 2.0**attempt)
     if header is not None:
         try:
@@ -43,7 +43,7 @@ def pause(header: str | None, attempt: int, now: datetime) -> float:
 
 
 def at(answer: Any, path: str) -> Any:
-    """Return what stands in ``answer`` at ``path``, such as ``meta.after_cursor``; None when there is nothing."""
+    """Return the value in ``answer`` at ``path``, such as ``meta.after_cursor``; None if there is none."""
     for part in path.split("."):
         if not isinstance(answer, Mapping):
             return None
@@ -52,10 +52,10 @@ def at(answer: Any, path: str) -> Any:
 
 
 class HttpSource:
-    """The rows of an API. A place is the page and which of its rows were given: the last page may grow.
+    """The rows of an API. A place is a page and which of its rows were read, because the last page may grow.
 
-    The next page is where ``next_link`` in the answer says, or the same request with the ``cursor`` of the answer, or
-    what the header Link says. ``wait`` sleeps and returns whether to stop.
+    The next page is the URL at ``next_link`` in the response, or the same request with the response's ``cursor``, or
+    the URL of the header Link. ``wait`` sleeps and returns whether to stop.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class HttpSource:
         self._number = 0
 
     def read(self, after: Place | None) -> Iterator[Sequence[Row]]:
-        """Yield a page at a time. Raises SourceUnreachable, and SettingError for what will not pass."""
+        """Yield the rows of one page at a time. Raises SourceUnreachable (transient) and SettingError (permanent)."""
         url = httpx.URL(after["url"]) if after else self._url
         self._require_origin(url)
         given = set(after["given"][: after["count"]]) if after else set()
@@ -108,15 +108,14 @@ class HttpSource:
             url, given = following, set()
 
     def keep(self, place: Place) -> Place:
-        """Return ``place`` without the rows behind it."""
+        """Return ``place`` without the rows after it."""
         return place | {"given": place["given"][: place["count"]]}
 
     def close(self) -> None:
-        """Close the connections."""
         self._client.close()
 
     def _get(self, url: httpx.URL) -> httpx.Response | None:
-        """Return a good answer; None when the producer is to stop while it waits for one."""
+        """Return a successful response; None if the producer is asked to stop while it waits for one."""
         attempt = 0
         while True:
             try:
@@ -174,13 +173,13 @@ class HttpSource:
         return url
 
     def _require_origin(self, url: httpx.URL) -> None:
-        """Raise SettingError for a page on another host: it would be sent the token."""
+        """Raise SettingError for a page on another host, because the token would be sent to it."""
         if (url.scheme, url.host, url.port) != (self._url.scheme, self._url.host, self._url.port):
             raise SettingError(f"the next page must be on {_shown(self._url)} too, found {_shown(url)}")
 
 
 def connect(secret: str | None) -> httpx.Client:
-    """Return a client that logs in with ``secret``. It takes the proxy from the environment."""
+    """Return a client that logs in with ``secret``. It uses the proxy of the environment."""
     headers = {"Accept": "application/json", "User-Agent": "client-tickets"}
     if secret:
         headers["Authorization"] = authorization(secret)

@@ -11,17 +11,17 @@ _decode = msgspec.json.Decoder(float_hook=float).decode
 
 
 class JsonFormat:
-    """JSON lines need no beginning. Raises ValueError with what is wrong when ``lines`` are something else."""
+    """JSON lines, which have no header. Raises ValueError if the file is one JSON array."""
 
     def __init__(self, lines: Lines) -> None:
         if lines.peek().lstrip().startswith("["):
             raise ValueError(
-                "it is one JSON array; the program jq makes lines of it: jq -c '.[]' FILE, or of an array inside of an "
-                "object: jq -c '.tickets[]' FILE"
+                "it is one JSON array; turn it into lines with the program jq: jq -c '.[]' FILE, or, if the array is "
+                "inside an object: jq -c '.tickets[]' FILE"
             )
 
     def records(self, lines: Lines) -> Iterator[dict[str, Any] | Problem]:
-        """Yield the objects, without empty lines; ``lines`` is behind an object when it is yielded."""
+        """Yield the objects, skipping empty lines; when an object is yielded, ``lines`` stands right after it."""
         while True:
             lines.begin()
             line = next(lines, None)
@@ -42,5 +42,5 @@ class JsonFormat:
 
 
 def is_json(first_line: str) -> bool:
-    """Whether a file whose first line this is holds JSON, and not CSV."""
+    """Whether a file with this first line holds JSON and not CSV."""
     return first_line.lstrip().startswith(("{", "["))

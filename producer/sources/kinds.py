@@ -1,4 +1,4 @@
-"""Which class reads which source."""
+"""Choose the class that reads a source."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -12,16 +12,16 @@ from runtime.settings.text_files import read_text
 
 
 def identity(config: SourceConfig) -> str:
-    """Return what its state says of a source: with another one under the same name its place means nothing."""
+    """Return the identity of a source, for its state: if it differs, the place in the state is not valid."""
     if config.is_sql:
         what = (config.table and f"table {config.table}") or f"query {config.query}"
         return f"{what} by {config.watermark}"
-    # A file is told from another one by what is in it.
+    # A file is recognized by its content, not by its path.
     return config.shown if config.is_http else "file"
 
 
 def open_source(config: SourceConfig, wait: Callable[[float], bool]) -> RowSource:
-    """Return the source that the flags name; ``wait`` sleeps and returns whether to stop. Raises SettingError."""
+    """Return the source of ``config``; ``wait`` sleeps and returns whether to stop. Raises SettingError."""
     secret = read_text(config.secret_file).strip() if config.secret_file else None
     if config.is_sql:
         _require("sqlalchemy", "pymysql", "cryptography")
@@ -54,7 +54,7 @@ def open_source(config: SourceConfig, wait: Callable[[float], bool]) -> RowSourc
 
 
 def _require(*packages: str) -> None:
-    """Raise SettingError when a library is missing that only some sources need."""
+    """Raise SettingError if a package is missing that only some sources need."""
     for package in packages:
         try:
             import_module(package)

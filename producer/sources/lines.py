@@ -1,4 +1,4 @@
-"""The lines of a text, with the place of each, so that reading can go on behind any record."""
+"""The lines of a text with the offset of each, so that reading can resume after any record."""
 
 from collections import deque
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from runtime.errors import SettingError
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a record cannot be read; an ``unfinished`` one may be whole when more of the file is there."""
+    """Why a record cannot be read; an ``unfinished`` one may be complete once the file has grown."""
 
     text: str
     unfinished: bool = False
 
 
 class Lines:
-    """An iterator of lines that ends for now: it can be asked again, when the file has grown.
+    """An iterator over lines that can be resumed after its end, when the file has grown.
 
-    ``readline`` returns bytes in ``encoding``, or text. ``offset`` is where the last line that was handed out ends.
-    Bytes that are not in ``encoding`` raise SettingError unless ``lenient``; then ``undecodable`` is set.
+    ``readline`` returns bytes in ``encoding``, or text. ``offset`` is where the last returned line ends. Bytes that
+    are not valid in ``encoding`` raise SettingError; if ``lenient``, ``undecodable`` is set instead.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Lines:
         self._returned = deque[tuple[str, int, bool]]()
         self._record: list[tuple[str, int, bool]] = []
         self.offset = offset
-        # Of the record since ``begin``: whether its text ended before it did, and whether it holds foreign bytes.
+        # About the record since ``begin``: whether the text ended within it, and whether it holds undecodable bytes.
         self.cut = False
         self.undecodable = False
 
@@ -50,24 +50,24 @@ class Lines:
         return line[0]
 
     def begin(self) -> None:
-        """Begin a record: the lines from here on belong to it."""
+        """Begin a record: the next lines belong to it."""
         self._record.clear()
         self.cut = self.undecodable = False
 
     @property
     def unterminated(self) -> bool:
-        """Whether the last line has no line break, as at the end of a file that may still be written."""
+        """Whether the last line has no line break: somebody may still be writing it."""
         return bool(self._record) and not self._record[-1][2]
 
     def take_back_all_but_one(self) -> None:
-        """Hand out the lines of the record again, but for the first."""
+        """Return all lines of the record again, except the first."""
         self._returned.extendleft(reversed(self._record[1:]))
         del self._record[1:]
         if self._record:
             self.offset = self._record[0][1]
 
     def peek(self) -> str:
-        """Return the next line without handing it out; nothing at the end."""
+        """Return the next line without consuming it; an empty text at the end."""
         if not self._returned:
             line = self._next()
             if line is None:
@@ -88,8 +88,8 @@ class Lines:
             if not self._lenient:
                 raise SettingError(
                     f"{self._where} must be in {self.encoding.upper()}, found the byte 0x{raw[error.start]:02x} at "
-                    f"{self._read_to - len(raw) + error.start:,}, as other encodings write it; name the encoding of "
-                    f"the file, e.g. --encoding cp1252, or --encoding {self.encoding} to leave such rows out"
+                    f"offset {self._read_to - len(raw) + error.start:,}, as other encodings write it; name the "
+                    f"file's encoding, e.g. --encoding cp1252, or --encoding {self.encoding} to leave such rows out"
                 ) from None
             self.undecodable = True
             text = raw.decode(self.encoding, "replace")

@@ -1,7 +1,7 @@
-"""What clients write: sentences by request type, with places that Faker fills, and the words that may go around them.
+"""The texts of random tickets: sentences by request type, with placeholders that Faker fills, and their frames.
 
-``{…}`` names an entry of the vocabulary in ``producer.sources.random``. A body belongs to the locale whose names it
-takes, and to a mood, which decides how a text with it may begin and end: nobody thanks a colleague and then asks for a
+``{…}`` names an entry of the vocabulary in ``producer.sources.random``. A body has a locale, from which its names are
+taken, and a mood, which decides how a text may begin and end, so that praise does not end with a request for a
 workaround.
 """
 
@@ -15,7 +15,7 @@ Mood = Literal["fault", "bill", "wish", "call", "question", "thanks", "whole"]
 
 
 class Body(NamedTuple):
-    """What a text is about. Its mood must be a key of ``FRAMES``."""
+    """The middle of a text. Its mood must be a key of ``FRAMES``."""
 
     mood: Mood
     template: str
@@ -23,7 +23,7 @@ class Body(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """The openings and endings that fit a mood; the empty one means none. They hold no places."""
+    """The openings and endings that fit a mood; an empty one means none. They have no placeholders."""
 
     openings: tuple[str, ...]
     endings: tuple[str, ...]
@@ -157,7 +157,7 @@ FRAMES: dict[Mood, Frame] = {
             "accountants, who have asked for it twice already.",
         ),
     ),
-    # Something is to be done.
+    # A request to do something.
     "wish": Frame(
         (*_GREETINGS, *_AGAIN, _UNSURE),
         (*_REGARDS, *_THANKS, "Please confirm by mail.", "You can reach me between 9 and 17 o'clock."),
@@ -171,12 +171,12 @@ FRAMES: dict[Mood, Frame] = {
         (*_GREETINGS, *_AGAIN, _UNSURE, "A quick question:"),
         (*_REGARDS, *_THANKS, "Please reply by mail only.", "A link to the right page is enough."),
     ),
-    # Praise and suggestions, which ask for nothing.
+    # Praise and suggestions, which need no answer.
     "thanks": Frame(
         (*_GREETINGS, _UNSURE),
         (*_REGARDS, "Keep up the good work!", "No answer needed.", "We enjoy working with you."),
     ),
-    # In another language than the frames; these bodies bring their own greetings.
+    # In another language than the frames, so these bodies have their own greetings.
     "whole": Frame(("",), ("",)),
 }
 

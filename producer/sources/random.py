@@ -1,4 +1,4 @@
-"""Random tickets that read like real ones."""
+"""Random tickets with realistic texts and frequencies."""
 
 import itertools
 import random
@@ -15,7 +15,7 @@ from producer.ticket import Message
 
 TYPE_WEIGHTS: dict[RequestType, int] = {"account": 22, "billing": 26, "technical": 34, "general": 18}
 
-# In the order of PRIORITIES: most tickets are not pressing, technical ones are more often than questions.
+# In the order of PRIORITIES: most tickets are not urgent; technical ones more often are than general questions.
 PRIORITY_WEIGHTS: dict[RequestType, tuple[int, ...]] = {
     "account": (42, 40, 14, 4),
     "billing": (38, 42, 16, 4),
@@ -26,7 +26,7 @@ PRIORITY_WEIGHTS: dict[RequestType, tuple[int, ...]] = {
 CLIENTS = 10_000
 ZIPF_EXPONENT = 1.1  # the busiest tenth of the clients writes about 8 of 10 tickets
 
-# Drawn this many at a time: one call for many draws is what keeps a ticket at a few microseconds.
+# Tickets are drawn this many at a time: one call for many random numbers keeps a ticket at a few microseconds.
 _BLOCK = 512
 _TEXTS = 400
 _VALUES = 200
@@ -39,10 +39,10 @@ _VARIANTS = bytes.maketrans(b"0123456789abcdef", b"89ab" * 4)
 
 
 class RandomTickets:
-    """An endless supply of tickets; ``draw`` stamps each with the time it is given.
+    """An endless source of tickets; ``draw`` sets ``created_at`` to the time that it is given.
 
-    The same seed and worker give the same tickets but for ``created_at``; another version of this module may give
-    others. Without a seed no two sources are alike.
+    The same seed and worker give the same tickets except for ``created_at``; another version of this module may give
+    others. Without a seed, each source is different.
     """
 
     def __init__(self, seed: int | None = None, worker: int = 0) -> None:
@@ -51,7 +51,7 @@ class RandomTickets:
         self._drafts = itertools.chain.from_iterable(_blocks(random.Random(f"{chosen}/{worker}"), texts))
 
     def draw(self, created_at: datetime) -> Ticket:
-        """Return the next ticket."""
+        """Return the next ticket, created at ``created_at``."""
         ticket_id, client_id, request, (request_type, priority) = next(self._drafts)
         return Ticket(ticket_id, client_id, created_at, request, request_type, priority)
 
@@ -61,20 +61,20 @@ class RandomTickets:
         return False
 
     def take(self, number: int) -> Iterator[Message]:
-        """Return ``number`` tickets; each is drawn, with the time, when it is asked for."""
+        """Yield ``number`` messages; each ticket gets the time at which it is taken from the iterator."""
         for _ in range(number):
             ticket = self.draw(datetime.now(UTC))
             yield Message(ticket.client_id.encode(), encode(ticket))
 
     def confirm(self, acknowledged: int) -> None:
-        """Nothing to remember: there are always others."""
+        """Do nothing: random tickets have no state to move."""
 
 
 Draft = tuple[str, str, str, tuple[RequestType, Priority]]
 
 
 def _blocks(draw: random.Random, texts: "_Texts") -> Iterator[Iterable[Draft]]:
-    """Yield tickets that lack only their time, _BLOCK of them at once."""
+    """Yield blocks of _BLOCK tickets that only lack their time."""
     clients = [f"CLIENT_{number:05d}" for number in random.Random(CLIENTS).sample(range(1, 100_000), CLIENTS)]
     cumulated = list(itertools.accumulate(1 / rank**ZIPF_EXPONENT for rank in range(1, CLIENTS + 1)))
     kinds = [(kind, priority) for kind in REQUEST_TYPES for priority in PRIORITIES]
@@ -88,7 +88,7 @@ def _blocks(draw: random.Random, texts: "_Texts") -> Iterator[Iterable[Draft]]:
 
 
 def _uuids(draw: random.Random) -> list[str]:
-    """Return _BLOCK random UUIDs, written place by place in all of them at once: a third of the time."""
+    """Return _BLOCK random UUIDs. Writing each digit in all of them at once takes a third of the time."""
     digits = draw.randbytes(16 * _BLOCK).hex().encode()
     length, places = len(_UUID), [place for place, letter in enumerate(_UUID) if letter != ord("-")]
     written = bytearray(_UUID * _BLOCK)
@@ -106,9 +106,9 @@ _Words = dict[str, list[str]]
 
 
 class _Texts:
-    """Pools of bodies that are filled once, because Faker is too slow to be asked for every ticket.
+    """Pools of texts that are filled once, because Faker is too slow to be called for every ticket.
 
-    Each body stands between the openings and the endings that fit it.
+    Each body has the openings and endings that fit it.
     """
 
     def __init__(self, draw: random.Random) -> None:
@@ -133,7 +133,7 @@ class _Texts:
         """Return a text for each of ``kinds``."""
         count, pools, texts = len(kinds), self._pools, []
         picks = draw.choices(range(_TEXTS), k=count)
-        # A byte chooses among some ten evenly enough, and is drawn faster than anything else.
+        # A random byte is the fastest draw, and even enough to choose among some ten entries.
         for kind, pick, first, last in zip(kinds, picks, draw.randbytes(count), draw.randbytes(count), strict=True):
             body, openings, endings = pools[kind][pick]
             texts.append(f"{openings[first % len(openings)]}{body}{endings[last % len(endings)]}")

@@ -1,4 +1,4 @@
-"""A table or query of MySQL or MariaDB, read in the order of a column that grows with each change of a row."""
+"""A table or query of MySQL or MariaDB, read in the order of a column that increases with each change of a row."""
 
 import base64
 import logging
@@ -18,14 +18,14 @@ from runtime.errors import SettingError, SourceUnreachable
 
 _log = logging.getLogger(__name__)
 
-# A page is read at once, so that no query stays open while its rows wait to be sent.
+# Pages of this many rows are read at once, so that no query stays open while its rows wait to be sent.
 _PAGE = 5_000
 _TIMEOUT_S = 60
 
-# How many rows of the overlap are remembered; those beyond are sent again.
+# How many rows of the overlap are remembered. If there are more, the rest is sent again.
 _REMEMBERED = 100_000
 
-# Numbers of errors that trying again does not mend: login, rights, database, table, column, syntax, no such host user.
+# MySQL errors that are not transient: login, rights, database, table, column, syntax, user not allowed from this host.
 _PERMANENT = {1044, 1045, 1046, 1049, 1054, 1064, 1130, 1142, 1143, 1146, 1251, 1370, 1698}
 
 _KINDS: dict[str, Callable[[str], Any]] = {
@@ -38,7 +38,7 @@ _KINDS: dict[str, Callable[[str], Any]] = {
 
 
 def bound(watermark: Any, overlap_s: float) -> Any:
-    """Return from where on to read again. Only of times it is known how much ``overlap_s`` seconds are."""
+    """Return the watermark from which to read again: ``overlap_s`` earlier if it is a time, otherwise unchanged."""
     if isinstance(watermark, datetime):
         return watermark - timedelta(seconds=overlap_s)
     if isinstance(watermark, date):
@@ -47,7 +47,7 @@ def bound(watermark: Any, overlap_s: float) -> Any:
 
 
 def written(watermark: Any) -> dict[str, str]:
-    """Return a watermark as JSON keeps it. Raises SettingError for a type that does not grow."""
+    """Return a watermark as JSON. Raises SettingError for a type that cannot be a watermark."""
     kind = type(watermark).__name__
     if kind == "bytes":
         return {"bytes": base64.b64encode(watermark).decode()}
@@ -57,7 +57,7 @@ def written(watermark: Any) -> dict[str, str]:
 
 
 def read_back(kept: dict[str, str]) -> Any:
-    """Return the watermark that ``written`` was given."""
+    """Return the watermark that was passed to ``written``."""
     ((kind, text_),) = kept.items()
     return base64.b64decode(text_) if kind == "bytes" else _KINDS[kind](text_)
 
@@ -65,7 +65,7 @@ def read_back(kept: dict[str, str]) -> Any:
 class SqlSource:
     """The rows of a database. A place is a watermark: rows are read again from ``overlap_s`` before it.
 
-    What this object gave already, and has not changed, is left out.
+    Rows that this object has yielded before, and that have not changed since, are left out.
     """
 
     def __init__(
@@ -89,14 +89,14 @@ class SqlSource:
         self._number = 0
 
     def read(self, after: Place | None) -> Iterator[Sequence[Row]]:
-        """Yield the rows from the overlap on. Raises SourceUnreachable, and SettingError for a wrong flag."""
+        """Yield the rows from the overlap on. Raises SourceUnreachable, and SettingError if a flag is wrong."""
         try:
             yield from self._read(_watermark_of(after))
         except DBAPIError as error:
             raise self._explained(error) from error
 
     def keep(self, place: Place) -> Place:
-        """Return ``place`` as JSON keeps it."""
+        """Return ``place`` as JSON."""
         return {"watermark": written(place["watermark"])}
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class SqlSource:
         low = None if reached is None else bound(reached, self._overlap_s)
         last: tuple[Any, Any] | None = None
         while True:
-            # A connection of its own for each page: the next one may be hours away at a low rate.
+            # Connect for each page: at a low rate, the next page may be hours away.
             with self._engine.connect() as connection:
                 found = connection.execute(self._page(low, last)).mappings().all()
             rows = []
@@ -137,7 +137,7 @@ class SqlSource:
         return query.order_by(mark, key).limit(_PAGE)
 
     def _require_columns(self, connection: Any) -> None:
-        """Raise SettingError when a column is missing, and warn of rows that will never be read."""
+        """Raise SettingError if a column is missing, and warn of rows that will never be read."""
         found = list(connection.execute(select(text("*")).select_from(self._content).limit(0)).keys())
         for flag, name in (("--watermark", self._watermark), ("--map ticket_id", self._key)):
             if name not in found:
@@ -147,7 +147,7 @@ class SqlSource:
             _log.warning("%s rows have no %s and are not read", f"{count:,}", self._watermark)
 
     def _is_new(self, mark: Any, key: Any, values: Any) -> bool:
-        """Whether a row was not given yet as it is now."""
+        """Whether a row was not yielded before in its present state."""
         content = hash(tuple(values.values()))
         if self._recent.get(key) == content:
             return False
@@ -161,7 +161,7 @@ class SqlSource:
         return True
 
     def _explained(self, error: DBAPIError) -> Exception:
-        # PyMySQL gives the number of MySQL, and its words; there are none for what went wrong on this side.
+        # PyMySQL gives MySQL's error number and text; errors on this side have neither.
         arguments = error.orig.args if error.orig else ()
         number = arguments[0] if arguments and isinstance(arguments[0], int) else 0
         said = f"{self._shown} says: {arguments[-1] if arguments else type(error.orig).__name__} (error {number})"
@@ -186,7 +186,7 @@ def _engine(url: str, password: str | None) -> sqlalchemy.Engine:
         parsed = parsed.set(password=password)
     if not parsed.database:
         raise SettingError("--source must name a database, such as mysql://user@host:3306/database")
-    # Columns of type TIMESTAMP come in UTC, whatever the server's zone.
+    # Read columns of type TIMESTAMP in UTC, whatever the server's time zone.
     options = {
         "charset": "utf8mb4",
         "connect_timeout": 10,
@@ -198,7 +198,7 @@ def _engine(url: str, password: str | None) -> sqlalchemy.Engine:
 
 def _content(content: str, is_query: bool) -> Any:
     if is_query:
-        # A colon would begin a parameter.
+        # Escape colons: SQLAlchemy would take them for parameters.
         query = content.strip().rstrip(";").replace(":", r"\:")
         return text(f"({query}) AS source")
     schema, _, name = content.rpartition(".")

@@ -1,4 +1,4 @@
-"""One server for all tests, an output that each test makes anew, and pages that may talk to nobody else."""
+"""One server for all tests, a new output for each test, and pages that may send requests to that server only."""
 
 import os
 import shutil
@@ -69,7 +69,7 @@ def address(chromium: Any, folder: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def published(folder: Path) -> Iterator[Published]:
-    """Begin with an output in which nothing was published."""
+    """Return an output in which nothing was published yet."""
     shutil.rmtree(folder, ignore_errors=True)
     yield Published(OutputLocation(folder))
     shutil.rmtree(folder, ignore_errors=True)
@@ -77,7 +77,7 @@ def published(folder: Path) -> Iterator[Published]:
 
 @pytest.fixture
 def open_page(chromium: Any, address: str) -> Iterator[Open]:
-    """Open the page as a new visitor; fail afterwards if it asked anybody else, or met an error."""
+    """Open the page as a new visitor; fail afterwards if it sent a request to another host, or had an error."""
     contexts, foreign, errors = [], [], []
 
     def note(request: Any) -> None:

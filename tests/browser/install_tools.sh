@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the browser that the tests drive where it is missing: Debian's own Chromium, and fonts for what tickets hold.
-# Only root on a Debian family can; elsewhere the tests say what the machine lacks.
+# Installs the browser for the tests if it is missing: Debian's Chromium, and fonts for the texts of tickets. Only root on
+# Debian and its relatives can do that; elsewhere the tests report what the machine lacks.
 set -eu
 
 command -v chromium >/dev/null && exit 0

@@ -1,4 +1,4 @@
-"""An output that a test publishes to while somebody looks at it."""
+"""An output that a test publishes to while a page shows it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from tests.support.staging import messages, publish_batch, ticket
 
 
 class Published:
-    """What the processor would have published and said, without one."""
+    """Writes the datasets and the status that a processor would write."""
 
     def __init__(self, location: OutputLocation) -> None:
         self.output = Output(location, QuickDisk())
@@ -31,7 +31,7 @@ class Published:
         self.batch(values, file_format)
 
     def batch(self, values: Sequence[bytes | None], file_format: str = "parquet") -> None:
-        """Publish a batch of messages, and say so."""
+        """Publish a batch of messages, and write the status."""
         start = self.manifest.next_offsets[0] if self.manifest else 0
         piece = messages(values, first_offset=start)
         self.manifest = publish_batch(self.output, self.manifest, file_format, [[piece]], datetime.now(UTC))

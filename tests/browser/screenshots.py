@@ -1,6 +1,6 @@
-"""The pictures of the dashboard in docs/: ``python -m tests.browser.screenshots``, after ``make test-browser``.
+"""Take the screenshots of the dashboard in docs/: ``python -m tests.browser.screenshots``, after ``make test-browser``.
 
-They show an output of random tickets of twelve days, always the same but for the time of day.
+They show random tickets of twelve days, always the same ones except for the time of day.
 """
 
 import math
@@ -50,13 +50,13 @@ def publish(location: OutputLocation) -> None:
 
 
 def _demand(moment: datetime) -> float:
-    """Return how busy people are: most before noon, less in the night and at the weekend."""
+    """Return how many tickets are sent at ``moment``: most before noon, fewer at night and at the weekend."""
     day = 0.15 + 0.85 * math.exp(-(((moment.hour + moment.minute / 60 - 11.5) / 4.5) ** 2))
     return day * (1 if moment.weekday() < 5 else 0.3)
 
 
 def main() -> None:
-    """Publish, look, and write the pictures."""
+    """Publish tickets, open the page, and write the screenshots."""
     with tempfile.TemporaryDirectory() as folder:
         location = OutputLocation(Path(folder) / "output")
         publish(location)
@@ -96,7 +96,7 @@ def take(browser: Any, address: str, name: str, **look: Any) -> None:
     page.goto(address)
     page.get_by_text("Rejected messages").nth(1).wait_for()
     page.locator("[data-testid=stVegaLiteChart] :is(canvas, svg)").first.wait_for()
-    # Charts and lists are drawn a moment after they are there.
+    # Charts and lists are drawn a moment after their elements exist.
     time.sleep(2)
     page.screenshot(path=ROOT / "docs" / f"dashboard-{name}.png")
     page.context.close()

@@ -1,20 +1,20 @@
-"""What stands on the page, found as a visitor would."""
+"""Read the page as a visitor sees it."""
 
 from typing import Any
 
-# For whatever the page does within one refresh; the rest is for a busy machine.
+# Much longer than one refresh takes, for a busy machine.
 WAIT_MS = 30_000
 
 
 def wait_for_text(page: Any, text: str) -> None:
-    """Return once ``text`` can be seen."""
+    """Return once ``text`` is visible."""
     page.get_by_text(text, exact=False).first.wait_for(timeout=WAIT_MS)
 
 
 def wait_until_still(page: Any) -> None:
-    """Return once the page is drawn as a whole: until then an element that has the focus may be replaced."""
+    """Return once the page is fully drawn: before that, an element with the focus may be replaced."""
     page.locator("[data-test-script-state=notRunning]").wait_for(state="attached", timeout=WAIT_MS)
-    # Charts are drawn after that. Once nothing has changed for 0.3 s, they are there.
+    # Charts are drawn later. If nothing has changed for 0.3 s, they are finished.
     page.evaluate(
         """() => new Promise(done => {
             const still = () => { seen.disconnect(); done(); };
@@ -40,6 +40,6 @@ def lists(page: Any) -> dict[str, Any]:
 
 
 def cells(page: Any, name: str) -> list[str]:
-    """Return the cells of a list that are drawn now, as a screen reader meets them."""
+    """Return the cells of a list that are drawn now, as a screen reader reads them."""
     found: list[str] = lists(page)[name].locator("[role=gridcell]").all_text_contents()
     return found

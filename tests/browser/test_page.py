@@ -30,12 +30,12 @@ def press_row(page: Any, row: int) -> None:
 
 
 def choose(page: Any, name: str) -> None:
-    """Press one of the choices above a panel; those of which one holds are radio buttons."""
+    """Press one of the choices above a panel; if only one can be active, they are radio buttons."""
     page.get_by_role("radio", name=name, exact=True).or_(page.get_by_role("button", name=name, exact=True)).click()
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "json"])
-def test_a_batch_shows_up_without_losing_place_filter_or_search(
+def test_a_new_batch_appears_without_losing_scroll_position_filter_or_search(
     published: Published, open_page: Open, file_format: str
 ) -> None:
     published.tickets(30, file_format, priority="high")
@@ -69,19 +69,19 @@ def test_a_batch_shows_up_without_losing_place_filter_or_search(
 def test_a_selected_ticket_stays_the_one_that_is_read(published: Published, open_page: Open) -> None:
     published.tickets(1, priority="high", request="the first one", ago_s=20)
     page = open_page()
-    wait_for_text(page, "Select a ticket to read it as a whole.")
+    wait_for_text(page, "Select a ticket to read all of it.")
     press_row(page, 0)
-    wait_for_text(page, "The list stands still until you deselect the ticket.")
+    wait_for_text(page, "The list is not refreshed until you deselect the ticket.")
     assert page.locator(".st-key-ticket .tickets-text").inner_text() == "the first one"
     published.tickets(1, priority="high", request="the second one", ago_s=1)
     wait_for_text(page, "2 tickets. Among all 2 tickets.")
     assert page.locator(".st-key-ticket .tickets-text").inner_text() == "the first one"
     press_row(page, 0)
-    wait_for_text(page, "Select a ticket to read it as a whole.")
+    wait_for_text(page, "Select a ticket to read all of it.")
     wait_for(lambda: "the second one" in cells(page, "tickets"), 10, "the list to go on")
 
 
-def test_paused_it_stands_still_and_goes_on(published: Published, open_page: Open) -> None:
+def test_a_paused_page_is_not_refreshed_until_it_is_resumed(published: Published, open_page: Open) -> None:
     published.tickets(5)
     page = open_page("?refresh=paused")
     other = open_page()
@@ -95,7 +95,7 @@ def test_paused_it_stands_still_and_goes_on(published: Published, open_page: Ope
     assert "refresh=" not in page.url
 
 
-def test_filters_and_refresh_live_in_the_address(published: Published, open_page: Open) -> None:
+def test_filters_and_refresh_are_kept_in_the_url(published: Published, open_page: Open) -> None:
     published.tickets(3, priority="high")
     published.tickets(4, priority="low", request_type="technical")
     page = open_page()
@@ -117,7 +117,7 @@ def test_filters_and_refresh_live_in_the_address(published: Published, open_page
     assert not same.get_by_role("radio", name="5 s").is_checked()
 
 
-def test_an_address_with_nonsense_shows_everything(published: Published, open_page: Open) -> None:
+def test_a_url_with_invalid_filters_shows_everything(published: Published, open_page: Open) -> None:
     published.tickets(7)
     page = open_page("?type=%3Cscript%3E&priority=none&period=1&refresh=0&stack=&search=%3Cb%3E%24x%24")
     wait_for_text(page, "7 tickets, since the output began")
@@ -151,7 +151,7 @@ def test_hostile_text_is_text_everywhere(published: Published, open_page: Open) 
     assert page.evaluate("window.harmed") is None
 
 
-def test_the_download_holds_what_was_found_and_runs_nothing(
+def test_the_download_holds_the_found_tickets_and_no_formulas(
     published: Published, open_page: Open, tmp_path: Path
 ) -> None:
     published.tickets(2, priority="high", request="=cmd|' /C calc'!A0", client_id="@x")
@@ -163,17 +163,17 @@ def test_the_download_holds_what_was_found_and_runs_nothing(
     started.value.save_as(tmp_path / "tickets.csv")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "tickets.csv").read_text(encoding="utf-8-sig"), newline="")))
     assert [(row["client_id"], row["request"]) for row in rows] == [("'@x", "'=cmd|' /C calc'!A0")] * 2
-    # Streamlit's own export would not be harmless.
+    # Streamlit's own export would contain formulas.
     lists(page)["tickets"].hover()
     assert page.get_by_role("button", name=re.compile("Download as CSV|Export", re.IGNORECASE)).count() == 0
 
 
 def focused(page: Any) -> str:
-    """Return the name of what has the focus; fail if nothing shows that it has."""
+    """Return the name of the element with the focus; fail if the focus is not visible."""
     name, shown = page.evaluate(
         """() => {
             const one = document.activeElement, seen = getComputedStyle(one);
-            // While a chart is drawn anew, nothing may have the focus: the next Tab goes on from where it was.
+            // While a chart is redrawn, no element may have the focus; the next Tab still continues from there.
             const own = ['BODY', 'CANVAS', 'INPUT', 'MAIN'].includes(one.tagName);
             return [one.getAttribute('aria-label') || one.innerText || one.tagName,
                     own || seen.outlineStyle !== 'none' || seen.boxShadow !== 'none'];
@@ -186,7 +186,7 @@ def focused(page: Any) -> str:
 def test_the_keyboard_reaches_filters_search_list_and_download(published: Published, open_page: Open) -> None:
     published.tickets(3, priority="high", request="by keyboard")
     page = open_page("?refresh=paused")
-    wait_for_text(page, "Select a ticket to read it as a whole.")
+    wait_for_text(page, "Select a ticket to read all of it.")
     wait_until_still(page)
     reached: list[str] = []
     while "Download 3 tickets as CSV" not in reached and len(reached) < 60:
@@ -194,7 +194,7 @@ def test_the_keyboard_reaches_filters_search_list_and_download(published: Publis
         reached.append(focused(page))
         if reached[-1] == "account":
             wait_until_still(page)
-            # Tab enters a group of choices, arrows go on in it.
+            # Tab enters a group of choices, arrow keys move within it.
             page.keyboard.press("ArrowRight")
             page.keyboard.press("ArrowRight")
             assert focused(page) == "technical"
@@ -211,7 +211,7 @@ def test_a_phone_shows_everything_in_one_column(published: Published, open_page:
     published.tickets(1_234_567 // 1_000, priority="high")
     page = open_page(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
     wait_for_text(page, "Rejected messages")
-    wait_for_text(page, "Select a ticket to read it as a whole.")
+    wait_for_text(page, "Select a ticket to read all of it.")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     wide = page.evaluate(
         """() => [...document.querySelectorAll('.tickets-tile, .tickets-load, .tickets-state, h1, h3, button')]
@@ -224,7 +224,7 @@ def test_a_phone_shows_everything_in_one_column(published: Published, open_page:
 
 
 def contrast(page: Any, selector: str) -> float:
-    """Return the contrast of a text to the background of the page, as WCAG counts it."""
+    """Return the contrast between a text and the background of the page, as WCAG defines it."""
     value: float = page.evaluate(
         """selector => {
             const parts = text => text.match(/[\\d.]+/g).map(Number);
@@ -245,18 +245,18 @@ def contrast(page: Any, selector: str) -> float:
 
 
 @pytest.mark.parametrize(("scheme", "background"), [("light", "rgb(255, 255, 255)"), ("dark", "rgb(15, 20, 27)")])
-def test_it_follows_the_light_or_dark_of_the_machine_and_can_be_read(
+def test_the_page_follows_the_light_or_dark_theme_and_has_enough_contrast(
     published: Published, open_page: Open, scheme: str, background: str
 ) -> None:
     published.tickets(50, priority="high")
     page = open_page(color_scheme=scheme)
-    wait_for_text(page, "Select a ticket to read it as a whole.")
+    wait_for_text(page, "Select a ticket to read all of it.")
     assert page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor") == background
     for selector in (".tickets-value", ".tickets-name", ".tickets-note", ".tickets-caption", ".tickets-load th"):
         assert contrast(page, selector) >= 4.5, selector
 
 
-def test_every_chart_and_list_has_a_name_for_those_who_do_not_see_it(published: Published, open_page: Open) -> None:
+def test_every_chart_and_list_has_a_name_for_screen_readers(published: Published, open_page: Open) -> None:
     published.batch([encode(ticket(1, priority="high")), b"bad"])
     page = open_page()
     wait_for_text(page, "Rejected messages")

@@ -1,4 +1,4 @@
-"""What a visitor reads in each state of an output and its processor; none of them is a traceback."""
+"""What the page says in each state of an output and its processor: never a traceback."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tests.support.processes import wait_for
 pytestmark = pytest.mark.browser
 
 
-def test_without_an_output_it_says_what_to_start_and_fills_by_itself(
+def test_without_an_output_the_page_says_what_to_start_and_then_fills_by_itself(
     published: Published, open_page: Open, folder: Path
 ) -> None:
     page = open_page()
@@ -30,16 +30,16 @@ def test_without_an_output_it_says_what_to_start_and_fills_by_itself(
 
     wait_for_text(page, "How it moves")
     assert tile(page, "Tickets") == "1,234"
-    # And back, when somebody removes it.
+    # If somebody removes the output, the page says so again.
     published.output.disk.remove_folder(folder)
     wait_for_text(page, "Nothing was published yet")
 
 
-def test_an_empty_topic_has_figures_of_nothing(published: Published, open_page: Open) -> None:
+def test_an_empty_topic_shows_zeros(published: Published, open_page: Open) -> None:
     published.batch([])
     page = open_page()
     wait_for_text(page, "No ticket yet")
-    wait_for_text(page, "No ticket fits the filters.")
+    wait_for_text(page, "No ticket matches the filters.")
     assert [tile(page, name) for name in ("Tickets", "Last hour", "Clients", "Rejected messages")] == ["0"] * 4
 
 
@@ -59,7 +59,7 @@ def test_the_headline_says_how_many_and_how_fresh(published: Published, open_pag
     [
         ({"state": "stopped"}, "Processor stopped", "Start it for newer tickets."),
         ({"state": "stopped", "interval_s": 0}, "Single run, ended", "Run the processor again"),
-        ({"state": "idle", "ago_s": 200}, "Processor gone", "No sign of it for 3 min"),
+        ({"state": "idle", "ago_s": 200}, "Processor gone", "No status from it for 3 min"),
         ({"state": "converting"}, "Converting to another format", "the figures are those of the last batch"),
         ({"state": "waiting for broker"}, "Waiting for the broker", "It goes on by itself"),
         (
@@ -87,7 +87,7 @@ def test_the_figures_stay_whatever_the_processor_does(
     [(b"{ <b>", "is damaged"), (b'{"version": 99}', "a newer release wrote it; run that release")],
     ids=["unreadable", "newer"],
 )
-def test_a_ledger_that_cannot_be_read_is_told_in_words(
+def test_an_unreadable_ledger_is_reported_without_a_traceback(
     published: Published, open_page: Open, folder: Path, content: bytes, said: str
 ) -> None:
     published.tickets(5)
@@ -103,7 +103,7 @@ def test_a_ledger_that_cannot_be_read_is_told_in_words(
     assert tile(page, "Tickets") == "5"
 
 
-def test_a_file_that_is_away_leaves_the_figures_of_before(published: Published, open_page: Open, folder: Path) -> None:
+def test_a_missing_file_keeps_the_earlier_figures(published: Published, open_page: Open, folder: Path) -> None:
     published.tickets(5)
     page = open_page()
     wait_for_text(page, "How it moves")
@@ -116,7 +116,7 @@ def test_a_file_that_is_away_leaves_the_figures_of_before(published: Published, 
     page.locator(".tickets-value").get_by_text("7", exact=True).first.wait_for()
 
 
-def test_a_switch_of_the_format_is_not_seen(published: Published, open_page: Open) -> None:
+def test_a_switch_of_the_format_is_not_noticed(published: Published, open_page: Open) -> None:
     published.tickets(5)
     page = open_page()
     wait_for_text(page, "How it moves")
@@ -125,7 +125,7 @@ def test_a_switch_of_the_format_is_not_seen(published: Published, open_page: Ope
     page.locator(".tickets-value").get_by_text("9", exact=True).first.wait_for()
 
 
-def test_rejected_messages_duplicates_and_gaps_are_shown_where_there_are_any(
+def test_rejected_messages_duplicates_and_gaps_are_shown_if_there_are_any(
     published: Published, open_page: Open
 ) -> None:
     published.tickets(5)
@@ -133,7 +133,7 @@ def test_rejected_messages_duplicates_and_gaps_are_shown_where_there_are_any(
     wait_for_text(page, "None: every message that was read is a ticket.")
     assert page.get_by_text("Duplicates and gaps").count() == 0
     published.batch([b"<script>window.harmed = 1</script>", b"", b""])
-    wait_for_text(page, "3 messages. The example is the newest message of its reason.")
+    wait_for_text(page, "3 messages. Each example is the newest message with that reason.")
     wait_for(lambda: "empty message" in cells(page, "reasons"), 20, "the reasons")
     assert "<script>window.harmed = 1</script>" in cells(page, "reasons")
     assert page.evaluate("window.harmed") is None

@@ -144,7 +144,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_broker_is_asked(
     file.parent.mkdir(parents=True, exist_ok=True)
     file.touch()
     refused = run(processes, no_broker, tmp_path / "data" / "output", expect=5)
-    assert f"cannot write {file}: File exists; see that it is a folder" in refused.stderr
+    assert f"cannot write {file}: File exists; a file is in the place of a folder" in refused.stderr
 
 
 @pytest.mark.parametrize("name", ["data", "data/output", "data/output/.pipeline"])
@@ -190,9 +190,9 @@ def test_an_output_on_a_file_system_that_is_read_only_is_refused_before_the_brok
 @pytest.mark.parametrize(
     ("call", "error", "said"),
     [
-        ("SHIM_FLOCK", errno.ENOLCK, "its file system knows no locks (flock)"),
-        ("SHIM_FLOCK", errno.EOPNOTSUPP, "its file system knows no locks (flock)"),
-        ("SHIM_FSYNC_FOLDER", errno.EIO, "Input/output error; the disk reports an error; see the log of the system"),
+        ("SHIM_FLOCK", errno.ENOLCK, "its file system does not support locks (flock)"),
+        ("SHIM_FLOCK", errno.EOPNOTSUPP, "its file system does not support locks (flock)"),
+        ("SHIM_FSYNC_FOLDER", errno.EIO, "Input/output error; the disk reports an error; look into the system's log"),
         ("SHIM_RENAME", errno.EXDEV, "it lies on another file system; mount or link the output folder as a whole"),
     ],
 )

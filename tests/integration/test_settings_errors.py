@@ -24,7 +24,7 @@ FLAGS = [
     (PRODUCER, "--broker", "localhost:99999", "--broker must be host:port with a port from 1 to 65535"),
     (PRODUCER, "--topic", "a/b", "--topic must be 1 to 249 letters"),
     (PRODUCER, "--source", "/nowhere.csv", "--source must be random, - for standard input, a file that can be read"),
-    (PRODUCER, "--map", "ticket_id=Id", "--map means nothing with --source random; leave it out"),
+    (PRODUCER, "--map", "ticket_id=Id", "--map has no effect with --source random; leave it out"),
     (PROCESSOR, "--memory", "2x", "--memory must be a size in m or g of at least 512m, e.g. 4g, found '2x'"),
     (PROCESSOR, "--memory", "100m", "--memory must be a size in m or g of at least 512m, e.g. 4g, found '100m'"),
     (PROCESSOR, "--output-format", "csv", "--output-format must be one of parquet, json, found 'csv'"),

@@ -158,7 +158,7 @@ def test_a_kill_repeats_and_never_loses_and_a_second_producer_is_refused_meanwhi
     assert set(rest) == {f"row {number}" for number in range(3_000)}
     # Only rows that were acknowledged, but not in the state yet, are repeated.
     assert rest.total() == in_topic.total() + 3_000 - noted
-    assert f"going on behind {noted:,} tickets" in again.stderr
+    assert f"going on after the {noted:,} tickets" in again.stderr
     assert "done: sent 0," in third.stderr
     # Without repeated ids (--dedupe all) every row is there once.
     assert len({ticket.ticket_id for ticket in pipe.tickets()}) == 3_000

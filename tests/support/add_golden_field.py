@@ -1,8 +1,8 @@
 """Give the golden messages a new last field: ``python -m tests.support.add_golden_field channel '"email"'``.
 
-It writes the field behind ``priority`` in every message of ``tests/golden`` that has one, as a program would that knows
-the field. What it leaves for a person: rejections of the new field, reasons that list missing fields, and messages that
-are written in an odd way on purpose. The tests of the contract name these.
+It writes the field after ``priority`` in every message of ``tests/golden`` that has a priority. These stay to be done
+by hand: rejections of the new field, reasons that list missing fields, and messages that are written in an odd way on
+purpose. The tests of the contract fail for each of them and name it.
 """
 
 import argparse
@@ -19,7 +19,7 @@ _STRING = r'"(?:[^"\\]|\\.)*"'
 
 
 def add(message: str, after: str, name: str, value: str) -> str:
-    """Return ``message`` with the field behind the last ``after`` that it holds, spaced as that one is."""
+    """Return ``message`` with the field inserted after the last field ``after``, with the same spacing."""
     pairs = list(re.finditer(rf'(?P<comma>,\s*)?"{after}"(?P<colon>\s*:\s*){_STRING}', message))
     if not pairs:
         return message
@@ -45,7 +45,7 @@ def rewrite(name: str, value: str) -> None:
     entries = json.loads(rejected.read_text(encoding="utf-8"))
     for entry in entries:
         entry["payload"] = _payload(entry["payload"], after, name, value)
-    # An entry a line, as a person reads and compares them.
+    # One entry a line, so that people can read and compare them.
     _write(rejected, "[\n" + ",\n".join(f"  {json.dumps(entry)}" for entry in entries) + "\n]\n")
 
 
@@ -54,7 +54,7 @@ def _payload(payload: dict[str, Any] | None, after: str, name: str, value: str) 
         case {"text": text}:
             return {"text": add(text, after, name, value)}
         case {"base64": text}:
-            # As Latin-1 every byte is one character, and the pair is found among any others.
+            # In Latin-1 every byte is one character, so the field is found in any bytes.
             message = add(base64.b64decode(text).decode("latin-1"), after, name, value)
             return {"base64": base64.b64encode(message.encode("latin-1")).decode()}
         case {"parts": parts}:

@@ -1,7 +1,7 @@
-"""Producer, processor and broker under kill -9 at random moments, and the proof that nothing came of it.
+"""Kill producer, processor and broker with kill -9 at random moments, and prove that nothing was lost or doubled.
 
 ``python -m tests.support.chaos --minutes 30 --seed 7 FLAGS`` runs it by hand; FLAGS go to the processor. A seed repeats
-the kills and the pauses between them. What each of them hits depends on the machine.
+the kills and the pauses between them; what a kill interrupts depends on the machine.
 """
 
 import argparse
@@ -34,32 +34,32 @@ from tests.support.processes import Processes, Running, wait_for
 
 TOPIC = "chaos"
 RATE = 300
-# The processor does most of what can go wrong.
+# How often each is killed. The processor most often, because it has most to lose.
 WEIGHTS = {"processor": 5, "producer": 2, "broker": 2}
 LONGEST_PAUSE_S = 5.0
-# How often the processor is killed in the few milliseconds of a commit, which no draw of seconds would hit.
+# The share of kills that are aimed at the few milliseconds of a commit, which random seconds would not hit.
 AIMED = 0.4
 COMMIT_S = 0.03
 COMMIT_WITHIN_S = 20.0
-# How often what is published is judged between a kill and the next start, where a commit may be half done.
+# How often the output is verified between a kill and the next start, when a commit may be half done.
 VERIFIED = 0.2
 
 
 @dataclass
 class Sender:
-    """One run of the producer; its seed tells which tickets it sent."""
+    """One run of the producer; its tickets follow from its seed."""
 
     seed: int
     running: Running
 
     def require_acknowledged(self, held: set[str]) -> int:
-        """Fail unless the tickets that were acknowledged are in ``held``; return how many they are at least."""
+        """Fail unless all acknowledged tickets are in ``held``; return how many were acknowledged at least."""
         told = re.findall(r"acknowledged ([0-9,]+)", self.running.stderr)
         acknowledged = int(told[-1].replace(",", "")) if told else 0
         source, now = RandomTickets(self.seed), datetime.now(UTC)
         ids = (source.draw(now).ticket_id for _ in itertools.count())
         if self.running.process.returncode == BrokerError.exit_code:
-            # One that gave up counts what was acknowledged behind tickets that were not.
+            # A producer that gave up also counts acknowledged tickets after ones that were not acknowledged.
             sent = int(re.findall(r"sent ([0-9,]+)", self.running.stderr)[-1].replace(",", "")) if told else 0
             assert sum(ticket in held for ticket in itertools.islice(ids, sent)) >= acknowledged
         else:
@@ -70,7 +70,7 @@ class Sender:
 
 
 class Chaos:
-    """Keeps the three running and kills them; ``flags`` are more flags of the processor."""
+    """Keeps the three services running and kills them; ``flags`` are more flags of the processor."""
 
     def __init__(self, folder: Path, seed: int, flags: Sequence[str], say: Callable[[str], None]) -> None:
         self.output = folder / "output"
@@ -86,14 +86,14 @@ class Chaos:
         say(f"seed {seed}, in {folder}")
 
     def run(self, seconds: float) -> None:
-        """Kill for so long, then let everything come to rest, and fail unless the output is exact."""
+        """Kill services for ``seconds``, then let everything finish, and fail unless the output is exact."""
         try:
             self._broker.start()
             topics.create(self._broker.address, TOPIC, partitions=4)
             self._start("producer")
             self._start("processor")
             end = time.monotonic() + seconds
-            # Each once, before chance decides.
+            # First kill each once, then at random.
             first = [[victim] for victim in self._shuffled(list(WEIGHTS))]
             while time.monotonic() < end or first:
                 time.sleep(self._draw.uniform(0, LONGEST_PAUSE_S))
@@ -110,11 +110,11 @@ class Chaos:
 
     def _victims(self) -> list[str]:
         drawn = self._draw.choices(list(WEIGHTS), list(WEIGHTS.values()), k=self._draw.choice((1, 1, 1, 2, 3)))
-        # The one that a moment is chosen for comes first.
+        # The processor first: the moment of the kill was chosen for it.
         return sorted(set(drawn), key=lambda victim: victim != "processor")
 
     def _await_a_commit(self) -> None:
-        """Return at some moment of the next commit; after a while also when there is none."""
+        """Return at a random moment of the next commit, or after a while if there is none."""
         record, deadline = self.output / ".pipeline" / "commit.json", time.monotonic() + COMMIT_WITHIN_S
         while not record.exists() and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -138,7 +138,7 @@ class Chaos:
         self._say(f"killed {' and '.join(victims)}; {self._published:,} tickets are published")
 
     def _judge(self, thorough: bool) -> None:
-        """Fail when tickets that were published are gone, or when what is published contradicts itself."""
+        """Fail if published tickets are gone, or if the output contradicts itself."""
         before, self._published = self._published, tickets_published(self.output)
         assert self._published >= before
         if thorough and self._published:
@@ -163,7 +163,7 @@ class Chaos:
         return self._service
 
     def _restart_what_gave_up(self) -> None:
-        """Start again what found no broker for too long, as Docker Compose does; fail when it ended otherwise."""
+        """Restart services that ended because they found no broker, as Docker Compose does; fail for another exit."""
         for name in ("producer", "processor"):
             running = self._running(name)
             code = running.process.poll()
@@ -175,7 +175,7 @@ class Chaos:
     def _come_to_rest(self) -> None:
         for name in ("producer", "processor"):
             running = self._running(name)
-            # Before its first line it does not listen to signals yet.
+            # Before its first line it does not handle signals yet.
             wait_for(lambda: running.stderr, 60, f"the first line of the {name}")  # noqa: B023
             running.process.terminate()
             assert running.wait(30) == 0, running.output
@@ -200,12 +200,12 @@ class Chaos:
 
 
 def new_seed() -> int:
-    """Return a seed that is short enough to be typed."""
+    """Return a random seed that is short enough to type."""
     return secrets.randbelow(1_000_000)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run it by hand; the folder is kept when something is wrong."""
+    """Run it from the command line; the folder is kept if something is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.support.chaos", allow_abbrev=False)
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--seed", type=int)

@@ -1,4 +1,4 @@
-"""A cluster of Spark's own kind on this machine: a master, and workers of a core each."""
+"""A standalone Spark cluster on this machine: a master, and workers with one core each."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _HOST = ("--host", "127.0.0.1", "--webui-port", "0")
 
 
 class Cluster:
-    """Its master listens on the same port whenever it is started."""
+    """The cluster. Its master uses the same port each time it is started."""
 
     def __init__(self, processes: Processes, folder: Path) -> None:
         self._processes = processes
@@ -33,7 +33,7 @@ class Cluster:
         return master
 
     def start_worker(self) -> Running:
-        """Start one more worker, at the head of a group with all that it starts, and return it once it is known."""
+        """Start another worker as the leader of a process group, and return it once the master has registered it."""
         self._workers += 1
         work = ("--cores", "1", "--memory", "1g", "--work-dir", str(self._folder / f"work-{self._workers}"))
         worker = self._start("worker.Worker", *_HOST, *work, self.address)
@@ -41,11 +41,11 @@ class Cluster:
         return worker
 
     def wait_for_workers(self, count: int) -> None:
-        """Return once the master knows so many workers."""
+        """Return once ``count`` workers are registered at the master."""
         wait_for(lambda: self.says()["aliveworkers"] == count, 90, f"{count} workers")
 
     def says(self) -> dict[str, Any]:
-        """Return what the master says of itself."""
+        """Return the master's status."""
         with urllib.request.urlopen(f"{self.page}/json/", timeout=30) as answer:
             told: dict[str, Any] = json.load(answer)
         return told
@@ -55,7 +55,7 @@ class Cluster:
         launch = [str(java_executable()), *SPARK_FLAGS, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         return self._processes.start_command(
             [*launch, "-cp", f"{pyspark}/jars/*", f"org.apache.spark.deploy.{name}", *arguments],
-            # The last is what spark-class sets; a worker builds the command lines of its executors with it.
+            # spark-class sets SPARK_SCALA_VERSION; a worker needs it to build the command lines of its executors.
             env={"SPARK_HOME": str(pyspark), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_SCALA_VERSION": "2.13"},
             cwd=self._folder,
             new_group=True,

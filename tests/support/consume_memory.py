@@ -1,6 +1,6 @@
-"""What reading takes beside the imports, in MiB: ``python -m tests.support.consume_memory BROKER TOPIC MESSAGES``.
+"""Measure the memory of reading, in MiB: ``python -m tests.support.consume_memory BROKER TOPIC MESSAGES``.
 
-A process of its own, because the peak of a process never goes down again.
+It is a process of its own, because the peak of a process never goes down again.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Ask published datasets questions in SQL, and hold them against each other."""
+"""Query published datasets in SQL, and compare them with each other."""
 
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from store.verify import verify
 
 
 class Published:
-    """The datasets of an output, as tables of their names.
+    """The datasets of an output, each as a table of its name.
 
-    What is asked comes through the one reader of the product; that its files are all that lie in the folders, and so
-    what any other reader sees, is checked here.
+    Queries go through the product's reader. It is checked that its files are all files in the folders, and so what any
+    other reader sees.
     """
 
     def __init__(self, output: Path) -> None:
@@ -46,13 +46,13 @@ class Published:
         return int(self.value(f"SELECT count(*) FROM {dataset}"))
 
     def require_agreement(self) -> None:
-        """Fail unless all datasets and the ledger agree, by two judges: the product's own --verify, and SQL."""
+        """Fail unless all datasets and the ledger agree, according to both the product's --verify and SQL."""
         differences = verify(OutputLocation(self.output)).differences
         assert differences == []
         self.require_agreement_in_sql()
 
     def require_agreement_in_sql(self) -> None:
-        """Fail unless every dataset says the same as the rows of tickets_with_assignment."""
+        """Fail unless every dataset agrees with the rows of tickets_with_assignment."""
         tickets = "tickets_with_assignment"
         totals = self.rows(
             """

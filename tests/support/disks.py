@@ -1,4 +1,4 @@
-"""Disks for tests that are about something else than power loss."""
+"""Faster disks, for tests that are not about power loss."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -10,7 +10,7 @@ class QuickDisk(Disk):
     """Forces nothing to the disk, which takes most of the time of a small commit."""
 
     def sync(self, file: BinaryIO) -> None:
-        """Hand over what is buffered, and no more."""
+        """Flush the buffer to the system only."""
         file.flush()
 
     def sync_folder(self, folder: Path) -> None:

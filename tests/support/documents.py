@@ -1,4 +1,4 @@
-"""The documents of the repository, taken apart for the tests that keep them true."""
+"""Parse the documents of the repository, for the tests that keep them correct."""
 
 import ast
 import re
@@ -41,7 +41,7 @@ def read(name: str) -> str:
 
 
 def section(text: str, title: str) -> str:
-    """Return what stands below the heading ``title`` and above the next one of the same or a higher level."""
+    """Return the text between the heading ``title`` and the next one of the same or a higher level."""
     heading = re.search(rf"^(#+) {re.escape(title)}$", text, re.MULTILINE)
     assert heading, f"no heading {title!r}"
     rest = text[heading.end() :]
@@ -50,7 +50,7 @@ def section(text: str, title: str) -> str:
 
 
 def code_blocks(text: str, language: str = "") -> list[str]:
-    """Return the contents of the code blocks in ``language``; without one, of those that name none: commands."""
+    """Return the contents of the code blocks in ``language``; by default those without a language: commands."""
     return [block for kind, block in _CODE_BLOCK.findall(text) if kind == language]
 
 
@@ -61,12 +61,12 @@ def commands(text: str) -> list[str]:
 
 
 def inline_code(text: str) -> list[str]:
-    """Return everything that stands between single backticks."""
+    """Return everything between single backticks."""
     return _INLINE_CODE.findall(_CODE_BLOCK.sub("", text))
 
 
 def anchors(text: str) -> set[str]:
-    """Return the anchors that the headings have in a link."""
+    """Return the anchors under which links reach the headings."""
     headings = re.findall(r"^#+ (.+)$", _CODE_BLOCK.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
@@ -83,7 +83,7 @@ def table(text: str) -> list[list[str]]:
 
 
 def strings_of_the_code() -> Iterator[str]:
-    """Yield the texts in our code, those of formatted strings in the pieces between their values."""
+    """Yield the string literals in our code; an f-string yields the pieces between its values."""
     for part in PARTS:
         for text in code_of(part):
             for node in ast.walk(ast.parse(text)):

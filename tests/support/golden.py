@@ -1,7 +1,7 @@
 """The golden examples: messages that are tickets, and messages that are not, with the exact reason.
 
-``tickets.jsonl`` holds the messages as they travel, one a line. Each entry of ``rejected.json`` has a name, a reason
-and a payload: null for a tombstone, ``text``, ``base64``, or ``parts`` (pairs of a text and how often it is repeated).
+``tickets.jsonl`` holds the messages as they are on the topic, one a line. Each entry of ``rejected.json`` has a name, a
+reason and a payload: null for a tombstone, ``text``, ``base64``, or ``parts`` (pairs of a text and a repeat count).
 """
 
 import base64
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "golden"
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A message that is no ticket."""
+    """A message that is not a ticket."""
 
     name: str
     message: bytes | None

@@ -1,9 +1,9 @@
 """A helpdesk's API on a real HTTP server: ``python -m tests.support.helpdesk_api PORT FOLDER``.
 
-It answers with the tickets in ``tickets.json`` of the folder, read anew for each request, sorted as they stand there:
-``/next`` with the URL of the next page in the answer, ``/header`` with the header Link, ``/cursor`` with a cursor. The
-files ``busy``, ``broken`` and ``slow`` hold for how many requests it says 429, answers 500, or takes its time. All that
-was asked for is appended to ``asked.log``.
+It answers with the tickets in ``tickets.json`` of the folder, in their order; the file is read again for each request.
+``/next`` gives the URL of the next page in the response, ``/header`` in the header Link, ``/cursor`` gives a cursor.
+The files ``busy``, ``broken`` and ``slow`` hold for how many requests it answers with 429, with 500, or slowly. All
+requests are appended to ``asked.log``.
 """
 
 import json
@@ -48,7 +48,7 @@ class Api(BaseHTTPRequestHandler):
             case "/header":
                 return self._answer(200, shown, {"Link": f'<{link}>; rel="next"'} if more else {})
             case "/cursor":
-                # Like an export of Zendesk, it names a cursor also at the end.
+                # Like an export of Zendesk, it gives a cursor on the last page too.
                 after = str(page + 1) if more else str(page)
                 return self._answer(200, {"tickets": shown, "meta": {"after": after}})
             case "/elsewhere":
@@ -72,7 +72,7 @@ class Api(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
-        """Stay silent."""
+        """Log nothing."""
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ _TEXTS = st.one_of(
 
 
 def _in_units(text: str) -> bytes:
-    """Write a string with each UTF-16 unit as an escape."""
+    """Return a JSON string with each UTF-16 unit written as an escape."""
     units = text.encode("utf-16-be")
     return b'"%b"' % b"".join(b"\\u%02x%02x" % pair for pair in zip(units[::2], units[1::2], strict=True))
 
@@ -36,7 +36,7 @@ _WRITERS: st.SearchStrategy[Callable[[str], bytes]] = st.sampled_from(
 )
 _STRINGS = st.builds(lambda write, text: write(text), _WRITERS, _TEXTS)
 
-# Strings of which JSON or UTF-8 forbids most.
+# Strings, most of which JSON or UTF-8 forbids.
 _ODD_STRINGS = st.sampled_from(
     [
         *(b'"\\ud800"', b'"\\udc00"', b'"\\ud83d\\ude00"', b'"\\ud83dx"', b'"\\ude00\\ud83d"', b'"\\ud83d\\ud83d"'),
@@ -117,7 +117,7 @@ _NAMES = [json.dumps(name).encode() for name in FIELDS]
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a writer puts its tickets together: the order of the fields, and what is before, between and after them."""
+    """How a program writes tickets: the order of the fields, and the bytes before, between and after them."""
 
     order: tuple[str, ...]
     marks: tuple[bytes, bytes, bytes, bytes]
@@ -146,7 +146,7 @@ _STYLES = st.builds(
     ),
 )
 
-# Values of the tickets that the others stand among: two fields at the most are anything but plain.
+# Values of mostly plain tickets: at most two fields have unusual values.
 _TICKETS = st.lists(
     st.sampled_from(FIELDS).flatmap(lambda name: st.tuples(st.just(name), _VALUES[name])), max_size=2
 ).map(lambda changes: {**_PLAIN, **dict(changes)})
@@ -164,7 +164,7 @@ _HOSTILE_BYTES = st.one_of(
 
 
 def _with_other_members(style: Style) -> st.SearchStrategy[bytes]:
-    """One or two members more, in any place: a field twice, an unknown field, a name with escapes, anything."""
+    """One or two more members anywhere: a field twice, an unknown field, a name with escapes, and so on."""
 
     def write(values: dict[str, bytes], extra: list[tuple[int, bytes, bytes]]) -> bytes:
         members = style.members(values)
@@ -211,14 +211,14 @@ def _damaged(messages: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 
 def _together(messages: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    """Several messages in one, or one with something around it."""
+    """Several messages in one, or one with other bytes around it."""
     around = [b"", b"\xef\xbb\xbf", b"\xff\xfe", b"{}", b"{\0", b"null", b"\0", b" ", b"}", b"#"]
     other = st.one_of(messages, st.sampled_from(around))
     return st.builds(lambda *parts: b"".join(parts), other, st.sampled_from([b"", b"\n", b",", b" "]), other)
 
 
 def _messages(style: Style) -> st.SearchStrategy[bytes | None]:
-    # Three times, as one_of would draw the same strategy no more often when it is named again.
+    # Three separate strategies: if the same one were given three times, one_of would not draw it more often.
     tickets = [st.builds(lambda values: style.write(style.members(values)), _TICKETS) for _ in range(3)]
     return st.one_of(
         *tickets,
@@ -233,7 +233,7 @@ def _messages(style: Style) -> st.SearchStrategy[bytes | None]:
 
 
 def batches() -> st.SearchStrategy[list[bytes | None]]:
-    """Lists of messages, most of them in the style of one writer, which the first ones often show as it is."""
+    """Lists of messages, most of them in the style of one writer; the first ones are often plain tickets."""
     return _STYLES.flatmap(
         lambda style: st.builds(
             list.__add__,

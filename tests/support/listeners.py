@@ -10,7 +10,7 @@ from typing import Any
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that were free a moment ago, all different."""
+    """Return different ports that were free a moment ago."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [listening.getsockname()[1] for listening in sockets]
     for listening in sockets:
@@ -20,7 +20,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def server(answer: bytes | None) -> Iterator[str]:
-    """Listen on a port; answer the first bytes with ``answer`` and hang up, or say nothing for None."""
+    """Listen on a port; answer the first bytes with ``answer`` and close, or never answer if it is None."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         kept = []
 
@@ -42,7 +42,7 @@ def server(answer: bytes | None) -> Iterator[str]:
         try:
             yield f"127.0.0.1:{listening.getsockname()[1]}"
         finally:
-            # Closing alone does not wake up an accept.
+            # Closing alone does not wake up a thread in accept.
             listening.shutdown(socket.SHUT_RDWR)
             thread.join()
             for connection in kept:
@@ -51,7 +51,7 @@ def server(answer: bytes | None) -> Iterator[str]:
 
 @contextmanager
 def web_server(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Serve the files of ``folder``; yield the address, which ends with a slash, and the paths that were asked for."""
+    """Serve the files of ``folder``; yield the URL, which ends with a slash, and the list of requested paths."""
     asked: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
@@ -63,7 +63,7 @@ def web_server(folder: Path) -> Iterator[tuple[str, list[str]]]:
             super().do_GET()
 
         def log_message(self, *args: object) -> None:
-            """Stay silent: the base class prints a line for each request."""
+            """Log nothing: the base class prints a line for each request."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})

@@ -23,9 +23,10 @@ _SERVERS = ("/usr/sbin/mariadbd", "/usr/local/sbin/mariadbd")
 
 
 class MariaDb:
-    """One server; ``stop`` and ``start`` let it go away and come back on the same port.
+    """One server; ``stop`` and ``start`` take it down and bring it up again on the same port.
 
-    As root's servant it runs as somebody else, who must reach ``folder``: pytest's folders are closed to others.
+    If the tests run as root, it runs as another user, who must have access to ``folder``; pytest's own folders do not
+    allow that.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,12 +37,12 @@ class MariaDb:
         self._folder = folder
         self._data = folder / "data"
         self.port = free_ports(1)[0]
-        # It refuses to run as root.
+        # MariaDB refuses to run as root.
         self._user = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
         self._process: subprocess.Popen[bytes] | None = None
 
     def install(self) -> None:
-        """Make an empty server with a user who may do anything in the database ``helpdesk``."""
+        """Create an empty server with a user who has all rights in the database ``helpdesk``."""
         self._folder.mkdir(parents=True, exist_ok=True)
         if os.getuid() == 0:
             shutil.chown(self._folder, self._user)
@@ -87,7 +88,7 @@ class MariaDb:
                 f"--user={self._user}",
                 f"--port={self.port}",
                 "--bind-address=127.0.0.1",
-                # The path of a socket may have 107 characters only.
+                # The path of a socket may have at most 107 characters, so it is not in the folder.
                 f"--socket=/tmp/mariadb-{self.port}.sock",
                 f"--pid-file={self._data}/pid",
                 "--skip-name-resolve",

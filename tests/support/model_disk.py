@@ -1,16 +1,16 @@
-"""A disk in memory that can lose its power: it knows what was forced to it, and what it may forget.
+"""A disk in memory that can lose its power: it knows what was forced to the disk, and what it may lose.
 
-``Surface`` is what the disk holds: files and folders as programs see them, and what of that is on the disk for certain.
-``ModelDisk`` is the product's ``Disk`` on a surface. It writes down each call, so that what a power loss leaves can be
-worked out afterwards, at each moment of a run, and as if one call had forced nothing: ``Surface.apply`` takes calls.
+``Surface`` is the content of the disk: files and folders as programs see them, and which part of that is on the disk
+for certain. ``ModelDisk`` is the product's ``Disk`` on a surface. It records each call. So the state after a power loss
+at any moment of a run can be computed afterwards with ``Surface.apply``, also as if one call had forced nothing.
 
-What a power loss may do to whatever was not forced to the disk:
+A power loss may do this to what was not forced to the disk:
 
-- The content of a file is what it was when it was last forced there, or is cut, or is what was written.
-- A name in a folder that was made, moved or removed is there as before, or as after; each by itself. But a rename, also
-  one from folder to folder, is one step, as it is on the journaling file systems: the old name is never gone without
-  the new one being there. The new one may be there beside the old one.
-- What lies in a folder whose own name is forgotten is lost.
+- The content of a file is as it was when it was last forced to the disk, or is cut, or is what was written.
+- A name in a folder that was made, moved or removed is as before, or as after; each name independently. But a rename,
+  also between folders, is one step, as on journaling file systems: if the old name is gone, the new one is there. The
+  new one may be there beside the old one.
+- If the name of a folder is lost, its content is lost.
 """
 
 import errno
@@ -23,17 +23,17 @@ from typing import BinaryIO
 
 from store.files import Disk, Entry
 
-# The raw calls get what was written in pieces of this size, as those of a kernel do.
+# What is written reaches the disk in pieces of this size, as with a real buffered file.
 _BUFFER_BYTES = 4096
 
 
 class Killed(BaseException):
-    """The process was killed in the middle of a call; nothing that it still tries reaches the disk."""
+    """The process was killed in the middle of a call; its later calls do not reach the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A file or a folder came to be, with no name yet."""
+    """A file or a folder was created; it has no name yet."""
 
     inode: int
     is_folder: bool
@@ -41,9 +41,9 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A name in a folder came to stand for another file or folder, or for none.
+    """A name in a folder now stands for another file or folder, or for none.
 
-    ``only_with`` is the distance to the change without which this one is never on the disk; 0 where it can be alone.
+    ``only_with`` is the distance to another change that must be on the disk if this one is; 0 if there is none.
     """
 
     folder: int
@@ -54,7 +54,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The content of a file is this now."""
+    """The new content of a file."""
 
     inode: int
     content: bytes
@@ -80,7 +80,7 @@ class Call:
 
     @property
     def forces(self) -> bool:
-        """Whether this is one of the calls that only a power loss can tell from none."""
+        """Whether this call only forces something to the disk, so that only a power loss shows its effect."""
         return self.name in ("sync", "sync_folder")
 
 
@@ -96,22 +96,22 @@ class _Folder:
     now: dict[str, int] = field(default_factory=dict)
 
 
-# Of a file that was not forced to the disk: what is found, given what is there for certain, and what was written.
+# The content of an unforced file after a power loss, given what was last forced to the disk and what was written.
 Content = Callable[[bytes, bytes], bytes]
 
 
 class Surface:
-    """What a disk holds. The number of a file or folder is its inode; that of the topmost folder is 0."""
+    """The content of a disk. Files and folders are numbered by inode; the topmost folder is 0."""
 
     def __init__(self) -> None:
         self._files: dict[int, _File] = {}
         self._folders: dict[int, _Folder] = {0: _Folder()}
-        # Changes of names that are not on the disk for certain, by their numbers.
+        # Changes of names that were not forced to the disk, by number.
         self.unforced: dict[int, Named] = {}
         self._count = 0
 
     def copy(self) -> "Surface":
-        """Return another disk that holds the same."""
+        """Return another disk with the same content."""
         other = Surface()
         other._files = {inode: _File(file.durable, file.now) for inode, file in self._files.items()}
         other._folders = {inode: _Folder(dict(f.durable), dict(f.now)) for inode, f in self._folders.items()}
@@ -119,7 +119,7 @@ class Surface:
         return other
 
     def apply(self, call: Call) -> None:
-        """Do what ``call`` did."""
+        """Apply the effects of ``call``."""
         for effect in call.effects:
             self._apply(effect)
 
@@ -152,18 +152,18 @@ class Surface:
         change = self.unforced.get(number)
         if change is None:
             return
-        # What the name stood for before is over, too.
+        # Earlier changes of the same name are settled with it.
         earlier = [n for n, c in self.unforced.items() if n <= number and (c.folder, c.name) == _place(change)]
         for one in earlier:
             del self.unforced[one]
         _put(self._folders[change.folder].durable, change.name, change.inode)
 
     def written(self) -> bool:
-        """Whether there is a file whose content is not on the disk for certain."""
+        """Whether there is a file whose content was not forced to the disk."""
         return any(file.durable is not file.now and file.durable != file.now for file in self._files.values())
 
     def after_power_loss(self, kept: Collection[int], content: Content) -> "Surface":
-        """Return what is found when the power is back: of the unforced names those in ``kept``."""
+        """Return the disk after a power loss that keeps, of the unforced changes of names, those in ``kept``."""
         kept = {number for number in kept if number in self.unforced}
         while lonely := {n for n in kept if self._needs(n) in self.unforced and self._needs(n) not in kept}:
             kept -= lonely
@@ -184,7 +184,7 @@ class Surface:
         return number + self.unforced[number].only_with
 
     def force_everything(self) -> None:
-        """Put everything on the disk, as time does."""
+        """Force everything to the disk, as the system does after some time."""
         for file in self._files.values():
             file.durable = file.now
         for folder in self._folders.values():
@@ -192,7 +192,7 @@ class Surface:
         self.unforced.clear()
 
     def tree(self, top: Path) -> dict[str, bytes | None]:
-        """Return what lies under a folder, by relative path: the content of each file, None for a folder."""
+        """Return the tree below a folder, by relative path: the content of each file, None for a folder."""
         inode = self.find(top)
         return {} if inode is None else dict(self._below(inode, ""))
 
@@ -205,7 +205,7 @@ class Surface:
                 yield from self._below(child, f"{prefix}{name}/")
 
     def find(self, path: Path) -> int | None:
-        """Return the number of what a path names, None when there is nothing."""
+        """Return the inode of a path, None if there is nothing."""
         inode = 0
         for name in path.parts[1:]:
             folder = self._folders.get(inode)
@@ -224,11 +224,11 @@ class Surface:
         return self._files[inode].now
 
     def names(self, inode: int) -> dict[str, int]:
-        """Return what the names in a folder stand for."""
+        """Return the inode of each name in a folder."""
         return self._folders[inode].now
 
     def new_inode(self) -> int:
-        """Return the number of what is made next."""
+        """Return an unused inode."""
         return max(*self._files, *self._folders, 0) + 1
 
 
@@ -248,12 +248,12 @@ def _as_found(file: _File, content: Content) -> _File:
     return _File(found, found)
 
 
-# Given what is called, and on which path: raises the OSError, or Killed, that this call ends with, or does nothing.
+# Gets the name of a call and its path, and may raise an OSError or Killed for it.
 Fault = Callable[[str, Path], None]
 
 
 class ModelDisk(Disk):
-    """The disk of one process, on a surface that stays when the process goes. It knows no links to names."""
+    """The disk of one process, on a surface that outlives the process. It has no symbolic links."""
 
     def __init__(self, surface: Surface, fault: Fault | None = None, calls: list[Call] | None = None) -> None:
         self.surface = surface
@@ -313,12 +313,12 @@ class ModelDisk(Disk):
     def write(self, path: Path, inode: int, content: bytes) -> int:
         """Append to an open file."""
         if self._dead:
-            # Nobody is left to be told: Python closes the files of a process that does not live any more.
+            # The process was killed, so ignore what Python writes when it closes the process's files.
             return len(content)
         try:
             self._begin("write", path)
         except OSError:
-            # A disk takes what it still can before it is full.
+            # A disk that fills up writes a part before it fails.
             self._done("write", path, Written(inode, self.surface.content(inode) + content[: len(content) // 2]))
             raise
         self._done("write", path, Written(inode, self.surface.content(inode) + content))
@@ -340,18 +340,18 @@ class ModelDisk(Disk):
             inode = self._find(old)
             parents = [self._at(path.parent, folder=True) for path in (new, old)]
             if self.surface.find(new) is not None:
-                # A file takes the place of a file.
+                # Only a file can replace a file, and only a folder a folder.
                 self._at(new, folder=self.surface.is_folder(inode))
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(old), None, str(new)) from None
         if self.surface.find(new) == inode:
-            # Two names of one file: POSIX has this do nothing.
+            # If both names are the same file, POSIX says that a rename does nothing.
             self._done("replace", old)
             return
         self._done("replace", old, Named(parents[0], new.name, inode), Named(parents[1], old.name, None, -1))
 
     def exchange(self, one: Path, other: Path) -> None:
-        """Let two folders change places in one step (renameat2 with RENAME_EXCHANGE)."""
+        """Swap two folders in one step (renameat2 with RENAME_EXCHANGE)."""
         self._begin("exchange", one)
         (a, in_a), (b, in_b) = (
             (self._at(path, folder=True), self._at(path.parent, folder=True)) for path in (one, other)
@@ -367,7 +367,7 @@ class ModelDisk(Disk):
         self._done("link", new, Named(parent, new.name, inode))
 
     def make_alike(self, folder: Path, model: Path) -> None:
-        """Do nothing: here folders have no owner and no mode."""
+        """Do nothing: folders of the model have no owner and no mode."""
         self._begin("make_alike", folder)
         self._at(folder, folder=True)
         self._at(model, folder=True)
@@ -439,7 +439,7 @@ class _RawFile(io.RawIOBase):
         return True
 
     def truncate(self, size: int | None = None) -> int:
-        """Grow to ``size``; what is there stays."""
+        """Grow to ``size``, keeping the content."""
         assert size is not None
         self.write(bytes(size - len(self._disk.surface.content(self.inode))))
         return size
@@ -449,7 +449,7 @@ class _RawFile(io.RawIOBase):
 
 
 class _Lock(io.BytesIO):
-    """A lock that is held until it is closed, or its process is gone."""
+    """A lock that is held until it is closed or its process ends."""
 
     def __init__(self, held: set[int], inode: int) -> None:
         super().__init__()

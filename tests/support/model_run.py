@@ -1,4 +1,4 @@
-"""A process that works on an output on a model disk, as the processor does, and what it has published."""
+"""Run what the processor does to an output on a model disk, and read what was published."""
 
 import json
 from collections.abc import Sequence
@@ -21,15 +21,15 @@ from tests.support.staging import UPDATED_AT, messages, publish_batch
 
 ERASED_AT = UPDATED_AT + timedelta(hours=1)
 
-# What may lie in .pipeline while nobody works, beside the ids: the lock, the set of clients, and what a crash left of a
-# new record, which the next one overwrites.
+# Files that may be in .pipeline while no process runs, besides the ids: the lock, the set of clients, and an unfinished
+# record of a crash, which the next record overwrites.
 _LEFT_ALONE = {".pipeline/lock", ".pipeline/clients.sqlite", ".pipeline/.commit.json.new"}
 
 
 def new_surface(root: Path) -> Surface:
     """Return a disk that holds the folder two above ``root`` and nothing else.
 
-    The set of clients is SQLite's, which goes past the model: its folder is a real one.
+    SQLite writes the set of clients without the model, so its folder is a real one.
     """
     (root / ".pipeline").mkdir(parents=True, exist_ok=True)
     surface = Surface()
@@ -55,7 +55,7 @@ def put(surface: Surface, folder: Path, root: Path) -> None:
 
 
 class StoppedClock(Clock):
-    """A clock at which no time passes: whoever sleeps is awake at once."""
+    """A clock on which no time passes; ``sleep`` returns at once."""
 
     def seconds(self) -> float:
         """Return the same each time."""
@@ -70,7 +70,7 @@ class StoppedClock(Clock):
 
 
 class Run:
-    """One process. After a fault that kills it, it is of no use."""
+    """One process. It cannot be used after a fault that kills it."""
 
     def __init__(
         self, root: Path, surface: Surface, fault: Fault | None = None, calls: list[Call] | None = None
@@ -82,12 +82,12 @@ class Run:
         self._ids = IdSet(ids_folder(self.output), self.disk)
 
     def start(self) -> None:
-        """Take the lock and bring the output in order."""
+        """Take the lock and recover the output."""
         self._held.enter_context(self.output.locked())
         self.manifest = self.output.recover()
 
     def batch(self, tickets: Sequence[Ticket], rejected: int = 0, dedupe: bool = False) -> None:
-        """Publish the next messages of the topic: tickets, and behind them messages that are none."""
+        """Publish the next messages of the topic: tickets, then messages that are not tickets."""
         first = self.manifest.next_offsets.get(0, 0) if self.manifest else 0
         values = [*map(encode_ticket, tickets), *[b"bad"] * rejected]
         tasks = [[messages(values, first_offset=first)]] if values else []
@@ -112,7 +112,7 @@ class Run:
         )
 
     def compact(self, readers_stopped: bool = False) -> None:
-        """Merge all small files that follow each other."""
+        """Merge all small neighbouring files."""
         assert self.manifest is not None
         if merges := plan(self.manifest.contents, 1):
             done = compact(self.output, self.manifest, merges, UPDATED_AT, readers_stopped=readers_stopped)
@@ -120,7 +120,7 @@ class Run:
             self.manifest = done
 
     def forget(self, client_id: str, unread: int = 0, readers_stopped: bool = False) -> None:
-        """Erase a client, of whom the next ``unread`` messages of the topic may be as well."""
+        """Erase a client, also from the next ``unread`` messages of the topic."""
         assert self.manifest is not None
         ends = {number: offset + unread for number, offset in self.manifest.next_offsets.items()}
         self.manifest = forget(
@@ -128,14 +128,14 @@ class Run:
         ).manifest
 
     def stop(self) -> None:
-        """End in order."""
+        """End normally."""
         self._held.close()
 
 
 def published(surface: Surface, root: Path) -> dict[str, bytes]:
-    """Return what lies in an output for its readers: ledger and files, but not what a crash left of a new ledger.
+    """Return the ledger and the files of an output, without an unfinished ledger of a crash.
 
-    The ids that an upgrade draws are left out: it draws others when it has to be done again.
+    The random ids of an upgrade are left out, because they differ if the upgrade has to be repeated.
     """
     found = {
         path: content
@@ -150,7 +150,7 @@ def published(surface: Surface, root: Path) -> dict[str, bytes]:
 
 
 def left_over(surface: Surface, root: Path) -> list[str]:
-    """Return what lies in .pipeline although nobody works, and nobody reads old files."""
+    """Return what is left in .pipeline although no process runs and no old files are kept for readers."""
     return [
         path
         for path in surface.tree(root)

@@ -30,13 +30,13 @@ def read_manifest(output: Path) -> Any:
 
 
 def tickets_published(output: Path) -> int:
-    """Return the total of the ledger; 0 before there is one."""
+    """Return the total of the ledger, 0 if there is no ledger yet."""
     reader = open_output(OutputLocation(output))
     return reader.manifest.totals.tickets if reader else 0
 
 
 def fill(processes: Processes, broker: EmbeddedBroker, topic: str, tickets: int) -> None:
-    """Fill a topic so that a task that reads it tells the test: the first message of each partition is rejected."""
+    """Fill a topic. The first message of each partition is rejected, so that a test can see when a task reads it."""
     if topic not in topics.names(broker.address):
         topics.create(broker.address, topic, partitions=2)
     for partition in range(2):
@@ -45,7 +45,7 @@ def fill(processes: Processes, broker: EmbeddedBroker, topic: str, tickets: int)
 
 
 def wait_until_it_reads(output: Path) -> None:
-    """Return once a task has taken the first messages of its range, and is far from the last."""
+    """Return once a task has read the first messages of its range, but by far not the last."""
     staging = output / ".pipeline" / "staging"
     wait_for(lambda: list(staging.glob("*/rejected_messages-*")), 180, "a task that reads")
 
@@ -62,7 +62,7 @@ def jvm_of(service: Running) -> int:
 
 
 def require_exact(output: Path, tickets: int) -> None:
-    """Fail unless all datasets agree and hold so many tickets."""
+    """Fail unless all datasets agree and hold exactly ``tickets`` tickets."""
     published = Published(output)
     published.require_agreement()
     assert published.count("tickets_with_assignment") == tickets

@@ -1,4 +1,4 @@
-"""Start our command lines as real processes, in an environment that holds nothing of ours but what a test gives."""
+"""Start our commands as real processes, in an environment with no settings of ours except those that a test gives."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from runtime.settings.setting import ROOT
 
 T = TypeVar("T")
 
-# What a process needs from the machine; everything else could change what is tested.
+# Variables that a process needs from the machine; all others could change what is tested.
 _KEPT = (
     "PATH",
     "HOME",
@@ -24,7 +24,7 @@ _KEPT = (
     "LANG",
     "CLIENT_TICKETS_CACHE",
     "XDG_CACHE_HOME",
-    # The one setting of pip that may have to be as the machine wants it.
+    # The one setting of pip that may have to be the machine's.
     "PIP_CERT",
 )
 
@@ -32,7 +32,7 @@ _KEPT = (
 def clean_environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a process of ours: that of the machine, defaults for every key of ``.env``, ``given``.
 
-    The defaults stand there because the environment wins over ``.env``, which somebody may have edited.
+    The defaults are set because a developer may have edited ``.env``; the environment overrides it.
     """
     defaults = {key: str(setting.default) for key, setting in catalogue.ALL.items() if setting.default is not None}
     machine = {key: os.environ[key] for key in _KEPT if key in os.environ}
@@ -52,7 +52,7 @@ def wait_for(condition: Callable[[], T], deadline_s: float = 30, what: str = "")
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process exists and is not merely waiting to be collected by its parent."""
+    """Whether a process exists and is not a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -61,7 +61,6 @@ def is_alive(pid: int) -> bool:
 
 
 def descendants(pid: int) -> set[int]:
-    """Return the ids of the processes that ``pid`` started, and of those that these started."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -75,7 +74,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def processes_of(session: int) -> set[int]:
-    """Return the ids of all that runs in a session, which its head began and everything below it inherits."""
+    """Return the ids of all processes of a session, which child processes inherit."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -87,7 +86,7 @@ def processes_of(session: int) -> set[int]:
 
 
 class Running:
-    """One process that a test started; what it writes is kept in files and read with ``stdout`` and ``stderr``."""
+    """One process that a test started; its output is kept in files, see ``stdout`` and ``stderr``."""
 
     def __init__(
         self, command: Sequence[str], environment: Mapping[str, str], folder: Path, cwd: Path, new_group: bool = False
@@ -118,25 +117,25 @@ class Running:
 
     @property
     def output(self) -> str:
-        """Everything it wrote, for the message of a failed assertion."""
+        """All output, for the message of a failed assertion."""
         return f"--- stdout\n{self.stdout}\n--- stderr\n{self.stderr}"
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
     def wait(self, deadline_s: float = 120) -> int:
-        """Return its exit code; fail, with what it wrote, when it does not end."""
+        """Return its exit code; fail, with its output, if it does not end in time."""
         try:
             return self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"process {self.pid} still runs after {deadline_s} s\n{self.output}") from None
 
     def wait_for_stdout(self, text: str, deadline_s: float = 60) -> str:
-        """Return standard output once ``text`` is in it; fail at once when the process ends without."""
+        """Return standard output once ``text`` is in it; fail at once if the process ends without it."""
         return self._wait_for_text(lambda: self.stdout, text, deadline_s)
 
     def wait_for_stderr(self, text: str, deadline_s: float = 60) -> str:
-        """Return standard error once ``text`` is in it; fail at once when the process ends without."""
+        """Return standard error once ``text`` is in it; fail at once if the process ends without it."""
         return self._wait_for_text(lambda: self.stderr, text, deadline_s)
 
     def _wait_for_text(self, read: Callable[[], str], text: str, deadline_s: float) -> str:
@@ -151,9 +150,9 @@ class Running:
         return wait_for(seen, deadline_s, f"{text!r} in the output")
 
     def end(self) -> None:
-        """Leave nothing running: SIGTERM, and SIGKILL when that does not help in 30 s."""
+        """End the process: SIGTERM, and SIGKILL if it still runs after 30 s."""
         if self.process.poll() is None:
-            # A stopped process would not see the SIGTERM.
+            # A stopped process would not handle the SIGTERM.
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
             try:
@@ -181,7 +180,7 @@ class Processes:
         return self.start_command([sys.executable, *map(str, arguments)], env, cwd)
 
     def start_in_a_group(self, *arguments: str | Path) -> Running:
-        """Start ``python ARGUMENTS`` at the head of a process group, as a shell does."""
+        """Start ``python ARGUMENTS`` as the leader of a process group, as a shell does."""
         return self.start_command([sys.executable, *map(str, arguments)], new_group=True)
 
     def start_command(
@@ -207,7 +206,7 @@ class Processes:
         deadline_s: float = 120,
         expect: int | None = 0,
     ) -> Running:
-        """Run ``python ARGUMENTS`` to its end; fail, with what it wrote, unless it ends with ``expect`` (None: any)."""
+        """Run ``python ARGUMENTS`` to its end; fail, with its output, unless it exits with ``expect`` (None: any)."""
         running = self.start(*arguments, env=env, cwd=cwd)
         code = running.wait(deadline_s)
         assert expect in (None, code), f"exit code {code} instead of {expect}\n{running.output}"

@@ -1,8 +1,7 @@
-"""A reader that never rests and writes a line each time: ``python -m tests.support.reader LIBRARY OUTPUT``.
+"""A reader that reads without pause and writes a line each time: ``python -m tests.support.reader LIBRARY OUTPUT``.
 
-It reads all datasets until SIGTERM, as README.md does. It ends with an error as soon as one cannot be read or a count
-goes down. When a file was merged that it has listed, or a placeholder is in its place, it writes ``gone`` and reads
-again.
+It reads all datasets until SIGTERM, as README.md does. If a dataset cannot be read or a count goes down, it ends with
+an error. If a file that it has listed was merged, or a placeholder is in its place, it writes ``gone`` and reads again.
 """
 
 import os
@@ -15,10 +14,10 @@ from runtime.process.shutdown import Shutdown
 
 GONE = "gone"
 
-# The library, given a folder of Parquet files, returns how many values a column has, or their sum.
+# Gets a folder of Parquet files and a column; returns how many values the column has, or their sum.
 Count = Callable[[Path, str, bool], int]
 
-# A column of each dataset. The files of the first three are merged; of the others, each is replaced by a batch.
+# A column of each dataset. The files of the first three are merged; the other datasets are replaced by each batch.
 COUNTED = {"tickets_with_assignment": "client_id", "high_priority_tickets": "client_id", "rejected_messages": "reason"}
 SUMMED = {
     "metrics": "total_tickets",
@@ -30,7 +29,7 @@ SUMMED = {
 
 
 class Library(NamedTuple):
-    """How a library counts, and what it raises for a file that is not there, or is a placeholder."""
+    """How a library counts, and which errors it raises for a missing file or a placeholder."""
 
     rows: Count
     gone: tuple[type[BaseException], ...]
@@ -66,7 +65,7 @@ def _polars() -> Library:
         except (Exception, pl.exceptions.PanicException):
             if not summed:
                 raise
-            # It opens a file twice, and one that was replaced in between is two halves to it.
+            # Polars opens a file twice. If it was replaced in between, both parts do not fit.
             print("read again", file=sys.stderr, flush=True)  # noqa: T201 - for the test
             values = pl.read_parquet(folder / "*.parquet")[column]
         return int(values.sum() if summed else values.count())
@@ -91,7 +90,7 @@ LIBRARIES = {"pandas": _pandas, "duckdb": _duckdb, "polars": _polars, "pyarrow":
 
 def main(name: str, output: Path) -> None:
     """Read until asked to stop. Raises whatever the library raises, and AssertionError for a wrong count."""
-    # Four of these would otherwise leave a small machine nothing to publish with.
+    # Lower the priority: four of these would leave a small machine no time to publish.
     os.nice(15)
     library, stop = LIBRARIES[name](), Shutdown().install()
     seen = dict.fromkeys([*COUNTED, *SUMMED], 0)

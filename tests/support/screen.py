@@ -1,4 +1,4 @@
-"""A display that remembers what it was told to show."""
+"""A display that records what it shows."""
 
 
 class Screen:
@@ -10,9 +10,9 @@ class Screen:
         self.lines: list[str] = []
 
     def show(self, line: str) -> None:
-        """Remember a line."""
+        """Record a line."""
         self.lines.append(line)
 
     def close(self) -> None:
-        """Remember that it was closed."""
+        """Record that it was closed."""
         self.lines.append("closed")

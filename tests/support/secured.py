@@ -20,7 +20,7 @@ from tests.support.listeners import free_ports
 ADVERTISED = "redpanda.invalid:29092"
 PASSWORD = "open-sesame-7"
 
-# What shells, .env files, JAAS, SASL, JSON, format strings or command lines would take for something else.
+# Passwords with characters that are special in shells, .env files, JAAS, SASL, JSON, format strings or command lines.
 HOSTILE_PASSWORDS = (
     " spaces at both ends ",
     "\"double\" 'single' `back`",
@@ -39,7 +39,7 @@ HOSTILE_PASSWORDS = (
 
 @dataclass(frozen=True)
 class Secured:
-    """Its addresses. The user alice has PASSWORD; SASL_PLAINTEXT advertises a name that nobody resolves."""
+    """The addresses. The user alice has PASSWORD; SASL_PLAINTEXT advertises a host name that cannot be resolved."""
 
     plain: str
     ssl: str
@@ -52,7 +52,7 @@ class Secured:
 def secured_broker(
     folder: Path, more_properties: Mapping[str, str] | None = None, plain_users: Mapping[str, str] | None = None
 ) -> Iterator[Secured]:
-    """Run such a broker, with its data, key and certificate in ``folder``.
+    """Run a broker that listens in every security protocol, with its data, key and certificate in ``folder``.
 
     ``plain_users``, name → password, can log in by PLAIN as well; see ``add_user`` for SCRAM.
     """
@@ -102,14 +102,14 @@ def _jaas_text(text: str) -> str:
 
 
 def forms_of(secret: str) -> set[bytes]:
-    """Return the bytes that ``secret`` shows as: plain, escaped for JSON, Python, Java, HTML or an address, base64."""
+    """Return all forms in which ``secret`` may appear: plain, escaped for JSON, Python, Java, HTML or a URL, base64."""
     texts = {
         *(secret, html.escape(secret), quote(secret), repr(secret)[1:-1]),
         *(json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)),
     }
     forms = {text.encode(encoding) for text in texts for encoding in ("utf-8", "utf-16-le", "utf-16-be")}
     for shift in range(3):
-        # Where it stands within a longer text decides how it looks; the groups at its ends hold neighbours, too.
+        # Base64 of a longer text depends on the position of the secret in it; its first and last groups mix neighbours.
         encoded = base64.b64encode(b"\0" * shift + secret.encode())
         forms |= {encoded[4:-4], encoded[4:-4].translate(bytes.maketrans(b"+/", b"-_"))}
     return forms

@@ -1,6 +1,6 @@
-/* Loaded before the C library (LD_PRELOAD), it lets calls fail as on a file system that does not know them, and moves
-   the clock. SHIM_UNDER is the beginning of the paths that are concerned; SHIM_FLOCK, SHIM_FSYNC_FOLDER and
-   SHIM_RENAME are the errors of these calls; SHIM_CLOCK names a file with the seconds by which the clock is wrong. */
+/* Loaded before the C library (LD_PRELOAD), this lets calls fail as on a file system that does not support them, and
+   shifts the clock. Only paths that begin with SHIM_UNDER are affected. SHIM_FLOCK, SHIM_FSYNC_FOLDER and SHIM_RENAME
+   are the error numbers of these calls; SHIM_CLOCK names a file with the seconds by which the clock is wrong. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-"""Processes whose system calls fail, or lie, as on an unusual machine: ``shim.c`` says how."""
+"""Make system calls of a process fail or return wrong values, as on an unusual machine; ``shim.c`` describes which."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ _SOURCE = Path(__file__).with_name("shim.c")
 
 
 def shim(folder: Path) -> dict[str, str]:
-    """Return the environment that puts the shim into a process; it is compiled in ``folder``."""
+    """Return the environment that loads the shim into a process; the shim is compiled in ``folder``."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("this machine lacks a C compiler")

@@ -1,4 +1,4 @@
-"""What a Spark task works on and leaves behind, made without Spark."""
+"""The input and the results of Spark tasks, made without Spark."""
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
@@ -47,7 +47,7 @@ def ticket(number: int = 0, **changes: Any) -> Ticket:
 
 
 def messages(values: Sequence[bytes | None], partition: int = 0, first_offset: int = 0) -> Piece:
-    """Return messages with ``values`` at consecutive offsets of one partition, which are a range of their own."""
+    """Return messages with ``values`` at consecutive offsets of one partition, as a range of their own."""
     stamp = (TIMESTAMP_CREATE_TIME, int(RECEIVED_AT.timestamp() * 1000))
     made = [
         Message(partition=partition, offset=first_offset + number, key=b"key", value=value, timestamp=stamp)
@@ -58,7 +58,7 @@ def messages(values: Sequence[bytes | None], partition: int = 0, first_offset: i
 
 
 def staging(folder: Path, file_format: str = "parquet") -> Staging:
-    """Return a staging folder that no output knows."""
+    """Return a staging folder outside of any output."""
     return Staging(folder, file_format, QuickDisk())
 
 
@@ -68,7 +68,7 @@ def stage(
     duplicates: Duplicates | None = None,
     erasures: Sequence[Erasure] = (),
 ) -> Receipt:
-    """Run one task to which a topic hands ``pieces``, and return its receipt."""
+    """Run one task that reads ``pieces`` from the topic, and return its receipt."""
 
     def consume(*arguments: object) -> Generator[Piece, None, None]:
         yield from pieces
@@ -86,13 +86,13 @@ def prepare_batch(
 ) -> CommitRecord:
     """Return the record that publishes what ``tasks`` read of partition 0 as the batch that follows ``before``.
 
-    With ``ids``, which stand at ``before``, duplicates are looked for.
+    With ``ids``, which are as of ``before``, duplicates are rejected.
     """
     batch_id = before.batch_id + 1 if before else 1
     start = before.next_offsets[0] if before else 0
     end = start + sum(len(piece.values) for pieces in tasks for piece in pieces)
     with writing(output.state):
-        # Of an output that nobody has locked.
+        # If the output was not locked before, its state folder is missing.
         if output.disk.look(output.state) is None:
             make_folders(output.disk, output.state)
     change = output.begin(before, "batch", file_format)

@@ -50,12 +50,12 @@ class Terminal:
         os.close(self._master)
 
     def _read(self) -> None:
-        """Read until the last process that holds the terminal has ended, as a full one would stop them."""
+        """Read until the last process on the terminal has ended: if its buffer is full, they block."""
         try:
             while piece := os.read(self._master, 65_536):
                 self._written += piece
         except OSError:
-            # Linux says so when nobody is left at the other end.
+            # Linux raises this once no process has the other end open.
             pass
 
     @property
@@ -64,7 +64,7 @@ class Terminal:
         return bytes(self._written).decode("utf-8", "replace").replace("\r\n", "\n")
 
     def wait_for(self, text: str, deadline_s: float = 90) -> None:
-        """Wait until ``text`` was written; fail at once when the process ends without."""
+        """Wait until ``text`` was written; fail at once if the process ends without it."""
 
         def seen() -> bool:
             ended = self.process.poll() is not None
@@ -76,11 +76,11 @@ class Terminal:
         wait_for(seen, deadline_s, f"{text!r} on the terminal")
 
     def type_ctrl_c(self) -> None:
-        """Have the terminal send SIGINT to the whole foreground process group."""
+        """Type Ctrl-C, so that the terminal sends SIGINT to the whole foreground process group."""
         os.write(self._master, _CTRL_C)
 
     def wait(self, deadline_s: float = 60) -> int:
-        """Return the exit code; fail, with what was written, when it does not end."""
+        """Return the exit code; fail, with the output, if it does not end in time."""
         try:
             return self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""A clock that stands still while a test does not move it on."""
+"""A clock that only a test advances."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ from runtime.process.shutdown import Shutdown
 
 
 class Time(Shutdown, Clock):
-    """A clock that only waiting and working move on; a stop is asked for at ``stop_at``."""
+    """A clock that only waiting and working advance; at ``stop_at`` a stop is requested."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -18,15 +18,15 @@ class Time(Shutdown, Clock):
         self.while_waiting: list[Callable[[], object]] = []
 
     def seconds(self) -> float:
-        """Return what has passed so far."""
+        """Return the seconds that have passed so far."""
         return self.passed
 
     def now(self) -> datetime:
-        """Return the same moment of 2026 at the start of each test, and what has passed since."""
+        """Return a fixed time in 2026 plus the seconds that have passed."""
         return datetime(2026, 1, 31, 11, tzinfo=UTC) + timedelta(seconds=self.passed)
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Do what is to happen meanwhile, and be done."""
+        """Run what is due meanwhile, and return without waiting."""
         assert seconds is not None
         self.waits.append(seconds)
         if self.while_waiting:

@@ -56,7 +56,7 @@ def send_batches(
     partition: int = 0,
     options: Mapping[str, str | int] | None = None,
 ) -> None:
-    """Write values by librdkafka, whose ``options`` decide on batches and compression; return once all are there."""
+    """Write values with librdkafka; ``options`` set batching and compression. Return once all are acknowledged."""
     problems: list[KafkaError] = []
 
     def note(error: KafkaError | None, _: Delivered) -> None:
@@ -78,7 +78,7 @@ def delete_records(address: str, topic: str, before: int, partition: int = 0) ->
 
 
 def read(address: str, topic: str, deadline_ms: int = 30_000) -> list[Message]:
-    """Return everything that is in a topic now, by partition and offset; committed messages only."""
+    """Return all committed messages of a topic, by partition and offset."""
     consumer = KafkaConsumer(
         bootstrap_servers=address,
         group_id=None,
@@ -99,5 +99,5 @@ def read(address: str, topic: str, deadline_ms: int = 30_000) -> list[Message]:
 
 
 def values(messages: Sequence[Message]) -> list[bytes | None]:
-    """Return what the messages carry."""
+    """Return the values of the messages."""
     return [message.value for message in messages]

@@ -1,4 +1,4 @@
-"""The fast way from messages to columns says what ``decode`` says of each message."""
+"""Decoding many messages to columns gives the same results as ``decode`` for each message."""
 
 import json
 import os
@@ -26,7 +26,7 @@ HELP = (
 # 2026-01-31T09:30:00Z
 INSTANT = 1_769_851_800_000_000
 
-# CLIENT_TICKETS_EXAMPLES=100000 looks for more than the suite has time for.
+# CLIENT_TICKETS_EXAMPLES=100000 tries more examples than the suite has time for.
 EXAMPLES = int(os.environ.get("CLIENT_TICKETS_EXAMPLES", "50"))
 
 
@@ -61,7 +61,7 @@ def assert_both_ways_agree(messages: Sequence[bytes | None]) -> None:
 
 @pytest.fixture
 def no_decode(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail the test when a message goes through ``decode``, but for the one that shows the layout."""
+    """Fail the test if a message goes through ``decode``, except the one from which the layout is taken."""
 
     def refuse(message: bytes | None) -> Ticket:
         raise AssertionError(f"decoded one by one: {message!r}")
@@ -75,7 +75,7 @@ def no_decode(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_both_ways_agree_on_hostile_messages(messages: list[bytes | None]) -> None:
     assert_both_ways_agree(messages)
-    # Other messages come first this way, and show their layout.
+    # In this order other messages come first, and the layout is taken from them.
     assert_both_ways_agree(messages[::-1])
 
 
@@ -205,7 +205,7 @@ def test_both_ways_agree_on_the_clock(part: str) -> None:
 def test_both_ways_agree_on_every_byte_of_a_text_alone_and_after_a_backslash() -> None:
     for name in (b"Help", b"CLIENT_7"):
         for before in (b"", b"x", b"\\", b"\\\\", b"\\u00", b"\xc3"):
-            # One after another as well, because one wrong byte makes the whole piece doubtful.
+            # Also one by one, because one wrong byte sends the whole piece through ``decode``.
             messages = [HELP.replace(name, before + bytes([byte])) for byte in range(256)]
             assert_both_ways_agree([HELP, *messages])
             for message in messages[::16]:
@@ -235,12 +235,12 @@ def test_both_ways_agree_on_other_characters_in_a_time() -> None:
         # Two strings between the outer quotes; msgspec would read a line break between them as the end of a message.
         (HELP.replace(b"Help", b'a"\n"b'), None),
         (HELP.replace(b"Help", b'a\\\\"\n"b'), None),
-        # The last one counts.
+        # The last value counts.
         (HELP.replace(b"Help", b'a","request":"b'), "b"),
         (HELP.replace(b"Help", b'a\\","request":"b'), None),
         (HELP.replace(b"Help", b'a\\\\","request":"b'), "b"),
         (HELP.replace(b"Help", b"C:\\\\"), "C:\\"),
-        # One quote less and one more.
+        # One quote too few, and one too many.
         (HELP.replace(b"Help", b"Help\\"), None),
         (HELP.replace(b'"Help"', b"null"), None),
         (HELP.replace(b"Help", b"He\nlp"), None),
@@ -283,7 +283,7 @@ def test_an_odd_message_among_usual_ones(message: bytes, request_text: str | Non
     assert_both_ways_agree([message, message, HELP])
 
 
-def test_what_is_not_one_string_between_its_quotes_is_no_text() -> None:
+def test_bytes_that_are_not_exactly_one_string_are_not_read_as_a_text() -> None:
     raw = [b"1", b'a"b', b'a"\n"b', b"\\n", b"\\", b"\x1f", b"\xff", b"\x80", b'a","b', b"", b"123456", b"\\u0031"]
 
     texts, are_texts = read_texts(pa.array(raw, pa.binary()), 5)
@@ -299,7 +299,7 @@ def test_two_strings_on_two_lines_are_not_taken_for_two_texts() -> None:
     assert are_texts.tolist() == [False, True]
 
 
-def test_two_halves_of_a_character_in_two_messages_are_no_character() -> None:
+def test_two_halves_of_a_character_in_two_messages_are_not_joined() -> None:
     halves: list[bytes | None] = [HELP.replace(b"Help", b"\xe2\x82"), HELP.replace(b"Help", b"\xac")]
 
     assert decode_columns([HELP, *halves]).rejected == [1, 2]

@@ -1,4 +1,4 @@
-"""The JSON Schema says the same as the decoder, but for what it cannot say."""
+"""The JSON Schema agrees with the decoder, except for rules that a schema cannot express."""
 
 import json
 import re
@@ -18,7 +18,7 @@ VALIDATOR = jsonschema_rs.Draft202012Validator(json.loads(FILE.read_bytes()))
 
 
 class NotOneObject(ValueError):
-    """JSON in which a schema does not see all that stands there."""
+    """JSON of which a schema sees only a part, such as a key that is given twice."""
 
 
 def test_the_file_is_what_follows_from_the_type() -> None:
@@ -29,7 +29,7 @@ def test_every_golden_ticket_is_valid() -> None:
     assert [message for message in golden.tickets() if not VALIDATOR.is_valid(json.loads(message))] == []
 
 
-def test_the_schema_refuses_what_the_decoder_refuses_but_for_what_its_descriptions_say() -> None:
+def test_the_schema_rejects_what_the_decoder_rejects_except_what_its_descriptions_name() -> None:
     unsaid = set()
     for entry in golden.rejected():
         try:
@@ -60,7 +60,7 @@ def is_ticket(message: bytes | None) -> bool:
 
 
 def is_beyond_a_pattern(message: bytes | None) -> bool:
-    """Whether a message is refused only for a time that the pattern of created_at cannot tell from others."""
+    """Whether a message is rejected only for a time that the pattern of created_at cannot exclude."""
     try:
         decode(message)
     except InvalidTicket as error:
@@ -82,7 +82,7 @@ def in_a_leap_year(message: bytes | None) -> bytes:
 
 
 def parsed(message: bytes | None) -> Any:
-    """Return the JSON value in a message. Raises ValueError where a schema would not see all of it."""
+    """Return the JSON value in a message. Raises ValueError if a schema would see only a part of it."""
     value = json.loads((message or b"").decode(), object_pairs_hook=_once, parse_constant=_refuse)
     json.dumps(value, ensure_ascii=False).encode()
     return value

@@ -37,7 +37,7 @@ def test_a_golden_ticket_survives_decoding_and_encoding(message: bytes) -> None:
 
 
 @pytest.mark.parametrize("example", golden.rejected(), ids=lambda example: example.name)
-def test_what_is_no_ticket_is_refused_with_its_exact_reason(example: golden.Rejected) -> None:
+def test_an_invalid_message_is_rejected_with_the_exact_reason(example: golden.Rejected) -> None:
     with pytest.raises(InvalidTicket) as refused:
         decode(example.message)
 
@@ -69,7 +69,7 @@ def test_unknown_fields_are_ignored() -> None:
 
 
 def nested(levels: int) -> bytes:
-    """Return a ticket with an unknown field that holds so many arrays in each other; the ticket is a level as well."""
+    """Return a ticket with an unknown field of nested arrays, ``levels`` deep; the ticket itself counts as a level."""
     return golden.tickets()[0].replace(b"{", b'{"thread":' + b"[" * levels + b"]" * levels + b",", 1)
 
 
@@ -102,12 +102,12 @@ def test_brackets_in_texts_are_not_nesting() -> None:
     assert reason_of(ticket[: ticket.index(brackets) + 5_000]) == "not JSON: Input data was truncated"
 
 
-def test_of_a_field_given_twice_the_last_one_counts() -> None:
+def test_if_a_field_is_given_twice_the_last_one_counts() -> None:
     assert decode(golden.tickets()[0][:-1] + b',"priority":"critical"}').priority == "critical"
 
 
 @pytest.mark.parametrize("text", ["../../etc/passwd", "=cmd('calc')!A1", "<script>", "\0", "\u202egnp.exe", " x "])
-def test_strings_are_kept_to_the_letter(text: str) -> None:
+def test_strings_are_kept_unchanged(text: str) -> None:
     moment = datetime(2026, 1, 31, tzinfo=timezone(timedelta(hours=-5)))
     ticket = Ticket(ID, text, moment, text, "account", "medium")
 

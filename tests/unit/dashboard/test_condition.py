@@ -1,4 +1,4 @@
-"""What the page says of the processor, from its status alone."""
+"""What the page says about the processor, judged by its status only."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -52,18 +52,18 @@ def manifest(*next_offsets: int) -> Manifest:
         ("reading", 61, 0, "Processor gone", "bad"),
     ],
 )
-def test_a_processor_is_gone_once_its_interval_and_some_patience_have_passed_without_a_word(
+def test_a_processor_is_gone_if_its_status_is_older_than_interval_and_patience(
     state: State, age_s: float, interval_s: float, words: str, level: str
 ) -> None:
     found = condition(status(state, age_s, interval_s), NOON)
     assert (found.words, found.level) == (words, level)
 
 
-def test_without_a_status_nobody_knows() -> None:
+def test_without_a_status_the_processor_is_unknown() -> None:
     assert condition(None, NOON).words == "Processor unknown"
 
 
-def test_a_clock_that_is_ahead_makes_nobody_gone() -> None:
+def test_a_status_from_the_future_does_not_count_as_gone() -> None:
     assert condition(status("idle", -3600), NOON).words == "Waiting for the next batch"
 
 
@@ -74,12 +74,12 @@ def test_a_batch_says_how_far_it_is() -> None:
     assert found.level == "good"
 
 
-def test_what_gets_in_the_way_says_for_how_long() -> None:
+def test_a_wait_says_for_how_long() -> None:
     found = condition(status("waiting for broker", age_s=2, since_s=130), NOON)
     assert found.detail == "For 2 min 10 s. It goes on by itself once the broker answers."
 
 
-def test_unread_is_what_the_topic_held_at_the_last_look() -> None:
+def test_unread_counts_the_messages_when_the_topic_was_last_queried() -> None:
     assert unread(manifest(10, 5), status()) == 0
     assert unread(manifest(7, 5), status()) == 3
     assert unread(manifest(7), status()) == 8
@@ -87,7 +87,7 @@ def test_unread_is_what_the_topic_held_at_the_last_look() -> None:
     assert unread(manifest(10, 5), msgspec.structs.replace(status(), end_offsets={})) is None
 
 
-def test_the_output_is_known_up_to_the_last_look_only_if_that_found_nothing_new() -> None:
+def test_the_output_is_known_up_to_the_last_query_only_if_that_found_nothing_new() -> None:
     batch = NOON - timedelta(minutes=10)
     look = NOON - timedelta(seconds=20)
     assert known_up_to(manifest(10, 5), status("idle", 20)) == look

@@ -1,4 +1,4 @@
-"""The figures of the page, on small tables with the answers written out."""
+"""The figures of the page, on small tables with literal results."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -64,11 +64,11 @@ def test_the_last_hour_and_minute_are_exact_where_the_hours_prove_that_no_ticket
 
 
 def test_where_tickets_are_missing_the_last_hour_is_a_lower_bound() -> None:
-    # Of the hour that began at 11:00 only some lie within; of the running hour all do, seen or not.
+    # The hour that began at 11:00 is only partly within; the current hour is completely within, listed or not.
     more = hours(("2026-01-31T11:00:00", "billing", "low", 9), ("2026-01-31T12:00:00", "billing", "low", 102))
     assert figures.created_in(more, THREE, HOUR, AS_OF) == Count(102, exact=False)
     assert figures.created_in(more, THREE, MINUTE, AS_OF) == Count(1, exact=False)
-    # The minute needs the running hour only.
+    # The minute lies in the current hour.
     early = hours(("2026-01-31T11:00:00", "billing", "low", 9), ("2026-01-31T12:00:00", "billing", "low", 2))
     assert figures.created_in(early, THREE, MINUTE, AS_OF) == Count(1, exact=True)
 
@@ -114,7 +114,7 @@ def test_a_period_ends_with_the_running_hour_and_has_as_many_hours_as_it_says() 
         (Choice(), {"low": 5, "high": 2, "critical": 3}),
         (Choice(types=("billing",)), {"low": 5, "high": 2}),
         (Choice(priorities=("critical", "low")), {"low": 5, "critical": 3}),
-        # The hour of now and the 23 before: from 13:00 of the day before.
+        # The current hour and the 23 before it: from 13:00 of the day before.
         (Choice(period="24 hours"), {"high": 2, "critical": 3}),
         (Choice(types=("billing",), period="24 hours"), {"high": 2}),
     ],
@@ -133,7 +133,7 @@ def test_a_choice_is_told_in_words() -> None:
 TOTALS = Totals(tickets=10, by_type={"billing": 7, "technical": 3}, by_team={"Billing Team": 7, "Technical Support": 3})
 
 
-def test_teams_share_a_choice_as_their_types_do_if_that_has_always_been_so() -> None:
+def test_counts_by_team_follow_from_types_if_the_routing_never_changed() -> None:
     chosen = Choice(period="24 hours")
     found = figures.load_of_teams(chosen.rows(LOAD, "hour", AS_OF), TOTALS, chosen)
     assert found is not None
@@ -145,7 +145,7 @@ def test_teams_share_a_choice_as_their_types_do_if_that_has_always_been_so() -> 
     ]
 
 
-def test_after_a_type_went_to_another_team_only_all_tickets_are_counted_by_team() -> None:
+def test_after_a_change_of_the_routing_only_all_tickets_are_counted_by_team() -> None:
     moved = msgspec.structs.replace(TOTALS, by_team={"Billing Team": 4, "Finance": 3, "Technical Support": 3})
     chosen = Choice(priorities=("high",))
     assert figures.load_of_teams(chosen.rows(LOAD, "hour", AS_OF), moved, chosen) is None
@@ -206,7 +206,7 @@ def test_tickets_of_the_year_1_and_9999_are_left_out_and_counted() -> None:
 
 
 def test_the_heatmap_averages_over_the_times_that_an_hour_has_come() -> None:
-    # Two Saturdays at twelve, of which one had tickets; Friday at noon came once.
+    # Two Saturdays at twelve, only one with tickets; Friday at noon occurred once.
     table = hours(
         ("2026-01-24T12:00:00", "billing", "low", 6),
         ("2026-01-30T12:00:00", "technical", "low", 5),

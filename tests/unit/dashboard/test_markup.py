@@ -1,4 +1,4 @@
-"""Foreign text on the page stays text."""
+"""Users' text on the page stays text."""
 
 import pyarrow as pa
 
@@ -42,8 +42,8 @@ def test_the_most_urgent_lie_at_the_bottom_of_a_stack_and_a_name_of_the_past_on_
     assert [charts.rank("priority", name) for name in ("critical", "high", "medium", "low", "gone")] == [0, 1, 2, 3, 4]
 
 
-def test_all_can_tell_the_colours_of_a_stack() -> None:
-    # Those of Okabe and Ito, and a grey.
+def test_the_colours_of_a_stack_are_colour_blind_safe() -> None:
+    # The colours of Okabe and Ito, and a grey.
     known = {"#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#8C96A3"}
     for by, column in charts.STACKS.items():
         spec = charts.movement("hour", column)

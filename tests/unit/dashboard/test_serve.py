@@ -1,4 +1,4 @@
-"""What the dashboard is asked for, before it becomes Streamlit's server."""
+"""The command line of the dashboard, before it becomes Streamlit's server."""
 
 import socket
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ def test_an_unknown_flag_ends_with_2_and_names_what_was_meant(capsys: pytest.Cap
     assert "did you mean --port?" in capsys.readouterr().err
 
 
-def test_the_server_tells_nobody_anything_and_offers_no_export_of_its_own() -> None:
+def test_the_server_sends_no_telemetry_and_offers_no_export_of_its_own() -> None:
     words = command(config("--port", "8600"))
     given = dict(zip(words[5::2], words[6::2], strict=True))
     assert words[1:5] == ["-m", "streamlit", "run", str(ROOT / "dashboard/page.py")]

@@ -1,4 +1,4 @@
-"""One cache for all visitors of an output that changes under it."""
+"""One cache for all visitors, of an output that changes meanwhile."""
 
 import shutil
 import threading
@@ -25,7 +25,7 @@ from tests.support.staging import UPDATED_AT, messages, publish_batch, ticket
 
 
 class CountingDisk(Disk):
-    """Counts how often each file is opened, and lets a test do something before."""
+    """Counts how often each file is opened, and can call a function before that."""
 
     def __init__(self) -> None:
         self.opened: Counter[str] = Counter()
@@ -40,7 +40,7 @@ class CountingDisk(Disk):
 
 
 class Watch:
-    """Time that passes only when somebody waits, or says so."""
+    """A clock that advances only if the code waits, or if a test sets it."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -95,7 +95,7 @@ def test_where_nothing_was_published_there_is_neither_a_snapshot_nor_a_problem(s
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "json"])
-def test_a_new_batch_costs_what_is_new(
+def test_after_a_batch_only_new_files_are_read(
     output: Output, snapshots: Snapshots, disk: CountingDisk, watch: Watch, file_format: str
 ) -> None:
     first = publish(output, None, 1, 2, file_format)
@@ -139,7 +139,7 @@ def test_only_the_newest_rows_are_kept_and_no_file_before_them_is_opened(
     assert look.snapshot is not None
     assert look.snapshot.rejected["offset"].to_pylist() == [5, 8]
     assert disk.opened[f"batch-000001-0000.{file_format}"] == 0
-    # What falls out of the newest is let go of.
+    # Rows that are not among the newest any more are dropped.
     publish(output, manifest, 7, 3, file_format)
     assert numbers(later(watch, snapshots)) == [7, 8, 9]
     assert len(snapshots._tickets._files) == 1
@@ -166,11 +166,11 @@ def test_a_file_that_was_written_again_under_its_name_is_read_again(
     assert numbers(later(watch, snapshots)) == [5, 6]
 
 
-def test_a_conversion_under_its_feet_means_to_read_the_ledger_again(
+def test_a_conversion_while_reading_makes_it_read_the_ledger_again(
     output: Output, snapshots: Snapshots, disk: CountingDisk
 ) -> None:
     manifest = publish(output, None, 1, 2)
-    # The ledger was read, and before the first file of it is opened, the conversion ends.
+    # The conversion ends after the ledger was read, and before its first file is opened.
     disk.before["tickets_by_hour.parquet"] = lambda: convert(output, manifest, "json", UPDATED_AT)
     look = snapshots.look()
     assert look.problem == ""
@@ -200,7 +200,7 @@ def test_figures_of_two_commits_are_never_mixed(
     assert pa.compute.sum(look.snapshot.hours["count"]).as_py() == 4
 
 
-def test_a_file_that_stays_away_leaves_the_figures_of_before_with_the_reason(
+def test_a_missing_file_keeps_the_earlier_snapshot_and_gives_the_reason(
     output: Output, snapshots: Snapshots, watch: Watch
 ) -> None:
     first = publish(output, None, 1, 2)

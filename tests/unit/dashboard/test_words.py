@@ -17,7 +17,7 @@ def test_numbers_have_separators_between_thousands_and_nouns_agree() -> None:
     ("part", "whole", "told"),
     [(0, 0, "0 %"), (0, 9, "0 %"), (1, 3, "33 %"), (3, 3, "100 %"), (1, 30, "3.3 %"), (1, 10_000, "< 0.1 %")],
 )
-def test_a_share_is_nothing_only_where_it_is_nothing(part: int, whole: int, told: str) -> None:
+def test_a_share_is_zero_percent_only_for_zero(part: int, whole: int, told: str) -> None:
     assert share(part, whole) == told
 
 

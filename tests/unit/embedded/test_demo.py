@@ -1,4 +1,4 @@
-"""What the demo asks of the services, and how it shows what they published."""
+"""The flags that the demo passes to the services, and how it shows the results."""
 
 import argparse
 import io
@@ -48,7 +48,7 @@ def test_a_format_of_the_environment_is_left_to_the_processor_which_says_where_i
 
 
 def shown(folder: Path, **environ: str) -> str:
-    """Return what is printed of the output in ``folder``."""
+    """Return what the demo prints about the output in ``folder``."""
     flags = build_parser().parse_args(["--output-path", str(folder), "--data-dir", str(folder / "broker")])
     written = io.StringIO()
     show(resolve(SETTINGS, flags, {}, Path("/nowhere/.env")), plain_console(environ, written))
@@ -62,7 +62,7 @@ def publish(folder: Path, file_format: str, *tickets: Ticket) -> None:
 
 @pytest.mark.parametrize("name", ["[/]", "a[red]b", ":smile:", "[link=x]y", 'a "b" \\c', "{x} 50% *"])
 @pytest.mark.parametrize("file_format", ["parquet", "json"])
-def test_a_path_is_shown_to_the_letter(name: str, file_format: str, tmp_path: Path) -> None:
+def test_a_path_is_shown_unchanged(name: str, file_format: str, tmp_path: Path) -> None:
     folder = tmp_path / name
     publish(folder, file_format, ticket())
     text = shown(folder)
@@ -72,7 +72,7 @@ def test_a_path_is_shown_to_the_letter(name: str, file_format: str, tmp_path: Pa
     assert reading in text
 
 
-def test_a_team_is_shown_to_the_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_team_is_shown_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teams = pa.array(["a", "[/] [red]b :smile:", "c", "d"])
     monkeypatch.setattr(processor.transformations, "_TEAMS", teams)
     publish(tmp_path / "output", "parquet", ticket())
@@ -136,7 +136,7 @@ def test_a_terminal_gets_colours_and_with_no_color_nothing_but_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(tmp_path / "output", "parquet", ticket())
-    # What rich asks to take any stream for a terminal.
+    # With this, rich takes any stream for a terminal.
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     assert "\x1b[1mPublished so far\x1b[0m\n" in shown(tmp_path / "output")

@@ -1,4 +1,4 @@
-"""The lines that the demo ends with: on 80 columns, in ASCII, with tickets and paths that mean harm."""
+"""The last lines of the demo: on 80 columns, in ASCII, with hostile tickets and paths."""
 
 import shlex
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ def test_a_load_has_number_share_and_a_bar_that_ends_at_column_80() -> None:
     assert max(map(len, lines)) == 79
 
 
-def test_what_takes_only_ascii_gets_only_ascii() -> None:
+def test_an_ascii_terminal_gets_only_ascii() -> None:
     lines = plain(results.load("By type", {"technical": 4, "billing": 1}, ASCII))
     lines += plain(results.urgent([ticket("Überweisung\n" + 80 * "x")], 1, ASCII))
     assert lines[1:3] == ["  technical           4   80 %  " + 47 * "#", "  billing             1   20 %  " + 12 * "#"]
@@ -79,7 +79,7 @@ def test_a_ticket_takes_two_lines_and_its_request_is_cut_to_the_width() -> None:
     ]
 
 
-def test_where_there_are_no_high_priority_tickets_that_is_said() -> None:
+def test_no_high_priority_tickets_is_said_in_words() -> None:
     assert plain(results.urgent([], 0, PAGE)) == ["High-priority tickets: none"]
 
 
@@ -151,5 +151,5 @@ def test_a_higher_rate_is_ten_times_as_high_and_lasts_ten_seconds() -> None:
     assert results.faster(0.001, 10, [])[1] == 'make demo ARGS="--count 1 --rate 0.01"'
 
 
-def test_what_to_try_next_is_never_cut() -> None:
+def test_commands_to_try_next_are_never_truncated() -> None:
     assert plain(results.next_steps([("a query", "x" * 200)])) == ["Try next", "  a query", "    " + "x" * 200]

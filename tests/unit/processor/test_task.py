@@ -269,7 +269,7 @@ def test_a_missing_staging_folder_is_reported_in_the_receipt(tmp_path: Path, fil
     assert receipt.failure is not None
     assert receipt.failure.kind == FailureKind.DISK
     assert receipt.failure.detail.startswith(f"cannot write {tmp_path}/missing/")
-    assert "No such file or directory; it, or a folder above it, is not there" in receipt.failure.detail
+    assert "No such file or directory; it, or a folder above it, is missing" in receipt.failure.detail
     assert receipt.files == []
 
 
@@ -294,7 +294,7 @@ def test_a_full_disk_is_reported_in_the_receipt(tmp_path: Path) -> None:
     )
     assert len(done.stdout.splitlines()) == 2
     for failure in done.stdout.splitlines():
-        assert "File too large; a limit of this user (ulimit -f) or of the file system" in failure
+        assert "File too large; the file would exceed a limit of this user (ulimit -f)" in failure
         assert "free space" not in failure
 
 

@@ -75,11 +75,13 @@ def test_differences_are_printed_in_80_columns_up_to_a_limit(report: Report) -> 
     differences = [
         Difference("metrics/metrics.parquet", f"is not the file {n} that was published: x") for n in range(60)
     ]
-    many = msgspec.structs.replace(report, differences=differences, notes=["metrics holds \x1b[2Jx, which is not ours"])
+    many = msgspec.structs.replace(
+        report, differences=differences, notes=["metrics holds \x1b[2Jx, which is not part of the output"]
+    )
     text = as_text(many, None, "the broker is away")
     assert "  metrics/metrics.parquet: is not the file 49 that was published: x\n" in text
     assert "  and 10 more; LOG_FORMAT=json lists them all\n" in text
-    assert "notes:\n  metrics holds \\x1b[2Jx, which is not ours\n" in text
+    assert "notes:\n  metrics holds \\x1b[2Jx, which is not part of the output\n" in text
     assert text.endswith("the broker could not be asked:\n  the broker is away\n\nNot in order.\n")
     long = msgspec.structs.replace(report, differences=[Difference("metrics", "wrong " * 30)])
     assert max(map(len, as_text(long, None, None).splitlines())) <= 82

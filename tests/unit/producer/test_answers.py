@@ -1,4 +1,4 @@
-"""Faults among random tickets, and their key."""
+"""Faults among random tickets, and the answer key."""
 
 import hashlib
 import json

@@ -31,7 +31,7 @@ EXPECTED = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
         " 2026-01-31 09:30 ",
     ],
 )
-def test_one_instant_in_the_words_of_many(text: str) -> None:
+def test_one_instant_in_many_notations(text: str) -> None:
     assert instant(text).astimezone(UTC) == EXPECTED
 
 
@@ -56,7 +56,7 @@ def test_day_or_month_first_is_asked_for_only_where_it_matters() -> None:
     assert instant("03/04/2026 08:00", "mdy") == datetime(2026, 3, 4, 8, tzinfo=UTC)
     assert instant("04-04-26") == datetime(2026, 4, 4, tzinfo=UTC)
     assert instant("13.04.2026", "dmy") == datetime(2026, 4, 13, tzinfo=UTC)
-    with pytest.raises(ValueError, match=r"found '03/04/2026 08:00'; say which with --date-order dmy or mdy"):
+    with pytest.raises(ValueError, match=r"found '03/04/2026 08:00'; set --date-order to dmy or mdy"):
         instant("03/04/2026 08:00")
 
 
@@ -74,6 +74,6 @@ def test_day_or_month_first_is_asked_for_only_where_it_matters() -> None:
         ("13/04/2026", "mdy", "does not fit --date-order mdy"),
     ],
 )
-def test_what_is_not_certain_is_not_guessed(text: str, order: str | None, reason: str) -> None:
+def test_ambiguous_dates_are_not_guessed(text: str, order: str | None, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         instant(text, order)

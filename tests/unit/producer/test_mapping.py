@@ -1,4 +1,4 @@
-"""From the words of a source to a ticket."""
+"""From a row of a source to a ticket."""
 
 import uuid
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def ticket(row: Mapping[str, Any], number: int = 1, /, **given: Any) -> Ticket:
     return decode(message(rules(**given), Row(number, {}, row)).value)
 
 
-def test_a_row_in_our_words_needs_no_rules_and_is_kept_to_the_letter() -> None:
+def test_a_row_with_our_field_names_needs_no_rules_and_is_kept_unchanged() -> None:
     sent = message(rules(), Row(1, {}, PLAIN))
     assert sent.key == b"CLIENT_1"
     assert decode(sent.value) == decode(
@@ -40,7 +40,7 @@ def test_a_row_in_our_words_needs_no_rules_and_is_kept_to_the_letter() -> None:
     )
 
 
-def test_columns_values_and_defaults_make_a_ticket_of_foreign_words() -> None:
+def test_columns_values_and_defaults_turn_another_schema_into_a_ticket() -> None:
     row = {
         "Id": 17,
         "Requester": " ann@example.org ",
@@ -96,12 +96,12 @@ def test_a_dot_leads_into_json_unless_a_column_is_named_so() -> None:
         (
             {"request_type": "Facturation"},
             "request_type: must be one of account, billing, technical, general, found 'Facturation'; "
-            "say what it means with --value 'request_type:Facturation=general'",
+            "map it with --value 'request_type:Facturation=general'",
         ),
         ({"client_id": "x" * 65}, "client_id: must be a string of 1 to 64 characters, found 65 characters"),
         ({"request": "x" * 10_001}, "request: must be a string of 1 to 10,000 characters, found 10,001 characters"),
         ({"created_at": "soon"}, "created_at: is not a date, found 'soon'"),
-        ({"request": b"\xff"}, "a column holds 1 bytes that are not text in UTF-8"),
+        ({"request": b"\xff"}, "a column holds 1 bytes that are not UTF-8 text"),
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""Pacing, on a clock of our own."""
+"""Pacing, on a simulated clock."""
 
 from bisect import bisect_left
 
@@ -16,7 +16,7 @@ def simulate(rate: float, seconds: float, stalls: dict[float, float] | None = No
         due = pacer.due(now)
         sent += [now - start] * due
         pacer.spend(due)
-        # Waking up is never on the dot.
+        # A thread never wakes up exactly on time.
         now += max(pacer.pause(now), 0.0001) + 0.0003
         if waiting and now - start >= waiting[0][0]:
             now += waiting.pop(0)[1]
@@ -24,7 +24,7 @@ def simulate(rate: float, seconds: float, stalls: dict[float, float] | None = No
 
 
 def busiest_slot(sent: list[float]) -> int:
-    """Return the most tickets in any 100 ms, wherever they begin."""
+    """Return the largest number of tickets in any 100 ms, wherever these begin."""
     return max(bisect_left(sent, moment + 0.1) - first for first, moment in enumerate(sent))
 
 
@@ -56,7 +56,7 @@ def test_a_stall_is_caught_up_without_a_burst(stall: float) -> None:
     assert len(sent) == pytest.approx(12_000, abs=2)
 
 
-def test_stall_upon_stall_is_caught_up_without_a_burst() -> None:
+def test_repeated_stalls_are_caught_up_without_a_burst() -> None:
     sent = simulate(200, 30, {float(second): 0.13 for second in range(1, 20)})
 
     assert busiest_slot(sent) <= 30

@@ -1,4 +1,4 @@
-"""The production of tickets, with a client that does as it is told."""
+"""Producing tickets, with a scripted client."""
 
 import logging
 import threading
@@ -35,7 +35,7 @@ class Answer:
 
 @dataclass
 class Broker:
-    """A client whose answers the test gives; by default it acknowledges at once."""
+    """A client whose answers the test sets; by default it acknowledges at once."""
 
     answer: Callable[[int], Answer] = lambda number: Answer(is_done=True)
     records: list[tuple[str, bytes, bytes]] = field(default_factory=list)
@@ -62,7 +62,7 @@ def config(rate: float = 0, count: int = 0, duration: float = 0) -> ProducerConf
 
 
 class Time(Shutdown):
-    """A clock that only waiting moves on; a stop is asked for at ``stop_at``."""
+    """A clock that only waiting advances; at ``stop_at`` a stop is requested."""
 
     def __init__(self, stop_at: float = 1e9) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ def test_a_stall_near_the_end_is_caught_up_after_it() -> None:
 
 
 def test_the_first_ticket_does_not_wait_for_the_partitions_to_be_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the first one is late, the second on time, and a short run faster than its rate."""
+    """Otherwise the first one is late and the second on time, so a short run is faster than its rate."""
     broker, moments = Broker(), list[float]()
     run = manager(broker, config(rate=1, duration=10))
     now = run._clock
@@ -124,7 +124,7 @@ def test_the_first_ticket_does_not_wait_for_the_partitions_to_be_known(monkeypat
         return Answer(is_done=True)
 
     def ask_the_broker(topic: str) -> set[int]:
-        # The client asks once, and then knows.
+        # The client looks them up once, then keeps them.
         run._clock = lambda: now() + 0.5
         return {0, 1, 2, 3}
 
@@ -172,11 +172,11 @@ def test_whichever_of_count_and_duration_is_first_ends_the_run() -> None:
     assert manager(Broker(), config(rate=100, duration=100, count=10)).run().sent == 10
 
 
-def test_a_stop_ends_an_endless_run_and_what_is_out_is_confirmed() -> None:
+def test_a_stop_ends_an_endless_run_and_waits_for_tickets_in_flight() -> None:
     assert manager(Broker(), config(rate=100), stop_at=3.0).run() == Progress(sent=300, acknowledged=300)
 
 
-def test_a_silent_broker_gets_no_more_than_the_limit_and_a_stop_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_broker_gets_no_more_than_the_limit_and_a_stop_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery_module, "MAX_IN_FLIGHT", 100)
     monkeypatch.setattr(producer_module, "FLUSH_S", 0.2)
     broker = Broker(answer=lambda number: Answer())
@@ -206,7 +206,7 @@ def test_a_topic_that_vanished_is_an_error_of_the_broker() -> None:
 
 def test_a_partition_that_vanished_is_an_error_of_the_broker() -> None:
     def vanish(number: int) -> Answer:
-        # As kafka-python says it.
+        # The error of kafka-python.
         raise ValueError("Unrecognized partition 3 for topic tickets")
 
     with pytest.raises(BrokerError, match="topic tickets is gone"):
@@ -243,7 +243,7 @@ def test_a_key_has_one_partition_and_gets_another_only_when_the_topic_grows() ->
     broker.partitions = set(range(12))
     delivery.send(tickets)
 
-    # murmur2, as all Kafka clients have it, of the two keys; of 4 partitions, then of 12.
+    # The murmur2 partitions of the two keys, the same in all Kafka clients: of 4 partitions, then of 12.
     assert broker.chosen == [2, 1, 2, 1, 6, 5]
 
 
@@ -267,7 +267,7 @@ def test_progress_shows_counts_and_the_rate_now_and_overall(caplog: pytest.LogCa
     for seconds, count in ((2, 100), (5, 1_000), (10, 3_000)):
         now[0] = 100.0 + seconds
         reporter.update(Progress(count, count, 0))
-    # The client takes its time to close.
+    # Closing the client takes time.
     now[0] += 5
     reporter.close()
 
@@ -279,7 +279,7 @@ def test_progress_shows_counts_and_the_rate_now_and_overall(caplog: pytest.LogCa
     assert caplog.messages == ["done: sent 3,000, acknowledged 3,000, failed 0, 300.0/s since the start"]
 
 
-def test_a_silent_broker_is_warned_of_once_and_its_return_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_silent_broker_is_warned_of_once_and_its_return_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     caplog.set_level(logging.INFO)
     reporter = Reporter(Screen(), Heartbeat(None), 0, clock=lambda: now[0])
@@ -292,7 +292,7 @@ def test_a_silent_broker_is_warned_of_once_and_its_return_is_told(caplog: pytest
     ]
 
 
-def test_a_slow_rate_is_no_silence(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_slow_rate_is_not_taken_for_a_silent_broker(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     reporter = Reporter(Screen(), Heartbeat(None), 60, clock=lambda: now[0])
     for now[0] in (0, 30, 60, 90):
@@ -314,7 +314,7 @@ def test_only_tickets_without_a_gap_before_them_are_confirmed() -> None:
     assert (delivery.progress.acknowledged, delivery.confirmed) == (4, 3)
     broker.answers[3].is_done, broker.answers[3].exception = True, KafkaTimeoutError()
     delivery.settle()
-    # What failed is never confirmed, nor what comes after it.
+    # A failed ticket is never confirmed, nor are those after it.
     assert (delivery.progress.acknowledged, delivery.confirmed) == (4, 3)
 
 

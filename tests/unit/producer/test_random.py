@@ -96,7 +96,7 @@ def test_a_text_begins_and_ends_as_its_body_allows(tickets: list[Ticket], body: 
     assert [text for text in about if unfitting in text] == []
 
 
-def test_what_does_not_work_is_still_asked_a_workaround_for(tickets: list[Ticket]) -> None:
+def test_only_texts_about_faults_ask_for_a_workaround(tickets: list[Ticket]) -> None:
     asking = [ticket for ticket in tickets if "Is there a workaround" in ticket.request]
 
     assert len(asking) > 200
@@ -114,7 +114,7 @@ def test_texts_vary_in_words_length_and_language(tickets: list[Ticket]) -> None:
     assert any("Grüße" in text for text in texts)
 
 
-def test_no_text_shows_a_place_that_was_not_filled(tickets: list[Ticket]) -> None:
+def test_no_text_has_an_unfilled_placeholder(tickets: list[Ticket]) -> None:
     assert not [ticket.request for ticket in tickets if re.search(r"[{}]", ticket.request)]
 
 

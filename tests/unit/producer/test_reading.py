@@ -1,4 +1,4 @@
-"""What is read, sent and noted of a source that does as it is told."""
+"""What is read, sent and saved, with a scripted source."""
 
 import json
 import threading
@@ -29,7 +29,7 @@ def row(number: int, request: str = "x") -> Row:
 
 @dataclass
 class Script:
-    """Gives one list of batches at each reading; an error in it is raised."""
+    """Yields one list of batches at each reading; if an item is an error, it is raised."""
 
     passes: list[list[list[Row] | Exception]]
     asked: list[Place | None] = field(default_factory=list)
@@ -105,7 +105,7 @@ def test_the_state_follows_the_last_acknowledged_row_and_passes_bad_ones(
     assert source.closed
 
 
-def test_what_was_taken_and_not_acknowledged_is_not_noted(state: State) -> None:
+def test_rows_that_are_not_acknowledged_are_not_saved_in_the_state(state: State) -> None:
     one = tickets(Script([[[row(1), row(2)]]]), state)
     all_of(one)
 
@@ -114,7 +114,7 @@ def test_what_was_taken_and_not_acknowledged_is_not_noted(state: State) -> None:
     assert not state.file.exists()
 
 
-def test_the_next_run_begins_behind_the_place_and_counts_on(tmp_path: Path) -> None:
+def test_the_next_run_resumes_after_the_place_and_goes_on_counting(tmp_path: Path) -> None:
     for number in (1, 2):
         with State(tmp_path, "crm", "file", "tickets") as state:
             source = Script([[[row(number)]]])
@@ -190,7 +190,7 @@ def test_a_log_is_not_filled_with_bad_rows(caplog: pytest.LogCaptureFixture) -> 
     assert caplog.messages[-1].startswith("999 bad rows were left out: request 999.")
 
 
-def test_when_no_row_is_a_ticket_the_flags_are_wrong_and_nothing_is_noted(state: State) -> None:
+def test_if_no_row_is_a_ticket_the_run_fails_and_the_state_is_not_saved(state: State) -> None:
     one = tickets(Script([[[row(1, ""), row(2, "")]]]), state)
     all_of(one)
     one.confirm(0)
@@ -199,7 +199,7 @@ def test_when_no_row_is_a_ticket_the_flags_are_wrong_and_nothing_is_noted(state:
     assert not state.file.exists()
 
 
-def test_a_missing_column_is_said_with_those_that_were_found() -> None:
+def test_a_missing_column_is_reported_with_the_columns_found() -> None:
     one = tickets(Script([[[Row(1, {"row": 1}, {"Id": "1", "Subject": "x", "request_type": "billing"})]]]))
     assert all_of(one) == []
     with pytest.raises(SettingError) as error:
@@ -255,7 +255,7 @@ def test_a_damaged_state_is_refused_with_what_helps(tmp_path: Path, content: str
         State(tmp_path, "crm", "file", "tickets")
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_an_unwritable_state_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputUnavailable, match="--source-state"):
         State(tmp_path / "file" / "sources", "crm", "file", "tickets")

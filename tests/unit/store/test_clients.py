@@ -1,4 +1,4 @@
-"""The exact number of clients, whatever happens to the file that remembers them."""
+"""The exact number of clients, whatever happens to the file that keeps them."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from store.clients import ClientSet, Standing
 
 
 class Published:
-    """The clients of the published tickets, and how often somebody asked for them."""
+    """The clients of the published tickets, and how often they were requested."""
 
     def __init__(self, *pieces: list[str]) -> None:
         self.pieces = pieces
@@ -50,7 +50,7 @@ def test_only_new_clients_count_within_a_batch_and_across_batches(path: Path) ->
         assert clients.add(list, 4, "commit-4") == 0
 
 
-def test_a_file_that_stands_at_the_commit_is_taken_as_it_is(two_batches: Path) -> None:
+def test_a_file_at_the_right_commit_is_used_unchanged(two_batches: Path) -> None:
     published = Published()
     with closing(ClientSet(two_batches, TWO, published)) as clients:
         assert clients.add(lambda: [["a", "c", "x"]], 3, "commit-3") == 1
@@ -83,7 +83,7 @@ def test_the_first_commit_can_be_undone_too(path: Path) -> None:
     ],
     ids=["behind", "ahead of another", "of another output", "another number of clients"],
 )
-def test_a_file_that_stands_anywhere_else_is_filled_from_the_published_tickets(two_batches: Path, at: Standing) -> None:
+def test_a_file_at_another_commit_is_filled_from_the_published_tickets(two_batches: Path, at: Standing) -> None:
     published = Published(["x", "y"], ["y", "z"], ["w"] if at.clients == 4 else [])
     with closing(ClientSet(two_batches, at, published)) as clients:
         assert clients.add(lambda: [["x", "y", "z", "a"]], at.commit + 1, "next") == 1
@@ -101,7 +101,7 @@ def test_a_lost_file_is_filled_from_the_published_tickets(path: Path) -> None:
     assert published.asked == 0
 
 
-def test_published_tickets_of_another_number_of_clients_than_the_ledger_says_are_refused(path: Path) -> None:
+def test_a_ledger_with_a_wrong_number_of_clients_is_refused(path: Path) -> None:
     with pytest.raises(DataConflict, match="the published tickets have 2 clients, but the ledger says 3"):
         ClientSet(path, Standing(3, "commit-3", 3), Published(["a"], ["b", "a"]))
 
@@ -150,7 +150,7 @@ def test_a_file_damaged_behind_its_first_page_is_filled_from_the_published_ticke
         assert clients.add(lambda: [known, ["new"]], 2, "commit-2") == 1
 
 
-def test_ids_are_kept_apart_to_the_letter(path: Path) -> None:
+def test_client_ids_that_differ_in_any_character_are_different_clients(path: Path) -> None:
     hostile = [
         "",
         "a",
@@ -175,12 +175,12 @@ def test_a_file_that_cannot_be_written_is_an_operational_error(tmp_path: Path) -
         ClientSet(tmp_path, NEW, Published())
 
 
-def test_a_set_that_could_not_be_filled_leaves_its_file_free_for_the_next_try(two_batches: Path) -> None:
+def test_a_set_that_could_not_be_filled_does_not_lock_its_file(two_batches: Path) -> None:
     def unreadable() -> Sequence[list[str]]:
         raise OutputUnavailable("a published file cannot be read")
 
     other = Standing(7, "commit-7", 1)
-    # Whoever keeps the error keeps the set that was not made.
+    # The error refers to the set that could not be made, so keep it until here.
     with pytest.raises(OutputUnavailable) as kept:
         ClientSet(two_batches, other, unreadable)
     with closing(sqlite3.connect(two_batches, timeout=0)) as database:

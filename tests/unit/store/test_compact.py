@@ -1,4 +1,4 @@
-"""Small files become larger ones; rows, their order and every count stay."""
+"""Small files become larger ones; rows, their order and every count stay the same."""
 
 import errno
 import os
@@ -59,7 +59,7 @@ def test_only_neighbours_of_one_tier_are_merged_and_lower_tiers_first() -> None:
         "b9",
     ]
     assert planned(some(4, rewrites=1) | some(4, first=5)) == ["a5", "a6", "a7", "a8"]
-    # Two between which something larger lies are no neighbours.
+    # Two files with a larger one between them are not neighbours.
     assert planned(some(2) | some(1, rows=250_000, first=3) | some(2, first=4)) == []
 
 
@@ -78,7 +78,7 @@ def test_a_file_that_is_large_enough_stays_as_it_is(large: dict[str, int]) -> No
 def test_one_commit_merges_a_bounded_number_of_bytes_and_files() -> None:
     assert planned(some(60, size=10 << 20)) == ["a1", "a2", "a3", "a4", "a5", "a6"]
     assert len(planned(some(5000))) == 1000
-    # What tickets leave of the bytes is for the next dataset.
+    # The next dataset gets the bytes that the tickets leave.
     contents = {name: some(5, size=12 << 20) for name in TIERS}
     assert [(merge.dataset, len(merge.names)) for merge in plan(contents, 3)] == [("tickets_with_assignment", 5)]
     contents = {name: some(4, size=6 << 20) for name in TIERS}
@@ -89,7 +89,7 @@ def test_one_commit_merges_a_bounded_number_of_bytes_and_files() -> None:
     ]
 
 
-def test_what_is_merged_is_told_by_dataset() -> None:
+def test_merges_are_described_by_dataset() -> None:
     assert describe([Merge("a", ["x"] * 1200), Merge("b", ["x", "y"])]) == "1,200 files of a, 2 files of b"
 
 
@@ -124,7 +124,7 @@ def test_ten_thousand_batches_end_in_as_few_files_as_a_hundred_could() -> None:
     assert most == 129
     files, most = simulate(10_000, 4)
     assert max(of.rewrites for of in files.values()) == 3
-    # 79 of the last tier, each of 125 batches, and what the other 125 batches have come to.
+    # 79 files of the last tier, each of 125 batches, and the files of the other 125 batches.
     assert len(files) == 79 + 4 + 5
 
 
@@ -152,7 +152,7 @@ def output(tmp_path: Path) -> Output:
 
 
 def publish(output: Output, batches: int, file_format: str = "parquet") -> Manifest:
-    """Publish batches of three tickets of two clients, one of them urgent, and a message that is none."""
+    """Publish batches of three tickets of two clients, one of them urgent, and a message that is not a ticket."""
     manifest: Manifest | None = None
     for number in range(batches):
         made = [
@@ -209,14 +209,14 @@ def test_the_next_batches_go_on_with_the_same_clients_and_are_merged_in_their_tu
         "batch-000005-0000-to-000008-000010.parquet": (4, 1),
     }
     after = merged(output, after, more_than=1)
-    # No batch after the fourth had a ticket of high priority, or a message that was none.
+    # No batch after the fourth had a ticket of high priority, or a message that was not a ticket.
     assert {name: (of.rows, of.rewrites) for name, of in after.contents["tickets_with_assignment"].items()} == {
         "batch-000001-0000-to-000008-000011.parquet": (16, 2)
     }
     Published(output.root).require_agreement()
 
 
-def test_where_folders_cannot_be_exchanged_nothing_is_done_unless_nobody_reads(output: Output) -> None:
+def test_without_exchange_nothing_is_merged_unless_readers_are_stopped(output: Output) -> None:
     class Refusing(QuickDisk):
         def exchange(self, one: Path, other: Path) -> None:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(one))
@@ -234,7 +234,7 @@ def test_where_folders_cannot_be_exchanged_nothing_is_done_unless_nobody_reads(o
     Published(output.root).require_agreement()
 
 
-def test_what_is_refused_only_at_the_end_changes_nothing_either(output: Output) -> None:
+def test_a_refusal_at_the_end_of_a_merge_changes_nothing_either(output: Output) -> None:
     class Guarded(QuickDisk):
         def link(self, old: Path, new: Path) -> None:
             if old.name.startswith("batch-"):
@@ -251,7 +251,7 @@ def test_what_is_refused_only_at_the_end_changes_nothing_either(output: Output) 
     Published(output.root).require_agreement()
 
 
-def test_it_can_be_given_up_between_two_files(output: Output) -> None:
+def test_a_merge_can_be_aborted_between_two_files(output: Output) -> None:
     class GivenUp(Exception):
         pass
 
@@ -295,7 +295,7 @@ def test_a_published_file_that_was_damaged_is_not_merged(output: Output) -> None
     assert read_manifest(Disk(), output.root) == before
 
 
-def test_what_a_reader_has_opened_stays_whole_and_what_it_has_only_listed_is_gone(output: Output) -> None:
+def test_an_opened_folder_stays_complete_and_a_listed_file_is_gone_after_a_merge(output: Output) -> None:
     before = publish(output, 4)
     folder = output.root / "tickets_with_assignment"
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -304,13 +304,13 @@ def test_what_a_reader_has_opened_stays_whole_and_what_it_has_only_listed_is_gon
         names = list(before.contents["tickets_with_assignment"])[:3]
         after = compact(output, before, [Merge("tickets_with_assignment", names)], UPDATED_AT)
         assert isinstance(after, Manifest)
-        # Opened before: the old files, all four, which hold what was there.
+        # Opened before the merge: all four old files are still there.
         assert sorted(os.listdir(handle)) == listed  # noqa: PTH208 - a handle, not a path
         for name in listed:
             os.close(os.open(name, os.O_RDONLY, dir_fd=handle))
     finally:
         os.close(handle)
-    # Only listed before: an error for each file that was merged, never a part of the rows.
+    # Only listed before the merge: an error for each merged file, never only some of the rows.
     found = [(folder / name).exists() for name in listed]
     assert found == [False, False, False, True]
     assert sorted(path.name for path in folder.iterdir()) == [

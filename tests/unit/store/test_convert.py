@@ -117,7 +117,7 @@ def test_a_published_file_that_cannot_be_read_is_not_reported_as_one_that_cannot
         convert(Output(OutputLocation(output.root), Deaf()), manifest, "json", UPDATED_AT)
 
 
-def test_a_published_file_that_was_damaged_stops_it(output: Output) -> None:
+def test_a_damaged_published_file_stops_the_conversion(output: Output) -> None:
     manifest = published(output)
     path = output.root / "rejected_messages" / "batch-000002-0000.parquet"
     content = bytearray(path.read_bytes())
@@ -128,7 +128,7 @@ def test_a_published_file_that_was_damaged_stops_it(output: Output) -> None:
     assert read_manifest(Disk(), output.root) == manifest
 
 
-def test_it_can_be_given_up_between_two_pieces_and_says_that_it_gets_on(output: Output) -> None:
+def test_a_conversion_reports_progress_and_can_be_aborted_between_two_pieces(output: Output) -> None:
     class GivenUp(Exception):
         pass
 

@@ -1,4 +1,4 @@
-"""What totals are made of, and the datasets of one file that follow from them."""
+"""The counts that totals are made of, and the one-file datasets that follow from them."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

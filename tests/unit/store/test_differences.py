@@ -1,4 +1,4 @@
-"""What is said of every kind of damage, on values."""
+"""The message for every kind of damage, on values."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -96,11 +96,11 @@ FOUND = FoundFile(is_file=True, bytes=2_000, checksum="sha256:aa", rows=10)
         (FoundFile(bytes=2_000, checksum="sha256:aa", rows=11), "holds 11 rows, the ledger says 10"),
     ],
 )
-def test_a_file_is_held_against_the_ledger(found: FoundFile | None, problem: str | None) -> None:
+def test_a_file_is_compared_with_the_ledger(found: FoundFile | None, problem: str | None) -> None:
     assert differences.of_file(FILE, found) == problem
 
 
-def test_of_strangers_those_that_readers_count_come_first() -> None:
+def test_unknown_files_that_readers_would_count_come_first() -> None:
     present = [".DS_Store", "a.parquet", "b.txt", "c.json", "mine.parquet"]
     assert differences.of_folder(present, ["mine.parquet"], (".parquet", ".json")) == [
         "a.parquet",
@@ -110,7 +110,7 @@ def test_of_strangers_those_that_readers_count_come_first() -> None:
     ]
 
 
-def test_a_ledger_that_is_right_differs_in_nothing() -> None:
+def test_a_correct_ledger_has_no_differences() -> None:
     assert said(differences.of_ledger(LEDGER)) == []
     assert said(differences.of_totals(LEDGER, ROWS)) == []
 
@@ -132,11 +132,11 @@ def test_a_ledger_that_is_right_differs_in_nothing() -> None:
         ),
         (
             ledger(contents={**LEDGER.contents, "metrics": {"../m.parquet": FILE}}),
-            "metrics has a file '../m.parquet', which is no name of a parquet file",
+            "metrics has a file '../m.parquet', which is not the name of a parquet file",
         ),
         (
             ledger(contents={**LEDGER.contents, "metrics": {"m.json": FILE}}),
-            "metrics has a file 'm.json', which is no name of a parquet file",
+            "metrics has a file 'm.json', which is not the name of a parquet file",
         ),
         (
             ledger(contents={k: v for k, v in LEDGER.contents.items() if k != "metrics"}),
@@ -226,13 +226,13 @@ def test_a_team_of_an_earlier_routing_is_a_note() -> None:
     earlier = {**ROWS.teams, ("billing", "Accounting"): 2, ("(another)", "Sales"): 1}
     assert differences.of_teams(rows(teams=earlier)) == (
         [],
-        ["2 tickets of request_type billing are assigned to Accounting, by another routing"],
+        ["2 tickets of request_type billing are assigned to Accounting, by an earlier routing"],
     )
 
 
-def test_values_that_no_ticket_has() -> None:
+def test_invalid_values_are_counted_by_column() -> None:
     assert said(differences.of_values({"ticket_id": 3})) == [
-        ("tickets_with_assignment", "3 rows hold a ticket_id that no ticket has")
+        ("tickets_with_assignment", "3 rows hold an invalid ticket_id")
     ]
     assert said(differences.of_values({})) == []
 
@@ -254,7 +254,7 @@ METRICS = {
 }
 
 
-def test_metrics_that_are_right_differ_in_nothing() -> None:
+def test_correct_metrics_have_no_differences() -> None:
     assert said(differences.of_metrics([METRICS], LEDGER, ROWS)) == []
 
 
@@ -271,7 +271,7 @@ def test_metrics_of_another_moment_or_of_more_rows() -> None:
     assert said(differences.of_metrics([earlier], LEDGER, ROWS)) == [
         ("metrics", "updated_at is 2026-01-31 10:00:00+00:00, the ledger says 2026-01-31 11:00:00+00:00")
     ]
-    # A conversion writes them again, as they are.
+    # A conversion writes them again unchanged.
     assert said(differences.of_metrics([earlier], ledger(kind="conversion"), ROWS)) == []
     assert said(differences.of_metrics([METRICS, METRICS], LEDGER, ROWS)) == [("metrics", "has 2 rows instead of one")]
     assert said(differences.of_metrics([], LEDGER, ROWS)) == [("metrics", "has 0 rows instead of one")]
@@ -284,7 +284,7 @@ SUMMARIES: dict[Any, list[tuple[str, int]]] = {
 }
 
 
-def test_summaries_that_are_right_differ_in_nothing() -> None:
+def test_correct_summaries_have_no_differences() -> None:
     assert said(differences.of_summaries(SUMMARIES, ROWS)) == []
 
 
@@ -346,7 +346,7 @@ def hours(*published: tuple[int, str, str, int], minutes: int = 0) -> pa.Table:
 RIGHT_HOURS = [(NINE, "billing", "low", 9), (NINE + 1, "account", "critical", 1)]
 
 
-def test_hours_that_are_right_differ_in_nothing() -> None:
+def test_correct_hours_have_no_differences() -> None:
     assert said(differences.of_hours(hours(*RIGHT_HOURS), KINDS)) == []
     assert said(differences.of_hours(hours(*reversed(RIGHT_HOURS)), KINDS)) == []
     assert said(differences.of_hours(hours(), Tally.sum([]))) == []
@@ -369,7 +369,7 @@ def test_hours_that_are_right_differ_in_nothing() -> None:
         ),
         (
             [(NINE, "billing", "low", 4), (NINE, "billing", "low", 5), RIGHT_HOURS[1]],
-            ["has 1 rows more than hours and kinds"],
+            ["has 1 rows that repeat the hour, type and priority of another one"],
         ),
     ],
 )
@@ -377,7 +377,7 @@ def test_a_wrong_count_of_an_hour(published: list[tuple[int, str, str, int]], wh
     assert said(differences.of_hours(hours(*published), KINDS)) == [("tickets_by_hour", each) for each in what]
 
 
-def test_an_hour_that_is_none_and_many_wrong_ones() -> None:
+def test_a_time_that_is_not_a_full_hour_and_many_wrong_counts() -> None:
     assert said(differences.of_hours(hours(*RIGHT_HOURS, minutes=1), KINDS)) == [
         ("tickets_by_hour", "2 rows have a time that is not the start of an hour")
     ]
@@ -392,7 +392,7 @@ def test_urgent_rows_are_the_same_in_both_datasets_in_whatever_order_and_file() 
     assert said(differences.of_urgent({"a": hashes(1, 2), "b": hashes(3)}, {"c": hashes(3, 1), "d": hashes(2)})) == []
 
 
-def test_an_urgent_row_that_is_missing_changed_or_too_much() -> None:
+def test_an_urgent_row_that_is_missing_changed_or_surplus() -> None:
     tickets = {"a": hashes(1, 2), "b": hashes(3)}
     assert said(differences.of_urgent(tickets, {"c": hashes(1, 2)})) == [
         (
@@ -447,7 +447,7 @@ def test_rejected_messages_are_those_of_the_partitions() -> None:
         ),
         (
             [(0, 106), (1, 4), (7, 0)],
-            [("rejected_messages", "1 rows are of partition 7, which is not known")],
+            [("rejected_messages", "1 rows are of partition 7, which the ledger does not have")],
         ),
     ],
 )
@@ -473,7 +473,7 @@ def test_the_set_of_clients_is_that_of_the_tickets() -> None:
 def test_a_set_with_a_wrong_client_is_wrong_and_one_of_another_commit_is_not() -> None:
     (difference,), notes = differences.of_clients(FoundClients("c2", "c1", hashes(1, 3, 4)), LEDGER, hashes(1, 2))
     assert difference.where == "clients.sqlite"
-    assert difference.what.startswith("has 3 clients, the tickets 2: 1 are missing, 2 are in it without a ticket; stop")
+    assert difference.what.startswith("has 3 clients, the tickets 2: 1 are missing, 2 have no ticket; stop")
     assert notes == []
     assert differences.of_clients(FoundClients("c1", "", hashes()), LEDGER, hashes(1, 2)) == (
         [],

@@ -1,10 +1,10 @@
-"""What the ledger keeps of clients that are to be forgotten."""
+"""What the ledger keeps of erased clients."""
 
 from store.erasure import erasure_of, is_erased, still_to_come
 from store.manifest import Erasure, Partition
 
 
-def test_it_knows_the_clients_without_keeping_their_ids() -> None:
+def test_an_erasure_recognizes_the_clients_without_keeping_their_ids() -> None:
     erasure = erasure_of(["CLIENT_1", "Zoë"], {0: 7})
     known = is_erased(erasure)
     assert [known(each) for each in (b"CLIENT_1", "Zoë".encode(), b"CLIENT_2", b"CLIENT_11", b"")] == [
@@ -26,7 +26,7 @@ def test_the_digest_is_the_one_that_other_programs_compute() -> None:
     assert is_erased(erasure)(b"CLIENT_1")
 
 
-def test_an_erasure_is_kept_until_all_that_it_concerns_was_read() -> None:
+def test_an_erasure_is_kept_until_all_its_messages_were_read() -> None:
     erasure = Erasure("", [], [], {0: 10, 3: 4})
     assert still_to_come([erasure], {0: Partition(0, 9), 3: Partition(0, 4)}) == [erasure]
     assert still_to_come([erasure], {0: Partition(0, 12)}) == [erasure]

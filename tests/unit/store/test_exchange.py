@@ -1,4 +1,4 @@
-"""The folder of a dataset is exchanged as a whole, once, whatever interrupts it, and nothing of others is lost."""
+"""The folder of a dataset is exchanged as a whole, once, whatever interrupts it; files of others are not lost."""
 
 import errno
 import json
@@ -58,7 +58,7 @@ KEPT = "batch-000003-0000.parquet"
 
 
 def merge(change: Change, output: Output, before: Manifest, dataset: Dataset, names: Sequence[str]) -> None:
-    """Write files that follow each other as one."""
+    """Merge neighbouring files into one."""
     reader = output.reader(before)
     with change.staging.writer(dataset, f"{dataset.name}-merged") as writer:
         for name in names:
@@ -78,7 +78,7 @@ def prepare(output: Output, before: Manifest) -> CommitRecord:
 
 
 def tell(output: Output, file_format: str = "parquet") -> Manifest:
-    """Publish three batches, each of three tickets, one of them urgent, and a message that is none."""
+    """Publish three batches, each of three tickets, one of them urgent, and a message that is not a ticket."""
     manifest: Manifest | None = None
     for number in range(3):
         made = [encode_ticket(ticket(3 * number + n, priority=("low", "high", "medium")[n])) for n in range(3)]
@@ -138,7 +138,7 @@ def test_files_are_merged_in_place_and_the_old_folder_stays_whole(output: Output
     record = prepare(output, before)
     output.commit(record)
     require_merged(output)
-    # It lies on the disk once: in the new folder and in the one that was swapped out.
+    # One file on the disk, linked into the new folder and the one that was swapped out.
     (old,) = output.replaced.folder.glob("*tickets_with_assignment")
     assert (output.root / "tickets_with_assignment" / KEPT).stat().st_ino == kept == (old / KEPT).stat().st_ino
     assert record.renames == []
@@ -155,7 +155,7 @@ def test_files_are_merged_in_place_and_the_old_folder_stays_whole(output: Output
     assert ids == [*"012345678"]
 
 
-def test_a_file_in_the_middle_keeps_its_place_and_one_can_go_without_another_in_its_place(
+def test_a_rewritten_file_keeps_its_place_and_a_file_can_be_removed_without_replacement(
     output: Output, before: Manifest
 ) -> None:
     change = output.begin(before, "compaction", "parquet")
@@ -176,7 +176,7 @@ def test_a_file_that_is_merged_again_is_named_by_its_first_and_its_last_batch(ou
     assert change.names(TICKETS) == ["batch-000001-0000-to-000003-000005.parquet"]
 
 
-def test_files_that_only_go_are_told_from_those_that_are_gone_already(output: Output, before: Manifest) -> None:
+def test_an_exchange_that_only_removes_files_can_be_repeated(output: Output, before: Manifest) -> None:
     change = output.begin(before, "compaction", "parquet")
     change.rewrite(TICKETS, THREE[:2], None, rewrites=0)
     assert change.exchange_folders() is None
@@ -187,7 +187,7 @@ def test_files_that_only_go_are_told_from_those_that_are_gone_already(output: Ou
     for expected in (waiting, {}):
         assert waiting_files(output.disk, output.root, exchange, [KEPT]) == expected
         output._publish([], [exchange], encode(before))
-        # For readers that have listed the old folder.
+        # The placeholders, for readers that have listed the old folder.
         assert names_in(output.root / "tickets_with_assignment") == THREE
     output._clean_up([], [exchange])
     assert names_in(output.root / "tickets_with_assignment") == [KEPT]
@@ -195,7 +195,7 @@ def test_files_that_only_go_are_told_from_those_that_are_gone_already(output: Ou
 
 
 class LateReaders(Clock):
-    """A clock in whose pause something happens."""
+    """A clock that calls a function while it sleeps."""
 
     def __init__(self, during: Callable[[], None]) -> None:
         self.during = during
@@ -216,7 +216,7 @@ def test_a_reader_that_looks_at_a_name_after_it_is_gone_fails_instead_of_countin
     failed = []
 
     def read() -> None:
-        # What Arrow does: it looks at each name that it has listed before, and reads those that it finds.
+        # As Arrow does: look up each name that was listed before, and read those that are there.
         folder = root / "tickets_with_assignment"
         for name in [path.with_suffix(f".{file_format}").name for path in map(Path, THREE[:2])]:
             assert (folder / name).stat().st_size > 0
@@ -280,7 +280,7 @@ def test_a_commit_killed_at_any_point_exchanges_each_folder_once(
     report = verify(OutputLocation(output.root), sleep=lambda seconds: None)
     assert (report.commit, report.tickets, report.differences) == (3 if point == "committed" else 4, 9, [])
     if point in ("exchanged", "before-manifest"):
-        # Killed once more where it was killed before.
+        # Kill it again at the same point.
         die()
     with caplog.at_level(logging.WARNING):
         assert output.recover() == record.manifest
@@ -291,11 +291,11 @@ def test_a_commit_killed_at_any_point_exchanges_each_folder_once(
 
 
 class Killed(BaseException):
-    """As kill -9 ends a process: nothing in it runs any more."""
+    """Stands for kill -9: nothing in the process runs any more."""
 
 
 class Dying(QuickDisk):
-    """Does so many calls that change something, and no more. It may know no exchange."""
+    """Does a given number of changing calls, then kills the process. It may lack the exchange."""
 
     def __init__(self, calls: int, refuses: bool = False) -> None:
         self.left = calls
@@ -330,7 +330,7 @@ class Dying(QuickDisk):
 
 
 def recovered(root: Path, disk: Disk) -> tuple[Output, bool]:
-    """Recover an output, and say whether the disk came to its end before."""
+    """Recover an output, and return whether the process was killed before that."""
     output = Output(OutputLocation(root), disk)
     try:
         output.recover()
@@ -369,7 +369,7 @@ def test_killed_before_each_change_on_the_disk_and_again_in_the_recovery(
             shutil.rmtree(last.root)
             if not killed:
                 break
-    # The record, two exchanges, two folders that are put away, the manifest, and what is removed.
+    # The record, two exchanges, two folders that are moved to ``replaced``, the manifest, and removals.
     assert calls >= 9
 
 
@@ -408,7 +408,7 @@ def test_a_file_that_readers_count_and_the_ledger_does_not_name_stops_the_commit
     require_merged(output)
 
 
-def test_such_a_file_that_comes_in_the_last_moment_is_kept(output: Output, before: Manifest) -> None:
+def test_a_strangers_file_that_appears_at_the_last_moment_is_kept(output: Output, before: Manifest) -> None:
     class Late(QuickDisk):
         def exchange(self, one: Path, other: Path) -> None:
             (other / "mine.parquet").write_bytes(b"precious")
@@ -421,7 +421,7 @@ def test_such_a_file_that_comes_in_the_last_moment_is_kept(output: Output, befor
 
 
 @pytest.mark.parametrize("number", sorted(NO_EXCHANGE))
-def test_a_file_system_that_refuses_is_known_before_anything_is_decided(
+def test_a_file_system_without_exchange_is_noticed_before_the_commit_is_decided(
     output: Output, before: Manifest, number: int
 ) -> None:
     class Refusing(QuickDisk):
@@ -447,7 +447,7 @@ def test_a_file_system_that_refuses_is_known_before_anything_is_decided(
     Published(output.root).require_agreement()
 
 
-def test_files_of_another_owner_which_may_not_be_linked_are_a_refusal(output: Output, before: Manifest) -> None:
+def test_files_that_may_not_be_linked_make_an_exchange_impossible(output: Output, before: Manifest) -> None:
     class Guarded(QuickDisk):
         def link(self, old: Path, new: Path) -> None:
             if old.name == KEPT:
@@ -462,7 +462,7 @@ def test_files_of_another_owner_which_may_not_be_linked_are_a_refusal(output: Ou
     Published(output.root).require_agreement()
 
 
-def test_a_disk_that_fails_otherwise_is_no_refusal(output: Output) -> None:
+def test_other_disk_errors_are_not_taken_for_a_missing_exchange(output: Output) -> None:
     class Broken(QuickDisk):
         def exchange(self, one: Path, other: Path) -> None:
             raise OSError(errno.EIO, "Input/output error", str(one))
@@ -507,24 +507,30 @@ TICKETS_FOLDER = ".pipeline/staging/{}/tickets_with_assignment"
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"dataset": "../victims"}, "'../victims' is no dataset to exchange"),
+        ({"dataset": "../victims"}, "'../victims' is not a dataset to exchange"),
         (
             {"dataset": "high_priority_tickets"},
-            "'high_priority_tickets' is no dataset to exchange, or is changed twice",
+            "'high_priority_tickets' is not a dataset to exchange, or is changed twice",
         ),
-        ({"prepared": "victims"}, "'victims' is no staged folder"),
-        ({"prepared": ".pipeline/staging/../tickets_with_assignment"}, "is no staged folder"),
-        ({"prepared": ".pipeline/staging/x/high_priority_tickets"}, "is no staged folder"),
+        ({"prepared": "victims"}, "'victims' is not a staged folder"),
+        ({"prepared": ".pipeline/staging/../tickets_with_assignment"}, "is not a staged folder"),
+        ({"prepared": ".pipeline/staging/x/high_priority_tickets"}, "is not a staged folder"),
         ({"new": ["../../victim.txt"]}, "exchanges other files than it gains and loses"),
-        ({"old": ["../../victim.txt"]}, "exchanges what is no file of a dataset"),
+        ({"old": ["../../victim.txt"]}, "exchanges names that are not files of a dataset"),
         ({"old": [KEPT]}, "exchanges other files than it gains and loses"),
         ({"old": []}, "exchanges other files than it gains and loses"),
-        ({"renames": "tickets_with_assignment"}, "'tickets_with_assignment' is no dataset to exchange, or is changed"),
-        ({"removals": "tickets_with_assignment"}, "'tickets_with_assignment' is no dataset to exchange, or is changed"),
+        (
+            {"renames": "tickets_with_assignment"},
+            "'tickets_with_assignment' is not a dataset to exchange, or is changed",
+        ),
+        (
+            {"removals": "tickets_with_assignment"},
+            "'tickets_with_assignment' is not a dataset to exchange, or is changed",
+        ),
         ({"prepared": 5}, "is damaged"),
     ],
 )
-def test_a_record_that_exchanges_what_is_not_its_own_is_refused(
+def test_a_record_that_exchanges_foreign_folders_is_refused(
     output: Output, before: Manifest, change: dict[str, Any], said: str
 ) -> None:
     raw = json.loads(encode(prepare(output, before)))

@@ -1,4 +1,4 @@
-"""The way to the disk, and what its errors mean."""
+"""The disk and the messages for its errors."""
 
 import errno
 import hashlib
@@ -51,7 +51,7 @@ def test_what_arrow_writes_to_a_checksummed_file_has_its_size_and_checksum(tmp_p
     assert sums.checksum == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
-def test_a_file_that_is_given_up_on_a_full_disk_is_not_written_to_once_more() -> None:
+def test_an_abandoned_file_on_a_full_disk_is_not_written_again() -> None:
     file = DISK.create(Path("/dev/full"))
     sums = ChecksummedFile(file)
     sums.write(b"what waits in the buffer")
@@ -77,7 +77,7 @@ def test_folders_are_made_with_those_above_them_and_each_name_is_forced_to_the_d
     disk = Noting()
     make_folders(disk, tmp_path / "a" / "b" / "c")
     assert (tmp_path / "a" / "b" / "c").is_dir()
-    # The first, because whoever made ``tmp_path`` may have been killed before its name was on the disk.
+    # The first one, because the process that made ``tmp_path`` may have been killed before it forced its name.
     assert disk.synced == [tmp_path.parent, tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
     make_folders(disk, tmp_path / "a" / "b")
     assert disk.synced[4:] == [tmp_path / "a"]
@@ -85,7 +85,7 @@ def test_folders_are_made_with_those_above_them_and_each_name_is_forced_to_the_d
     assert disk.synced[5:] == [tmp_path / "a" / "b"]
 
 
-def test_a_folder_below_one_that_cannot_be_opened_will_do(tmp_path: Path) -> None:
+def test_a_folder_below_one_that_cannot_be_opened_is_accepted(tmp_path: Path) -> None:
     class Closed(Disk):
         def sync_folder(self, folder: Path) -> None:
             if folder == tmp_path:
@@ -98,7 +98,7 @@ def test_a_folder_below_one_that_cannot_be_opened_will_do(tmp_path: Path) -> Non
         make_folders(Closed(), tmp_path / "c")
 
 
-def test_a_link_to_a_folder_will_do_where_a_folder_is_wanted(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_is_accepted_as_a_folder(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     make_folders(DISK, tmp_path / "link")
@@ -113,7 +113,7 @@ def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path) -> None:
             make_folders(DISK, folder)
 
 
-def test_a_look_does_not_follow_a_link_unless_asked(tmp_path: Path) -> None:
+def test_look_does_not_follow_a_link_by_default(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"four")
     (tmp_path / "link").symlink_to("file")
     (tmp_path / "broken").symlink_to("nothing")
@@ -128,12 +128,12 @@ def test_a_look_does_not_follow_a_link_unless_asked(tmp_path: Path) -> None:
     assert DISK.look(tmp_path / "file" / "below") is None
 
 
-def test_a_missing_file_reads_as_nothing_and_is_removed_without_ado(tmp_path: Path) -> None:
+def test_a_missing_file_reads_as_none_and_can_be_removed(tmp_path: Path) -> None:
     assert read_if_there(DISK, tmp_path / "nothing") is None
     remove_if_there(DISK, tmp_path / "nothing")
 
 
-def test_two_folders_of_one_mount_share_its_mark_and_another_file_system_has_its_own(tmp_path: Path) -> None:
+def test_folders_of_one_mount_have_the_same_mark_and_another_file_system_has_another(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     assert DISK.mount(tmp_path) == DISK.mount(tmp_path / "a")
     assert DISK.mount(tmp_path) != DISK.mount(Path("/proc"))
@@ -142,27 +142,27 @@ def test_two_folders_of_one_mount_share_its_mark_and_another_file_system_has_its
 WRITTEN = {
     errno.ENOSPC: "No space left on device; free space there",
     errno.EDQUOT: "Disk quota exceeded; free space there, or raise the quota",
-    errno.EFBIG: "File too large; a limit of this user (ulimit -f) or of the file system allows no larger "
-    "file; raise it",
+    errno.EFBIG: "File too large; the file would exceed a limit of this user (ulimit -f) or of the file system; "
+    "raise the limit",
     errno.EACCES: "Permission denied; give this user the right to write there",
     errno.EROFS: "Read-only file system; the file system is read-only; choose another --output-path",
     errno.EXDEV: "Invalid cross-device link; it lies on another file system; mount or link the output folder as "
     "a whole",
-    errno.ENOENT: "No such file or directory; it, or a folder above it, is not there; see whether it was removed, or "
+    errno.ENOENT: "No such file or directory; it, or a folder above it, is missing; check whether it was removed, or "
     "its file system not mounted",
-    errno.ENOTDIR: "Not a directory; see that it, and what is above it, are folders",
-    errno.EIO: "Input/output error; the disk reports an error; see the log of the system",
+    errno.ENOTDIR: "Not a directory; a file is in the place of this folder, or of one above it; move it away",
+    errno.EIO: "Input/output error; the disk reports an error; look into the system's log",
     errno.ESTALE: "Stale file handle; the file system went away; mount it again",
     errno.ENOTCONN: "Transport endpoint is not connected; the file system went away; mount it again",
-    errno.EINVAL: "Invalid argument; the file system does not know a call that the output needs; choose another "
+    errno.EINVAL: "Invalid argument; the file system does not support a call that the output needs; choose another "
     "--output-path",
-    errno.EMFILE: "Too many open files; raise the number of open files that are allowed (ulimit -n)",
+    errno.EMFILE: "Too many open files; raise the limit of open files (ulimit -n)",
     errno.ENAMETOOLONG: "File name too long; choose a shorter --output-path",
 }
 
 
 @pytest.mark.parametrize("number", WRITTEN, ids=errno.errorcode.get)
-def test_what_cannot_be_written_is_said_with_its_cause_and_what_would_help(number: int) -> None:
+def test_a_write_error_is_reported_with_its_cause_and_a_remedy(number: int) -> None:
     with pytest.raises(OutputUnavailable) as caught, writing(Path("/output")):
         raise OSError(number, os.strerror(number), "/output/file")
     assert str(caught.value) == (
@@ -170,15 +170,15 @@ def test_what_cannot_be_written_is_said_with_its_cause_and_what_would_help(numbe
     )
 
 
-def test_an_error_that_nobody_thought_of_is_said_without_a_remedy_that_would_mislead() -> None:
+def test_an_unknown_error_is_reported_without_a_misleading_remedy() -> None:
     with pytest.raises(OutputUnavailable) as caught, writing(Path("/output")):
         raise OSError(errno.EPIPE, "Broken pipe")
     assert str(caught.value) == (
-        "cannot write /output: Broken pipe; mend that and start again: what is published stays as it is"
+        "cannot write /output: Broken pipe; fix that and start again: what is published stays as it is"
     )
 
 
-def test_of_a_rename_both_ends_are_named(tmp_path: Path) -> None:
+def test_an_error_of_a_rename_names_both_files(tmp_path: Path) -> None:
     (tmp_path / "staged").touch()
     with pytest.raises(OutputUnavailable) as caught, writing(tmp_path):
         DISK.replace(tmp_path / "staged", tmp_path / "metrics" / "file")
@@ -187,17 +187,17 @@ def test_of_a_rename_both_ends_are_named(tmp_path: Path) -> None:
     )
 
 
-def test_space_is_asked_for_only_where_there_is_none() -> None:
+def test_freeing_space_is_advised_only_if_there_is_none() -> None:
     asked = {n for n in errno.errorcode if "free space" in cannot_write(OSError(n, os.strerror(n)), Path("/output"))}
     assert asked == {errno.ENOSPC, errno.EDQUOT}
 
 
-def test_what_sqlite_cannot_write_is_said_with_its_cause(tmp_path: Path) -> None:
+def test_a_write_error_of_sqlite_is_reported_with_its_cause(tmp_path: Path) -> None:
     with pytest.raises(OutputUnavailable) as caught, writing(tmp_path / "missing" / "clients.sqlite"):
         sqlite3.connect(tmp_path / "missing" / "clients.sqlite")
     assert str(caught.value) == (
-        f"cannot write {tmp_path}/missing/clients.sqlite: unable to open database file; see that its folder is there, "
-        "and that this user may write there, then start again: what is published stays as it is"
+        f"cannot write {tmp_path}/missing/clients.sqlite: unable to open database file; check that its folder is "
+        "there, and that this user may write there, then start again: what is published stays as it is"
     )
     full = "database or disk is full; free space there, then start again"
     with closing(sqlite3.connect(tmp_path / "clients.sqlite")) as database:
@@ -210,17 +210,17 @@ def test_what_sqlite_cannot_write_is_said_with_its_cause(tmp_path: Path) -> None
     ("number", "said"),
     [
         (errno.EACCES, "Permission denied; give this user the right to read it"),
-        (errno.EIO, "Input/output error; the disk reports an error; see the log of the system"),
+        (errno.EIO, "Input/output error; the disk reports an error; look into the system's log"),
         (errno.ESTALE, "Stale file handle; the file system went away; mount it again"),
     ],
 )
-def test_what_cannot_be_read_is_not_reported_as_what_cannot_be_written(number: int, said: str) -> None:
+def test_a_read_error_is_not_reported_as_a_write_error(number: int, said: str) -> None:
     with pytest.raises(OutputUnavailable) as caught, reading(Path("/output/_manifest.json")):
         raise OSError(number, os.strerror(number))
     assert str(caught.value) == (f"cannot read /output/_manifest.json: {said}, then start again: nothing was changed")
 
 
-def test_a_file_system_that_refuses_to_force_a_folder_to_the_disk_is_taken_at_its_word(
+def test_an_fsync_of_a_folder_that_the_file_system_does_not_support_is_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(number: int) -> None:

@@ -1,4 +1,4 @@
-"""Clients who are to be forgotten: their rows go, the counts follow, and nothing keeps their ids."""
+"""Erasure: the rows of the clients are removed, the counts are corrected, and their ids are nowhere any more."""
 
 import errno
 import json
@@ -85,7 +85,7 @@ def published(output: Output, file_format: str = "parquet") -> Manifest:
 
 
 def places_of(output: Output, text: str) -> set[str]:
-    """Return which files hold a text, as bytes, by the folder that they lie in."""
+    """Return which folders have files that contain a text, as bytes."""
     found = (path for path in output.root.rglob("*") if path.is_file() and text.encode() in path.read_bytes())
     return {str(path.relative_to(output.root).parent) for path in found}
 
@@ -130,7 +130,7 @@ def test_a_file_that_held_nothing_else_goes_and_the_others_get_names_that_were_n
         "batch-000001-0000-to-000001-000004.parquet",
         "batch-000003-0000-to-000003-000004.parquet",
     ]
-    # Nothing of Bob's was in the same file.
+    # Bob had no row in the same file.
     assert new["high_priority_tickets"] == ["batch-000001-0000.parquet"]
 
 
@@ -147,14 +147,14 @@ def test_a_dataset_that_loses_all_its_rows_keeps_a_file_for_its_schema(output: O
 
 
 def test_the_id_is_nowhere_once_the_readers_have_had_their_ten_minutes(output: Output, clock: HandSet) -> None:
-    # In JSON an id stands as it is, so it would be found wherever it is left.
+    # In JSON an id is plain text, so it is found wherever it is left.
     manifest = published(output, "json")
     assert places_of(output, ANN) >= {"tickets_with_assignment", "high_priority_tickets", ".pipeline"}
     after = forget(output, manifest, [ANN], {0: END}, NOW).manifest
     assert {place.partition("/")[2].partition("/")[0] for place in places_of(output, ANN)} <= {"replaced", ""}
     clock.passed = 601
     output.replaced.remove_old()
-    # Bob's own ticket tells of her.
+    # Bob's own ticket mentions her.
     assert places_of(output, ANN) == {"tickets_with_assignment"}
     assert places_of(output, f'"{ANN}"') == set()
     assert output.recover() == after
@@ -179,7 +179,7 @@ def test_messages_that_are_still_unread_are_left_out_and_later_ones_are_publishe
     after = publish_batch(output, done.manifest, "parquet", [[messages(values, first_offset=END)]])
     assert after.partitions == {0: Partition(0, END + 5, tickets=8, rejected=3, forgotten=5)}
     assert (after.totals.tickets, after.totals.rejected, after.totals.unique_clients) == (4, 3, 2)
-    # Nothing is left to wait for.
+    # No unread message is left, so the ledger no longer has the erasure.
     assert after.erasures == []
     datasets = Published(output.root)
     datasets.require_agreement()
@@ -188,7 +188,7 @@ def test_messages_that_are_still_unread_are_left_out_and_later_ones_are_publishe
     ]
 
 
-def test_it_is_remembered_until_all_that_was_unread_is_read(output: Output) -> None:
+def test_an_erasure_is_remembered_until_all_unread_messages_are_read(output: Output) -> None:
     manifest = erase(output, published(output), ANN, end=END + 3).manifest
     value = encode(ticket(6, client_id=ANN))
     for number, left in ((0, 1), (1, 1), (2, 0)):
@@ -215,7 +215,7 @@ def test_a_client_who_was_never_there_changes_nothing(output: Output) -> None:
     assert not (output.state / "staging").exists()
 
 
-def test_it_can_be_said_twice(output: Output) -> None:
+def test_erasing_a_client_twice_changes_nothing_more(output: Output) -> None:
     first = erase(output, published(output), ANN).manifest
     assert erase(output, first, ANN) == Forgotten(first, 0, 0, 0, {})
 
@@ -227,7 +227,7 @@ def test_one_erasure_after_another(output: Output) -> None:
     Published(output.root).require_agreement()
 
 
-def test_a_conversion_later_keeps_what_was_erased_and_what_is_to_come(output: Output) -> None:
+def test_a_later_conversion_keeps_erased_counts_and_pending_erasures(output: Output) -> None:
     manifest = erase(output, published(output), ANN, end=END + 3).manifest
     converted = convert(output, manifest, "json", UPDATED_AT)
     assert (converted.erased_tickets, converted.erasures) == (4, manifest.erasures)
@@ -241,7 +241,7 @@ class WithoutExchange(QuickDisk):
         raise OSError(errno.EINVAL, "Invalid argument", str(one), None, str(other))
 
 
-def test_where_folders_cannot_be_exchanged_it_is_refused_until_readers_are_stopped(tmp_path: Path) -> None:
+def test_without_exchange_an_erasure_is_refused_until_readers_are_stopped(tmp_path: Path) -> None:
     output = Output(OutputLocation(tmp_path / "output"), WithoutExchange())
     manifest = published(output)
     with pytest.raises(OutputUnavailable, match="run this again with --readers-stopped: nothing was changed"):
@@ -253,14 +253,14 @@ def test_where_folders_cannot_be_exchanged_it_is_refused_until_readers_are_stopp
     Published(output.root).require_agreement()
 
 
-def test_where_nothing_published_changes_but_the_counts_no_folder_has_to_be_exchanged(tmp_path: Path) -> None:
+def test_an_erasure_that_changes_no_published_row_needs_no_exchange(tmp_path: Path) -> None:
     output = Output(OutputLocation(tmp_path / "output"), WithoutExchange())
     done = erase(output, published(output), "CLIENT_9", end=END + 3)
     assert (done.tickets, done.to_come) == (0, {0: END + 3})
     assert output.recover() == done.manifest
 
 
-def test_a_published_file_that_is_not_what_it_was_stops_it(output: Output) -> None:
+def test_a_changed_published_file_stops_the_erasure(output: Output) -> None:
     manifest = published(output, "json")
     path = output.root / "tickets_with_assignment/batch-000002-0000.json"
     path.write_bytes(path.read_bytes().replace(b"invoice", b"invoicE"))

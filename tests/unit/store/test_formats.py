@@ -1,4 +1,4 @@
-"""Files of every dataset in both formats, with whatever a ticket may hold."""
+"""Files of every dataset in both formats, with any text that a ticket may contain."""
 
 import json
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ BYTES = [b"\xff\xfe\x00", b"", None, b"{}\n{}"]
 
 
 def hostile_rows(dataset: Dataset) -> pa.Table:
-    """Return a table of the dataset in which each column goes round its hostile values."""
+    """Return a table of the dataset in which each column cycles through hostile values."""
     values: dict[pa.DataType, list[Any]] = {
         pa.string(): HOSTILE,
         pa.int32(): [0, 2**31 - 1],
@@ -51,7 +51,7 @@ def hostile_rows(dataset: Dataset) -> pa.Table:
 
 
 def write(file_format: str, folder: Path, dataset: Dataset, *tables: pa.Table) -> Path:
-    """Write a file as the pipeline does, and return where it is."""
+    """Write a file as the pipeline does, and return its path."""
     writer = Staging(folder, file_format, Disk()).writer(dataset, "file")
     for table in tables:
         writer.write(table)
@@ -65,7 +65,7 @@ def read(file_format: str, path: Path, dataset: Dataset) -> list[pa.Table]:
 
 @pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.name)
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_every_dataset_comes_back_to_the_letter(tmp_path: Path, file_format: str, dataset: Dataset) -> None:
+def test_every_dataset_is_read_back_unchanged(tmp_path: Path, file_format: str, dataset: Dataset) -> None:
     table = hostile_rows(dataset)
     path = write(file_format, tmp_path, dataset, table)
     back = pa.concat_tables(read(file_format, path, dataset))
@@ -201,7 +201,7 @@ def test_only_the_wanted_columns_are_read_in_the_order_of_the_schema(tmp_path: P
 
 @pytest.mark.parametrize("rows", [0, 36])
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_rows_are_counted_without_a_look_at_each(tmp_path: Path, file_format: str, rows: int) -> None:
+def test_rows_are_counted_without_decoding_them(tmp_path: Path, file_format: str, rows: int) -> None:
     path = write(file_format, tmp_path, TICKETS, hostile_rows(TICKETS).slice(0, rows))
     with path.open("rb") as file:
         assert count_rows(file_format, file) == rows
@@ -215,7 +215,7 @@ def test_a_message_may_lack_the_time_at_which_it_was_received(tmp_path: Path) ->
         assert back.to_pylist() == [row]
 
 
-def test_files_of_the_release_before_are_read_whose_received_at_was_never_null(tmp_path: Path) -> None:
+def test_files_of_an_earlier_release_without_null_received_at_are_read(tmp_path: Path) -> None:
     old = pa.schema([field.with_nullable(field.name in ("key", "payload")) for field in REJECTED.schema])
     table = hostile_rows(REJECTED)
     pq.write_table(table.cast(old), tmp_path / "old.parquet")
@@ -249,7 +249,7 @@ def test_parquet_whose_pages_were_overwritten_is_damaged(tmp_path: Path) -> None
         read("parquet", path, TICKETS)
 
 
-def test_a_null_where_none_may_be_and_a_number_that_is_too_large_are_damage(tmp_path: Path) -> None:
+def test_a_forbidden_null_and_a_number_that_is_too_large_are_damage(tmp_path: Path) -> None:
     pq.write_table(pa.table({"request_type": ["a", None], "count": [1, 2]}), tmp_path / "null.parquet")
     with pytest.raises(Damaged, match="null values"):
         read("parquet", tmp_path / "null.parquet", BY_TYPE)
@@ -269,7 +269,7 @@ def read_last(file_format: str, path: Path, dataset: Dataset, rows: int, **limit
 def test_the_last_rows_of_a_file_come_in_their_order(
     tmp_path: Path, file_format: str, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # So that rows lie over several row groups, and lines over several pieces.
+    # Small limits, so that rows are in several row groups, and lines in several pieces.
     monkeypatch.setattr(formats, "ROW_GROUP_ROWS", 10)
     monkeypatch.setattr(formats, "_BACKWARD_BYTES", 7)
     table = hostile_rows(REJECTED)
@@ -286,7 +286,7 @@ def test_the_last_rows_can_be_asked_for_by_column(tmp_path: Path, file_format: s
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_large_rows_are_read_up_to_a_size_but_one_at_least(
+def test_large_rows_are_read_up_to_a_size_but_at_least_one(
     tmp_path: Path, file_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(formats, "ROW_GROUP_ROWS", 1)
@@ -306,7 +306,7 @@ def test_the_last_rows_of_an_empty_file_are_none(tmp_path: Path, file_format: st
 
 
 @pytest.mark.parametrize(("file_format", "content"), [("parquet", b"no Parquet"), ("json", b'{"count": "x"}\n')])
-def test_last_rows_that_are_damaged_are_named_as_that(tmp_path: Path, file_format: str, content: bytes) -> None:
+def test_damaged_last_rows_are_reported_as_damaged(tmp_path: Path, file_format: str, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(Damaged):
         read_last(file_format, tmp_path / "file", BY_TYPE, 5)

@@ -21,7 +21,7 @@ from store.output import Output
 from tests.support.disks import QuickDisk
 from tests.support.staging import UPDATED_AT, messages, publish_batch, ticket
 
-# What tests/support/staging.py gives to each ticket.
+# The high half of each id that tests/support/staging.py makes.
 HIGH = 0x3E476C382A7F4D89
 LOW = 0xA08F << 48
 
@@ -50,7 +50,7 @@ def opened(output: Output, manifest: Manifest | None) -> IdSet:
 
 
 def publish_with_ids(output: Output, before: Manifest | None, *numbers: int) -> Manifest:
-    """Publish a batch as the processor does where it looks for duplicates."""
+    """Publish a batch as the processor does with --dedupe all."""
     known = opened(output, before)
     run = known.write([ids(numbers)])
     manifest = publish(output, before, *numbers)
@@ -64,7 +64,7 @@ def known_numbers(known: IdSet, numbers: Iterable[int]) -> list[int]:
 
 
 def is_filled(caplog: pytest.LogCaptureFixture) -> bool:
-    """Whether the set was made again since the test asked last."""
+    """Whether the set was made again since the last call."""
     said = any(record.getMessage().startswith("making the set of known ticket ids") for record in caplog.records)
     caplog.clear()
     return said
@@ -83,14 +83,14 @@ def two_batches(output: Output) -> tuple[Manifest, Manifest]:
     return first, publish_with_ids(output, first, 4, 5)
 
 
-def test_a_set_that_stands_at_the_commit_is_taken_as_it_is(
+def test_a_set_at_the_right_commit_is_used_unchanged(
     output: Output, two_batches: tuple[Manifest, Manifest], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert known_numbers(opened(output, two_batches[1]), range(9)) == [1, 2, 3, 4, 5]
     assert not is_filled(caplog)
 
 
-def test_an_output_without_tickets_knows_none(output: Output, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_output_without_tickets_has_no_ids(output: Output, caplog: pytest.LogCaptureFixture) -> None:
     assert known_numbers(opened(output, None), range(3)) == []
     empty = publish_with_ids(output, None)
     assert known_numbers(opened(output, empty), range(3)) == []
@@ -107,11 +107,11 @@ def test_a_commit_that_was_not_made_is_undone(
         again.open(output, two_batches[1])
         assert known_numbers(again, range(9)) == [1, 2, 3, 4, 5]
     assert not is_filled(caplog)
-    # Two runs, what names them, and what somebody else put there are left.
+    # Two runs, their index, and a foreign file are left.
     assert len(list(ids_folder(output).iterdir())) == 6
 
 
-def test_a_set_that_goes_on_in_one_process_stands_at_the_commit_that_was_made(output: Output) -> None:
+def test_a_set_that_stays_in_one_process_follows_its_commits(output: Output) -> None:
     known, manifest = IdSet(ids_folder(output), output.disk), None
     for number in range(3):
         known.open(output, manifest)
@@ -176,13 +176,13 @@ def test_a_set_that_is_lost_or_damaged_is_made_again_from_the_published_tickets(
     assert is_filled(caplog)
     assert known_numbers(opened(output, two_batches[1]), range(9)) == [1, 2, 3, 4, 5]
     assert not is_filled(caplog)
-    # So it is in a process that has had the files open all the time.
+    # The same holds in a process that has had the files open all the time.
     damage(ids_folder(output))
     known.open(output, two_batches[1])
     assert known_numbers(known, range(9)) == [1, 2, 3, 4, 5]
 
 
-def test_a_run_that_is_cut_under_a_process_that_has_it_open_is_made_again(
+def test_a_run_that_becomes_shorter_while_it_is_mapped_is_made_again(
     output: Output, two_batches: tuple[Manifest, Manifest], caplog: pytest.LogCaptureFixture
 ) -> None:
     known = opened(output, two_batches[1])
@@ -193,7 +193,7 @@ def test_a_run_that_is_cut_under_a_process_that_has_it_open_is_made_again(
     assert is_filled(caplog)
 
 
-def test_a_set_of_another_moment_is_not_believed(output: Output, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_set_from_another_moment_is_not_used(output: Output, caplog: pytest.LogCaptureFixture) -> None:
     first = publish_with_ids(output, None, 1, 2, 3)
     older = output.root.parent / "older"
     shutil.copytree(ids_folder(output), older)
@@ -204,7 +204,7 @@ def test_a_set_of_another_moment_is_not_believed(output: Output, caplog: pytest.
     assert is_filled(caplog)
 
 
-def test_a_set_whose_number_of_ids_is_not_that_of_the_tickets_is_not_believed(
+def test_a_set_with_another_number_of_ids_than_tickets_is_not_used(
     output: Output, two_batches: tuple[Manifest, Manifest], caplog: pytest.LogCaptureFixture
 ) -> None:
     known = opened(output, two_batches[0])
@@ -221,7 +221,7 @@ def test_the_published_tickets_must_be_as_many_as_the_ledger_says(
         opened(output, msgspec.structs.replace(two_batches[1], totals=totals, commit_id="another"))
 
 
-def test_whoever_looks_on_while_it_is_made_can_give_up(
+def test_making_the_set_can_be_aborted(
     output: Output, two_batches: tuple[Manifest, Manifest], caplog: pytest.LogCaptureFixture
 ) -> None:
     class Stop(Exception):
@@ -246,7 +246,7 @@ def test_a_set_that_is_made_of_many_tickets_is_sorted_in_parts(output: Output, m
     assert len(list(ids_folder(output).glob("*.high"))) == 3
 
 
-def test_repeated_ids_that_were_published_before_anybody_looked_are_known_once_more(output: Output) -> None:
+def test_ids_that_were_published_twice_without_dedupe_are_known(output: Output) -> None:
     manifest = publish(output, None, 1, 2, 2, 1, 2)
     known = opened(output, manifest)
     assert known_numbers(known, range(4)) == [1, 2]
@@ -254,7 +254,7 @@ def test_repeated_ids_that_were_published_before_anybody_looked_are_known_once_m
     assert known_numbers(opened(output, again), range(5)) == [1, 2, 3]
 
 
-def test_a_run_with_as_many_brothers_is_merged_so_there_are_few_and_nothing_is_forgotten(output: Output) -> None:
+def test_runs_of_the_same_size_are_merged_so_that_there_are_few_and_no_id_is_lost(output: Output) -> None:
     known, manifest = IdSet(ids_folder(output), output.disk), publish(output, None)
     known.open(output, manifest)
     most = 0
@@ -266,11 +266,11 @@ def test_a_run_with_as_many_brothers_is_merged_so_there_are_few_and_nothing_is_f
         most = max(most, len(list(ids_folder(output).glob("*.high"))))
     assert known_numbers(known, range(1001)) == [*range(100), *range(901, 1001)]
     assert most <= 12
-    # 200 ids, no more than 16 bytes each, but for the index.
+    # 200 ids of 16 bytes each, and the index.
     assert sum(path.stat().st_size for path in ids_folder(output).glob("*[!n]")) == 200 * 16
 
 
-def test_a_commit_with_the_same_tickets_carries_the_set_along(
+def test_a_commit_with_the_same_tickets_keeps_the_set(
     output: Output, two_batches: tuple[Manifest, Manifest], caplog: pytest.LogCaptureFixture
 ) -> None:
     known = opened(output, two_batches[1])
@@ -281,9 +281,7 @@ def test_a_commit_with_the_same_tickets_carries_the_set_along(
     assert not is_filled(caplog)
 
 
-def test_a_commit_carries_nothing_along_where_there_is_nothing(
-    output: Output, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_commit_without_a_set_keeps_none(output: Output, caplog: pytest.LogCaptureFixture) -> None:
     manifest = publish(output, None, 1)
     converted = convert(output, manifest, "json", UPDATED_AT)
     assert not ids_folder(output).exists()
@@ -291,16 +289,16 @@ def test_a_commit_carries_nothing_along_where_there_is_nothing(
     assert is_filled(caplog)
 
 
-def test_a_set_that_nobody_wants_is_removed(output: Output, two_batches: tuple[Manifest, Manifest]) -> None:
+def test_the_set_can_be_removed_and_removed_again(output: Output, two_batches: tuple[Manifest, Manifest]) -> None:
     forget_ids(output)
     assert not ids_folder(output).exists()
     forget_ids(output)
 
 
-def test_a_folder_that_cannot_be_made_is_said_to_be_that(output: Output) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(output: Output) -> None:
     manifest = publish(output, None, 1)
     ids_folder(output).write_bytes(b"a file")
-    with pytest.raises(OutputUnavailable, match=r"cannot write .*ids.*see that it is a folder"):
+    with pytest.raises(OutputUnavailable, match=r"cannot write .*ids.*a file is in the place of a folder"):
         opened(output, manifest)
     with pytest.raises(OutputUnavailable):
         carry_ids(output, manifest.commit_id, "next")

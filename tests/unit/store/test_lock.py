@@ -66,7 +66,7 @@ def test_a_file_where_the_output_should_be_is_not_writable(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     for root in (tmp_path / "file", tmp_path / "file" / "output"):
         with pytest.raises(
-            OutputUnavailable, match=rf"cannot write {tmp_path}/file: File exists; see that it is a folder"
+            OutputUnavailable, match=rf"cannot write {tmp_path}/file: File exists; a file is in the place of a folder"
         ):
             Output(OutputLocation(root)).locked().__enter__()
 
@@ -89,7 +89,8 @@ def test_a_file_system_without_locks_is_named_as_the_cause(
     with pytest.raises(OutputUnavailable) as caught:
         Output(OutputLocation(tmp_path)).locked().__enter__()
     assert str(caught.value) == (
-        f"cannot lock {tmp_path}/.pipeline/lock: {os.strerror(number)}; its file system knows no locks (flock), or the "
-        "lock service of its network does not run; choose an --output-path on one that does: nothing was changed"
+        f"cannot lock {tmp_path}/.pipeline/lock: {os.strerror(number)}; its file system does not support locks "
+        "(flock), or the lock service of its network is not running; choose an --output-path on a file system with "
+        "locks: nothing was changed"
     )
     assert caught.value.exit_code == 5

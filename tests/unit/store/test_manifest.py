@@ -131,7 +131,7 @@ def test_a_new_output_has_no_manifest(tmp_path: Path) -> None:
     assert read_manifest(Disk(), tmp_path) is None
 
 
-def test_what_a_later_release_only_tells_is_carried_over_unchanged() -> None:
+def test_unknown_fields_of_a_later_release_are_carried_over_unchanged() -> None:
     told = json.loads(json.dumps(IN_JSON))
     places = (
         told,
@@ -180,10 +180,10 @@ def test_a_manifest_of_a_newer_release_is_refused_as_such(tmp_path: Path) -> Non
         with pytest.raises(DataConflict, match=rf"is damaged \(\d+ bytes: there is no version {version}\)"):
             read(tmp_path, b'{"version": %d}' % version)
     newer = {"version": 4, "a_field_that_must_be_obeyed": [1]}
-    with pytest.raises(DataConflict, match="has version 4, this program reads up to 3: a newer release wrote it; run"):
+    with pytest.raises(DataConflict, match="has version 4, but this program reads only up to version 3: a newer"):
         read(tmp_path, json.dumps(newer).encode())
 
 
-def test_whoever_only_reads_is_told_that_an_older_ledger_needs_one_run_of_the_processor(tmp_path: Path) -> None:
+def test_a_reader_of_an_older_ledger_is_told_to_start_the_processor_once(tmp_path: Path) -> None:
     with pytest.raises(DataConflict, match=r"has version 1, .*start the processor once: it upgrades the ledger"):
         read(tmp_path, b'{"version": 1}')

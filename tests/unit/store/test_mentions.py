@@ -62,7 +62,7 @@ def test_a_message_of_somebody_else(key: bytes | None, payload: bytes | None) ->
         ("Zoë", '{"client_id":"Zoës"}', False),
         ("Ann Lee", "wrote: Ann Lee, Paris", True),
         ("Ann Lee", "wrote: Joann Lee, Paris", False),
-        # What does not begin or end with a letter has a border there wherever it stands.
+        # If an id does not begin or end with a letter, any neighbour there is a word boundary.
         ("#7", "order#7", True),
         ("#7", "order#75", False),
         ('a"b', '{"client_id":"a\\"b"}', True),

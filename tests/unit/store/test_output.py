@@ -40,7 +40,7 @@ output.commit(decode_record(record, record.read_bytes()))
 
 
 def tickets(first: int) -> list[list[Piece]]:
-    """Return what one task reads for a batch: three tickets, one of them urgent, and a message that is none."""
+    """Return what one task reads for a batch: three tickets, one of them urgent, and a message that is not a ticket."""
     made = [encode_ticket(ticket(first + n, priority=("low", "high", "medium")[n])) for n in range(3)]
     return [[messages([*made, b"bad"], first_offset=first)]]
 
@@ -193,7 +193,7 @@ def test_what_was_staged_and_not_decided_is_removed_at_the_next_start(output: Ou
     assert not (output.state / "staging").exists()
 
 
-def test_a_straggler_that_still_writes_into_staging_does_not_fail_a_recovery(output: Output, first: Manifest) -> None:
+def test_a_late_task_that_still_writes_into_staging_does_not_fail_a_recovery(output: Output, first: Manifest) -> None:
     class Busy(Disk):
         def remove_folder(self, path: Path) -> None:
             raise OSError(39, "Directory not empty", str(path))
@@ -234,7 +234,7 @@ def test_a_file_where_a_dataset_should_be_stops_the_publishing_and_recovers_once
     Published(output.root).require_agreement()
 
 
-def test_a_manifest_that_cannot_be_read_is_said_to_be_that(output: Output) -> None:
+def test_an_unreadable_manifest_is_reported(output: Output) -> None:
     # A folder in its place fails for root too, whom permissions do not stop.
     (output.root / "_manifest.json").mkdir(parents=True)
     with pytest.raises(OutputUnavailable, match=r"cannot read .*_manifest\.json: Is a directory"):
@@ -271,7 +271,7 @@ def exchange_the_output(output: Output) -> None:
 
 
 REMOVED = "output was removed while this processor worked on it; start again: a new output is filled from what the"
-STATE_REMOVED = r"/\.pipeline was removed or exchanged while .* goes on from _manifest\.json, or, where that is gone"
+STATE_REMOVED = r"/\.pipeline was removed or exchanged while .* goes on from _manifest\.json, or, if that is gone"
 EXCHANGED = "output was removed or exchanged while .* another folder is in its place, where nothing was written"
 
 
@@ -302,7 +302,7 @@ def test_an_output_that_was_removed_or_exchanged_under_a_running_processor_is_no
         DataConflict("metrics.parquet was published and is gone"),
     ],
 )
-def test_whatever_fails_because_the_output_was_removed_is_said_to_be_that(output: Output, error: Exception) -> None:
+def test_an_error_because_the_output_was_removed_is_reported_as_that(output: Output, error: Exception) -> None:
     def work() -> None:
         with output.locked():
             shutil.rmtree(output.root)
@@ -312,7 +312,7 @@ def test_whatever_fails_because_the_output_was_removed_is_said_to_be_that(output
         work()
 
 
-def test_whatever_else_fails_is_said_as_it_is(output: Output) -> None:
+def test_any_other_error_is_reported_unchanged(output: Output) -> None:
     with pytest.raises(DataConflict, match="another topic"), output.locked():
         raise DataConflict("another topic")
 
@@ -405,7 +405,7 @@ def test_a_record_that_names_files_which_are_not_its_own_is_refused(
         record["renames"][0][field] = name
     (output.state / "commit.json").write_text(json.dumps(record))
     before = everything(output)
-    with pytest.raises(DataConflict, match=r"commit\.json is damaged .*is no (staged )?file") as caught:
+    with pytest.raises(DataConflict, match=r"commit\.json is damaged .*is not a (staged )?file") as caught:
         output.recover()
     assert repr(name) in str(caught.value)
     assert everything(output) == before
@@ -416,15 +416,15 @@ def test_a_record_of_a_newer_release_is_refused_as_such(output: Output, first: M
     record = json.loads(encode(batch(output, first)))
     record["manifest"]["version"] = 4
     (output.state / "commit.json").write_text(json.dumps(record))
-    with pytest.raises(DataConflict, match=r"commit\.json has version 4, this program reads up to 3"):
+    with pytest.raises(DataConflict, match=r"commit\.json has version 4, but this program reads only up to version 3"):
         output.recover()
 
 
-def test_strangers_that_no_reader_counts_are_left_alone_with_a_warning(
+def test_foreign_files_that_no_reader_counts_stay_with_a_warning(
     output: Output, first: Manifest, caplog: pytest.LogCaptureFixture
 ) -> None:
     (output.root / "metrics" / ".DS_Store").write_bytes(b"finder")
     with caplog.at_level(logging.WARNING):
         assert output.recover() == first
-    assert f"{output.root}/metrics holds .DS_Store, which is not ours" in caplog.text
+    assert f"{output.root}/metrics holds .DS_Store, which is not part of the output" in caplog.text
     assert (output.root / "metrics" / ".DS_Store").exists()

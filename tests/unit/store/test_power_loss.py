@@ -1,7 +1,7 @@
-"""Power loss at every moment of every operation, and what each fsync is good for.
+"""Power loss at every moment of every operation, and the need for each fsync.
 
-An operation is run once, on a disk that notes each call. From that follows what a power loss may leave at any moment,
-also if one call had forced nothing to the disk. Each of these states is started on.
+An operation is run once, on a disk that records each call. From the calls follow all states that a power loss may leave
+at any moment, also as if one call had forced nothing to the disk. The processor is started on each of these states.
 """
 
 import errno
@@ -23,7 +23,7 @@ from tests.support.staging import ticket
 pytestmark = pytest.mark.model
 
 Published = dict[str, bytes]
-# Given a call and its path: whether the process is killed before it.
+# Gets a call and its path; returns whether the process is killed before that call.
 KillAt = Callable[[str, Path], bool]
 
 # The datasets of more than one file.
@@ -31,7 +31,7 @@ EXCHANGED = ("tickets_with_assignment", "high_priority_tickets", "rejected_messa
 
 
 class Scenario:
-    """What some processes did to a disk, call by call, and what was published when each of their steps had returned."""
+    """The disk calls of some processes, and what was published after each of their steps."""
 
     def __init__(self, root: Path, surface: Surface) -> None:
         self.root = root
@@ -50,9 +50,9 @@ class Scenario:
         kill_at: KillAt = lambda call, path: False,
         refuses: Fault | None = None,
     ) -> "Scenario":
-        """Have a process start, and do ``work``, unless it is killed; ``then`` only shows what came of that.
+        """Start a process that does ``work`` unless it is killed; ``then`` only shows the result.
 
-        The last process is the one whose fsyncs are examined. What ``refuses`` raises, the disk says from then on.
+        The fsyncs of the last process are examined. If ``refuses`` raises for a call, that is the error of the call.
         """
         self.fault = refuses or self.fault
 
@@ -77,21 +77,21 @@ class Scenario:
         return [number for number in self.examined if self.calls[number].forces]
 
     def label(self, number: int) -> str:
-        """Say which call it is: what it forces to the disk, and for the how manieth time."""
+        """Return a name for a call: what it forces to the disk, and a number if it does so more than once."""
         call = self.calls[number]
         times = sum(1 for earlier in self.calls[: number + 1] if (earlier.name, earlier.path) == (call.name, call.path))
-        # Without what is random in the name of a staging folder.
+        # Without the random part of the name of a staging folder.
         path = re.sub("-[0-9a-f]{8}(?=/|$)", "", os.path.relpath(call.path, self.root))
         return f"{call.name} {path} #{times}"
 
     def failures(self, dropped: int | None = None) -> Iterator[str]:
         """Yield the power losses after which the output is neither that of the last step that returned nor the next.
 
-        ``dropped`` is the number of a call that is taken to have done nothing.
+        ``dropped`` is the number of a call that is treated as if it had done nothing.
         """
         surface = self.base.copy()
         for number, call in enumerate(self.calls):
-            # What is lost at a moment between two of these can be lost at the later one as well.
+            # Anything that can be lost between two of these moments can also be lost at the later one.
             if call.forces or number in dict(self.steps):
                 yield from self._failures_at(surface, number, dropped)
             surface.apply(Call(call.name, call.path, ()) if number == dropped else call)
@@ -125,7 +125,7 @@ def no_exchange(call: str, path: Path) -> None:
 
 
 def broken_after_an_exchange() -> Fault:
-    """Let the first call fail that forces something to the disk after the folder of tickets was exchanged."""
+    """Let the first fsync after the exchange of the folder of tickets fail."""
     calls: list[str] = []
 
     def fault(call: str, path: Path) -> None:
@@ -145,7 +145,7 @@ def restarted(surface: Surface, root: Path, fault: Fault) -> Published | str:
         run.start()
     except PipelineError as error:
         return str(error)
-    # What was swapped out is not needed by anybody, even if its time is over at once.
+    # Nothing depends on the folders that were swapped out, even if they are removed at once.
     run.output.replaced.remove_old(readers_stopped=True)
     run.stop()
     if left := left_over(surface, root):
@@ -154,7 +154,7 @@ def restarted(surface: Surface, root: Path, fault: Fault) -> Published | str:
 
 
 def losses(surface: Surface) -> Iterator[tuple[str, Surface]]:
-    """Yield what a power loss may leave, each with a word on it: the cases that differ most from each other."""
+    """Yield states that a power loss may leave, each with a description: those that differ most from each other."""
     names = sorted(surface.unforced)
     everything = {"all names": names}
     single = {f"only the name {tell(surface, n)}": [n] for n in names}
@@ -212,12 +212,12 @@ def erasure_of_unread_messages(run: Run) -> None:
 
 
 def before(call: str, name: str) -> KillAt:
-    """Be killed before the first such call on a path of this name."""
+    """Kill the process before the first such call on a path of this name."""
     return lambda called, path: (called, path.name) == (call, name)
 
 
 def after_exchange_of(dataset: str) -> KillAt:
-    """Be killed right after the folder of a dataset was exchanged."""
+    """Kill the process right after the folder of a dataset was exchanged."""
     exchanged: list[str] = []
 
     def kill_at(call: str, path: Path) -> bool:
@@ -240,7 +240,7 @@ def before_dataset_folders_are_forced(root: Path) -> KillAt:
 
 
 def published_once(root: Path) -> Surface:
-    """Return a disk with an output of one batch, all of it on the disk for certain."""
+    """Return a disk with an output of one batch, all of it forced to the disk."""
     surface = new_surface(root)
     Scenario(root, surface).run(first_batch)
     surface.force_everything()
@@ -319,9 +319,8 @@ SCENARIOS: dict[str, Callable[[Path], Scenario]] = {
 }
 
 
-# What is forced to the disk in vain in one scenario, and not in another. A start forces the name of the folder that it
-# finds, because a killed run may have left it so; "a kill that left a folder" and "a kill that left dataset folders"
-# show what for.
+# Fsyncs that are not needed in one scenario, but in another. A start forces the name of a folder that it finds, because
+# a killed run may not have done so; "a kill that left a folder" and "a kill that left dataset folders" need that.
 IN_VAIN = {
     # The second is that of .pipeline. It is on the disk with the dataset folders, before anything is renamed into them;
     # "a batch after .pipeline was removed" makes no dataset folder.
@@ -344,7 +343,7 @@ IN_VAIN = {
         *(f"sync_folder {dataset} #2" for dataset in EXCHANGED),
     ],
     "a compaction without exchanges": ["sync_folder . #1"],
-    # A file in which no row is left is not published.
+    # A file without rows is not published.
     "an erasure": [
         "sync_folder . #1",
         "sync .pipeline/staging/erasure-000003/tickets_with_assignment-batch-000001-0000.parquet #1",
@@ -354,7 +353,7 @@ IN_VAIN = {
         "sync_folder . #1",
         "sync .pipeline/staging/erasure-000003/high_priority_tickets-batch-000002-0000.parquet #1",
     ],
-    # No ticket goes, so these are published again as they were.
+    # No ticket is erased, so these are published again unchanged.
     "an erasure of unread messages": [
         "sync_folder . #1",
         *(f"sync_folder tickets_by_{what} #1" for what in ("hour", "priority", "team", "type")),
@@ -370,7 +369,7 @@ def scenario(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    # Thousands of starts, each with a word on what it finishes.
+    # Thousands of starts would each log what they finish.
     logging.disable(logging.WARNING)
     yield
     logging.disable(logging.NOTSET)
@@ -382,7 +381,7 @@ def test_no_power_loss_at_any_moment_loses_or_mixes_anything(scenario: tuple[str
     assert len(happened.outcomes) > 80
 
 
-def test_without_any_one_fsync_some_power_loss_would(scenario: tuple[str, Scenario]) -> None:
+def test_each_fsync_is_needed_to_survive_some_power_loss(scenario: tuple[str, Scenario]) -> None:
     name, happened = scenario
     fsyncs = happened.fsyncs()
     assert fsyncs

@@ -1,8 +1,8 @@
-"""Processes come and go over one output in any order, and whatever can go wrong with them and their disk does.
+"""Processes work on one output in any order, and everything goes wrong that can go wrong with them and their disk.
 
-A state machine of Hypothesis: each step may be killed, lose its power, or meet a full or broken disk at any call. What
-must be published is kept beside it in plain Python. ``CLIENT_TICKETS_EXAMPLES=5000`` tries that many courses of events,
-other ones each time; the suite has time for a few, always the same.
+A state machine of Hypothesis: at any disk call a step may be killed, lose power, or find the disk full or broken. A
+model in plain Python says what must be published. ``CLIENT_TICKETS_EXAMPLES=5000`` tries that many sequences of events,
+different ones each time; the suite has time for a few, always the same ones.
 """
 
 import errno
@@ -50,7 +50,7 @@ class Fate:
 
 @dataclass
 class FaultyCalls:
-    """Lets calls fail as ``fate`` wants it."""
+    """Lets calls fail according to ``fate``."""
 
     fate: Fate = field(default_factory=Fate)
     exchanges: bool = True
@@ -76,7 +76,7 @@ class FaultyCalls:
 
 @dataclass(frozen=True)
 class Expected:
-    """What an output holds: its tickets, how many messages it rejects, duplicates among them, and how far it has read.
+    """The expected content of an output: its tickets, rejected messages, duplicates among them, and offsets read.
 
     ``to_come`` are the offsets below which unread messages of ``erased`` are left out, each of one of these clients.
     """
@@ -86,12 +86,12 @@ class Expected:
     file_format: str = "parquet"
     next_offset: int = 0
     to_come: tuple[int, ...] = ()
-    # Nobody finds these in what is published.
+    # These cannot be seen in the published files.
     erased: tuple[str, ...] = field(default=(), compare=False)
     duplicates_of: tuple[str, ...] = field(default=(), compare=False)
 
     def read(self, tickets: Sequence[Ticket], rejected: int, dedupe: bool) -> "Expected":
-        """Return what it holds after one more batch."""
+        """Return the expected content after another batch."""
         kept, duplicates_of = list(self.tickets), list(self.duplicates_of)
         next_offset = self.next_offset + len(tickets) + rejected
         for offset, made in enumerate(tickets, self.next_offset):
@@ -114,7 +114,7 @@ class Expected:
         )
 
     def forget(self, client_id: str, unread: int) -> "Expected":
-        """Return what it holds once a client is erased."""
+        """Return the expected content after a client was erased."""
         duplicates_of = tuple(client for client in self.duplicates_of if client != client_id)
         return replace(
             self,
@@ -146,7 +146,7 @@ TICKETS = st.lists(
 
 
 class Protocol(RuleBasedStateMachine):
-    """One output, at most one process on it, and what must be published."""
+    """One output, at most one process that works on it, and the model of what must be published."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class Protocol(RuleBasedStateMachine):
         self.surface = new_surface(self.root)
         self.faults = FaultyCalls()
         self.run: Run | None = None
-        # What may be published: after a step that did not return, what was before it, or what it was about.
+        # What may be published now: after a step that did not return, the content before it or after it.
         self.possible: list[Expected | None] = [None]
         self.drawn = 0
         self.sets_of_clients: list[bytes] = [b""]
@@ -182,7 +182,7 @@ class Protocol(RuleBasedStateMachine):
         *becomes: Expected,
         exchanges: bool = True,
     ) -> bool:
-        """Have the process do something that leads to what ``becomes`` says; return whether it was done."""
+        """Let the process do something whose result is ``becomes``; return whether it was done."""
         assert self.run is not None
         self.faults.fate, self.faults.calls, self.faults.happened = fate, 0, False
         self.faults.exchanges = exchanges
@@ -274,7 +274,7 @@ class Protocol(RuleBasedStateMachine):
             self.do(data, fate, lambda run: run.forget(client, unread, readers_stopped), after)
 
     def running(self) -> Expected | None:
-        """Have a process run, and return what is published."""
+        """Start a process if none runs, and return what is published."""
         if self.run is None:
             self.run = Run(self.root, self.surface)
             self.run.start()
@@ -352,7 +352,7 @@ class Protocol(RuleBasedStateMachine):
         self.sets_of_ids.append(self.files_of_ids())
 
     def settle(self) -> None:
-        """After a start: one of what is possible is published, as a whole, and nothing of it lies elsewhere."""
+        """After a start, exactly one of the possible contents is published, and nothing is left anywhere else."""
         assert self.run is not None
         self.run.output.replaced.remove_old(readers_stopped=True)
         found = read_published(self.surface, self.root)
@@ -374,10 +374,7 @@ def never(seconds: float) -> None:
 
 
 def read_published(surface: Surface, root: Path) -> Expected | None:
-    """Read an output without any of the product's code, and return what it holds.
-
-    Fails when its parts do not agree.
-    """
+    """Read an output without the product's code and return its content. Fails if its parts do not agree."""
     tree = {path: content for path, content in surface.tree(root).items() if content is not None}
     if "_manifest.json" not in tree:
         of_readers = [path for path in tree if not path.startswith(".pipeline/")]
@@ -421,7 +418,7 @@ def read_rows(file_format: str, content: bytes) -> list[dict[str, Any]]:
     return list(map(json.loads, content.splitlines()))
 
 
-def test_in_any_course_of_events_what_was_committed_is_published_as_a_whole() -> None:
+def test_after_any_sequence_of_events_every_commit_is_published_as_a_whole() -> None:
     run_state_machine_as_test(
         Protocol,
         settings=settings(
@@ -437,7 +434,7 @@ def test_in_any_course_of_events_what_was_committed_is_published_as_a_whole() ->
 
 @dataclass(frozen=True)
 class Before:
-    """An output of three batches, and all that its disk holds."""
+    """An output of three batches, and everything on its disk."""
 
     root: Path
     surface: Surface
@@ -489,9 +486,7 @@ WORKS: dict[str, tuple[Callable[[Run], None], Callable[[Expected], Expected]]] =
         ("erasure", "disk broken"),
     ],
 )
-def test_whatever_call_the_disk_refuses_the_output_is_as_before_or_as_after(
-    before: Before, name: str, what: str
-) -> None:
+def test_if_any_disk_call_fails_the_output_is_as_before_or_as_after(before: Before, name: str, what: str) -> None:
     work, becomes = WORKS[name]
     after = becomes(before.published)
     refused = 0

@@ -1,4 +1,4 @@
-"""The one way to read an output."""
+"""Reading an output."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ def opened(output: Output) -> Reader:
     return reader
 
 
-def test_where_nothing_was_published_there_is_nothing_to_read(tmp_path: Path) -> None:
+def test_an_output_without_a_ledger_has_no_reader(tmp_path: Path) -> None:
     assert open_output(OutputLocation(tmp_path)) is None
     assert open_output(OutputLocation(tmp_path / "nowhere")) is None
 
@@ -78,7 +78,7 @@ def test_a_file_that_is_gone_cannot_be_read(output: Output, manifest: Manifest) 
         opened(output).require_intact(METRICS, "metrics.parquet")
 
 
-def test_whoever_reads_an_output_needs_neither_kafka_nor_spark() -> None:
+def test_reading_an_output_needs_neither_kafka_nor_spark() -> None:
     code = """
 import store.manifest, store.reader, store.output, store.convert, store.clients, store.status, sys
 print(sorted({"kafka", "confluent_kafka", "pyspark", "faker"} & set(sys.modules)))

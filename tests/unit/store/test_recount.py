@@ -1,4 +1,4 @@
-"""What is counted a second time, on tables small enough to count by hand."""
+"""Counting rows a second time, on tables small enough to count by hand."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -100,7 +100,7 @@ def test_kinds_are_counted_by_hour_type_and_priority() -> None:
     assert counted.wrong == {}
 
 
-def test_what_no_ticket_holds_is_counted_by_column() -> None:
+def test_invalid_values_of_rows_are_counted_by_column() -> None:
     counted = count_tickets(
         [tickets({"ticket_id": "7", "request_type": "sales"}, {"priority": "urgent", "assigned_team": "Sales"}, {})]
     )
@@ -153,14 +153,14 @@ def test_tallies_are_added_and_need_not_be_distinct() -> None:
     assert Tally.sum([]).numbers.tolist() == []
 
 
-def test_what_is_unmatched_is_found_in_any_order_and_as_often_as_it_is_too_much() -> None:
+def test_unmatched_values_are_found_in_any_order_and_as_often_as_they_are_surplus() -> None:
     assert unmatched(hashes(5, 6, 7), hashes(7, 5, 6)).tolist() == []
     assert unmatched(hashes(5, 6, 5, 5), hashes(5, 9)).tolist() == [1, 2, 3]
     assert unmatched(hashes(), hashes(5)).tolist() == []
     assert unmatched(hashes(2**64 - 1, 0), hashes()).tolist() == [0, 1]
 
 
-def test_a_fingerprint_stands_for_pairs_however_they_are_parted_and_ordered() -> None:
+def test_a_fingerprint_does_not_depend_on_order_or_division_of_the_pairs() -> None:
     high, low = np.random.default_rng(1).integers(0, 2**64 - 1, (2, 200_000), np.uint64)
     order = np.random.default_rng(2).permutation(200_000)
     whole = recount.fingerprint(high, low)

@@ -1,4 +1,4 @@
-"""Folders that were swapped out stay for ten minutes, whatever the clock does, and no longer."""
+"""Folders that were swapped out stay for ten minutes, whatever the clock does, and are then removed."""
 
 import logging
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from tests.support.disks import QuickDisk
 
 
 class Time(Clock):
-    """Two clocks: one that counts, and one that somebody may set."""
+    """A monotonic clock, and a system clock that a test can set."""
 
     def __init__(self) -> None:
         self.passed = 1000.0
@@ -48,7 +48,7 @@ def swapped_out(state: Path, name: str = "tickets") -> Path:
 
 
 def replaced(state: Path, time: Time) -> ReplacedFolders:
-    """Return the folders as a new process finds them."""
+    """Return the folders as seen by a new process."""
     return ReplacedFolders(state / "replaced", QuickDisk(), time)
 
 
@@ -57,7 +57,7 @@ def names(state: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-def test_a_folder_stays_whole_for_ten_minutes_and_goes_then(state: Path, time: Time) -> None:
+def test_a_folder_stays_whole_for_ten_minutes_and_is_then_removed(state: Path, time: Time) -> None:
     folders = replaced(state, time)
     folders.keep(swapped_out(state), "compaction-000004-tickets")
     assert names(state) == ["20260131T110000Z-compaction-000004-tickets"]
@@ -82,7 +82,7 @@ def test_each_has_a_time_of_its_own(state: Path, time: Time) -> None:
     assert folders.next_s() == 400
 
 
-def test_the_next_process_goes_by_the_time_in_the_name(state: Path, time: Time) -> None:
+def test_the_next_process_takes_the_age_from_the_name(state: Path, time: Time) -> None:
     replaced(state, time).keep(swapped_out(state), "tickets")
     time.go_on(500)
     folders = replaced(state, time)
@@ -94,7 +94,7 @@ def test_the_next_process_goes_by_the_time_in_the_name(state: Path, time: Time) 
 
 
 @pytest.mark.parametrize("jump", [timedelta(days=400), timedelta(days=-400)])
-def test_within_a_process_a_clock_that_is_set_changes_nothing(state: Path, time: Time, jump: timedelta) -> None:
+def test_setting_the_system_clock_changes_nothing_within_a_process(state: Path, time: Time, jump: timedelta) -> None:
     folders = replaced(state, time)
     folders.keep(swapped_out(state), "tickets")
     time.date += jump
@@ -116,7 +116,7 @@ def test_a_folder_from_the_future_stays_ten_minutes_from_now_also_over_restarts(
     assert names(state) == []
 
 
-def test_a_name_without_a_time_is_as_one_of_now(state: Path, time: Time) -> None:
+def test_a_name_without_a_time_counts_from_now(state: Path, time: Time) -> None:
     (state / "replaced" / "by hand").mkdir(parents=True)
     folders = replaced(state, time)
     folders.remove_old()

@@ -1,4 +1,4 @@
-"""Ids in order, also those that somebody made up so that they share their high halves."""
+"""Ids in order, also ids that were made up so that they share their high halves."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def pairs(of: Ids) -> list[tuple[int, int]]:
     return list(zip(of.high.tolist(), of.low.tolist(), strict=True))
 
 
-def test_ids_rise_by_both_halves_and_then_by_the_ties() -> None:
+def test_ids_are_sorted_by_both_halves_and_then_by_the_ties() -> None:
     some = ids((TOP, 0), (5, 9), (5, TOP), (0, TOP), (5, 9), (5, 9), (0, 1))
     partitions, offsets = np.array([0, 2, 0, 0, 1, 1, 0]), np.array([0, 0, 0, 0, 8, 7, 0])
     assert order_of(some, partitions, offsets).tolist() == [6, 3, 5, 4, 1, 2, 0]
@@ -58,19 +58,19 @@ LISTS = st.lists(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_s
 
 
 @given(LISTS, st.integers(1, 20))
-def test_pieces_together_are_the_lists_in_the_order_of_all(lists: Sequence[list[tuple[int, int]]], most: int) -> None:
+def test_pieces_together_are_all_ids_of_the_lists_in_order(lists: Sequence[list[tuple[int, int]]], most: int) -> None:
     runs = [ids(*sorted(of)) for of in lists]
     merged = []
     for slices in pieces(runs, most):
         some = [pair for of, part in zip(runs, slices, strict=True) for pair in pairs(of)[part]]
         merged += sorted(some)
-        # More than twice as many only where they are equal.
+        # More than twice as many only if they are equal.
         assert len(some) <= 2 * max(most, len(runs)) + max(map(some.count, some), default=0)
     assert merged == sorted(pair for of in lists for pair in of)
 
 
 @given(LISTS, st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=30))
-def test_a_look_up_is_that_of_a_set(lists: Sequence[list[tuple[int, int]]], wanted: list[tuple[int, int]]) -> None:
+def test_contains_agrees_with_a_set(lists: Sequence[list[tuple[int, int]]], wanted: list[tuple[int, int]]) -> None:
     for known in lists:
         assert contains(ids(*sorted(known)), ids(*wanted)).tolist() == [pair in known for pair in wanted]
 

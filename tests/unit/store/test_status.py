@@ -1,4 +1,4 @@
-"""What a processor says of itself."""
+"""The status that a processor writes."""
 
 import json
 import os
@@ -23,7 +23,7 @@ class Watch:
         return self.time
 
 
-def test_it_says_what_is_done_since_when_how_far_and_by_whom(tmp_path: Path) -> None:
+def test_the_status_has_state_time_progress_and_process(tmp_path: Path) -> None:
     watch = Watch()
     status = StatusFile(tmp_path, 30.0, Disk(), watch.now)
     watch.time += timedelta(seconds=5)
@@ -47,7 +47,7 @@ def test_it_says_what_is_done_since_when_how_far_and_by_whom(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["_status.json"]
 
 
-def test_an_output_that_cannot_take_it_is_none_the_worse(tmp_path: Path) -> None:
+def test_a_status_that_cannot_be_written_is_ignored(tmp_path: Path) -> None:
     class Full(Disk):
         def create(self, path: Path) -> BinaryIO:
             raise OSError(28, "No space left on device")
@@ -70,7 +70,7 @@ def test_a_status_that_cannot_be_understood_counts_as_none(tmp_path: Path, conte
     assert read_status(Disk(), tmp_path) is None
 
 
-def test_without_a_status_or_an_output_there_is_none(tmp_path: Path) -> None:
+def test_without_a_status_file_there_is_no_status(tmp_path: Path) -> None:
     assert read_status(Disk(), tmp_path) is None
     (tmp_path / "file").write_text("")
     assert read_status(Disk(), tmp_path / "file") is None

@@ -1,4 +1,4 @@
-"""Outputs that were changed behind the back of the ledger: each is refused, with the file and a way out, untouched."""
+"""Outputs whose files or ledger were changed by hand: each is refused unchanged, with the file and a way out."""
 
 import json
 import shutil
@@ -23,13 +23,13 @@ BATCH = 4
 
 
 def read_by_a_task(number: int) -> list[list[Any]]:
-    """Return what one task reads for a batch: four tickets and a message that is none."""
+    """Return what one task reads for a batch: four tickets and a message that is not a ticket."""
     made = [encode_ticket(ticket(10 * number + n, priority=("low", "high")[n % 2])) for n in range(BATCH)]
     return [[messages([*made, b"bad"], first_offset=(BATCH + 1) * (number - 1))]]
 
 
 class Story:
-    """A folder with an output of three batches in it, and with copies of that from before and after each of them."""
+    """A folder with an output of three batches, and with copies of it from before and after each batch."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,7 +55,7 @@ class Story:
         path.write_text(json.dumps(content))
 
     def everything(self) -> dict[str, object]:
-        """Return all that lies in the output but the lock: the content of files, the target of links."""
+        """Return everything in the output except the lock: the content of files, the target of links."""
         return {
             str(path.relative_to(self.root)): path.readlink() if path.is_symlink() else path.read_bytes()
             for path in self.root.rglob("*")
@@ -65,7 +65,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tell the story once; each test gets a copy."""
+    """Publish the batches once; each test gets a copy."""
     folder = tmp_path_factory.mktemp("story")
     Story(folder).tell()
     return folder
@@ -78,7 +78,7 @@ def story(told: Path, tmp_path: Path) -> Story:
 
 
 def require_refused(story: Story, *said: str) -> None:
-    """Fail unless a start ends with exit code 4, says all of ``said`` and the way out, and changes nothing."""
+    """Fail unless a start ends with exit code 4 and a message with ``said`` and a way out, and changes nothing."""
     before = story.everything()
     with pytest.raises(DataConflict) as caught:
         story.output.recover()
@@ -133,7 +133,7 @@ def test_a_copy_taken_before_the_renames_with_the_record_but_without_all_staged_
     shutil.copy(story.folder / "record-3.json", story.root / ".pipeline/commit.json")
     (staged,) = (story.root / ".pipeline/staging").glob("*/metrics.parquet")
     staged.unlink()
-    # The dataset still has its file, that of the batch before.
+    # The dataset still has the file of the batch before.
     require_refused(story, f"{story.root}/metrics/metrics.parquet", "belongs to another batch")
 
 
@@ -143,7 +143,7 @@ def test_a_copy_taken_between_the_renames_with_a_cut_file(story: Story) -> None:
     shutil.copy(story.folder / "record-3.json", story.root / ".pipeline/commit.json")
     (staged,) = (story.root / ".pipeline/staging").glob("*/tickets_with_assignment-*")
     staged.write_bytes(staged.read_bytes()[:-1])
-    require_refused(story, str(staged), "it was cut")
+    require_refused(story, str(staged), "it was cut off")
 
 
 def test_a_copy_taken_while_a_batch_was_published_whose_ledger_is_newer_than_its_files(story: Story) -> None:
@@ -169,13 +169,13 @@ def test_a_dataset_of_one_file_that_was_emptied(story: Story, dataset: str) -> N
 def test_a_file_of_tickets_that_was_cut(story: Story, number: int) -> None:
     path = story.root / f"tickets_with_assignment/batch-00000{number}-0000.parquet"
     path.write_bytes(path.read_bytes()[:100])
-    require_refused(story, f"{path} was published with ", " bytes and has 100 now: it was cut")
+    require_refused(story, f"{path} was published with ", " bytes and has 100 now: it was cut off")
 
 
 def test_a_file_of_tickets_that_was_emptied(story: Story) -> None:
     path = story.root / "tickets_with_assignment/batch-000001-0000.parquet"
     path.write_bytes(b"")
-    require_refused(story, f"{path} was published with ", " bytes and has 0 now: it was cut")
+    require_refused(story, f"{path} was published with ", " bytes and has 0 now: it was cut off")
 
 
 def test_a_file_of_tickets_that_was_removed(story: Story) -> None:
@@ -282,8 +282,8 @@ def name_a_file_elsewhere(ledger: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("by_hand", "said"),
     [
-        (lower_an_offset, "of partition 0 the offsets 0 to 10 were read, but its counts explain 15 of them"),
-        (raise_an_offset, "of partition 0 the offsets 0 to 20 were read, but its counts explain 15 of them"),
+        (lower_an_offset, "offsets 0 to 10 of partition 0 were read, but its counts explain 15 of them"),
+        (raise_an_offset, "offsets 0 to 20 of partition 0 were read, but its counts explain 15 of them"),
         (lower_an_offset_and_a_count, "12 tickets of all partitions are expected, but there are 8"),
         (lower_the_batch, "its last batch is 2, but tickets_with_assignment/batch-000003-0000.parquet holds batches 3"),
         (raise_the_batch, "its last batch is 4, but metrics is of batch 3"),
@@ -314,7 +314,7 @@ def test_a_ledger_that_was_cut(story: Story) -> None:
 
 def test_a_record_that_was_cut(story: Story) -> None:
     (story.root / ".pipeline/commit.json").write_bytes((story.folder / "record-3.json").read_bytes()[:100])
-    require_refused(story, "commit.json is damaged (100 bytes: ", "published in part")
+    require_refused(story, "commit.json is damaged (100 bytes: ", "partly published")
 
 
 def test_the_way_out_works_a_whole_backup_in_an_empty_folder(story: Story) -> None:

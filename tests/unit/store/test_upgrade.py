@@ -1,4 +1,4 @@
-"""Outputs of earlier releases, as they left them: also when they were killed.
+"""Outputs of earlier releases, as these left them, also after a kill.
 
 Version 1 of the ledger is that of release 0.1. Version 2 lacks only fields that have a default today.
 
@@ -121,12 +121,12 @@ def test_an_output_of_version_1_is_upgraded_however_its_release_ended(
     assert published.count("rejected_messages") == rejected
     assert not (one.root / ".pipeline/commit.json").exists()
     assert not (one.root / ".pipeline/staging").exists()
-    # It is upgraded once: what stands on the disk now is a ledger of this release.
+    # It is upgraded once: the ledger on the disk is now one of this release.
     assert read_manifest(Disk(), one.root) == manifest
     assert one.recover() == manifest
 
 
-def test_killed_before_its_first_batch_was_decided_it_leaves_a_new_output(output: Callable[[str], Output]) -> None:
+def test_a_kill_before_the_first_commit_leaves_a_new_output(output: Callable[[str], Output]) -> None:
     one = output("first-staged")
     assert one.recover() is None
     assert not (one.root / ".pipeline/staging").exists()
@@ -156,7 +156,7 @@ def test_an_upgraded_output_goes_on(output: Callable[[str], Output], name: str) 
     assert after.partitions[0] == Partition(21, 23, tickets=1, rejected=1)
     assert (after.totals.tickets, after.totals.rejected, after.totals.unique_clients) == (30, 4, 17)
     assert one.recover() == after
-    # The ledger of this output knows one partition, and its rejected messages are of another, so only SQL can judge.
+    # The ledger of this output has one partition, and its rejected messages are of another, so only SQL can check it.
     Published(one.root).require_agreement_in_sql()
     assert convert(one, after, "json" if name == "parquet" else "parquet", UPDATED_AT).totals == after.totals
 
@@ -248,7 +248,7 @@ def test_a_record_whose_staged_dataset_of_one_file_is_gone_is_refused(output: Ca
     one = output("second-committed")
     (staged,) = (one.root / ".pipeline/staging").glob("*/tickets_by_hour.parquet")
     staged.unlink()
-    require_refused(one, "tickets_by_hour counts 16 tickets, the totals 29: it is of another batch")
+    require_refused(one, "tickets_by_hour counts 16 tickets, but the totals say 29: it belongs to another batch")
 
 
 def test_a_record_of_version_1_on_a_ledger_of_this_release_is_refused(
@@ -269,8 +269,8 @@ def test_the_upgrade_is_announced(
     with caplog.at_level(logging.WARNING):
         output("one").recover()
         Output(OutputLocation(tmp_path / "version-2"), QuickDisk()).recover()
-    assert "upgrading the ledger from version 2 to version 3; older releases cannot go on here" in caplog.text
-    assert "upgrading the ledger from version 1 to version 3; older releases cannot go on here" in caplog.text
+    assert "upgrading the ledger from version 2 to version 3; older releases can no longer use it" in caplog.text
+    assert "upgrading the ledger from version 1 to version 3; older releases can no longer use it" in caplog.text
 
 
 @pytest.mark.parametrize(

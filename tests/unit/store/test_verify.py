@@ -38,7 +38,7 @@ TICKETS_1 = "tickets_with_assignment/batch-000001-0000"
 
 
 def batch(number: int) -> list[list[Any]]:
-    """Return what one task reads for a batch: four tickets of three clients, and a message that is none."""
+    """Return what one task reads for a batch: four tickets of three clients, and a message that is not a ticket."""
     types = ("billing", "account", "technical", "general")
     made = [
         ticket(10 * number + n, client_id=f"CLIENT_{n % 3}", request_type=types[n], priority=("low", "high")[n % 2])
@@ -83,7 +83,7 @@ class Verified:
         path.write_text(json.dumps(content))
 
     def rewrite(self, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
-        """Write a file anew with other rows, and let the ledger say that this is what was published."""
+        """Rewrite a file with other rows, and change the ledger as if these had been published."""
         path, manifest = self.path(name), self.manifest
         dataset = BY_NAME[path.parent.name]
         table = change(self.output.reader(manifest).table(dataset))
@@ -116,7 +116,7 @@ def verified(request: pytest.FixtureRequest, told: Path, tmp_path: Path) -> Veri
 
 
 def with_first(column: str, value: object) -> Callable[[pa.Table], pa.Table]:
-    """Return what sets ``column`` of the first row."""
+    """Return a function that sets ``column`` of the first row."""
 
     def change(table: pa.Table) -> pa.Table:
         first, *rest = table.to_pylist()
@@ -239,7 +239,7 @@ def test_a_file_in_place_of_which_there_is_a_link(verified: Verified) -> None:
     )
 
 
-def test_bytes_that_are_no_file_of_the_format_although_the_ledger_names_them(verified: Verified) -> None:
+def test_bytes_that_are_not_a_file_of_the_format_although_the_ledger_names_them(verified: Verified) -> None:
     path = verified.path("tickets_by_type/tickets_by_type")
     path.write_bytes(b"{}\n")
     ca3d = "sha256:ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356"
@@ -250,7 +250,7 @@ def test_bytes_that_are_no_file_of_the_format_although_the_ledger_names_them(ver
     assert what.startswith("cannot be decoded (")
 
 
-def test_a_null_where_none_may_be_is_damage(parquet: Verified) -> None:
+def test_a_forbidden_null_is_damage(parquet: Verified) -> None:
     path = parquet.path("tickets_by_type/tickets_by_type")
     pq.write_table(pa.table({"request_type": ["a", None, "b", "c"], "count": [1, 1, 1, 1]}), path)
     content = path.read_bytes()
@@ -277,10 +277,10 @@ def test_other_files_in_a_folder_are_a_note(verified: Verified) -> None:
     (verified.root / "metrics" / ".DS_Store").write_bytes(b"")
     report = verified.verify()
     assert report.differences == []
-    assert report.notes == ["metrics holds '.DS_Store', which is not ours"]
+    assert report.notes == ["metrics holds '.DS_Store', which is not part of the output"]
 
 
-def test_a_name_that_is_not_utf_8_is_told_as_well(verified: Verified) -> None:
+def test_a_file_name_that_is_not_utf_8_is_reported_too(verified: Verified) -> None:
     path = os.fsencode(verified.root / "metrics") + b"/\xff.parquet"
     Path(os.fsdecode(path)).touch()
     ((_, what),) = verified.differences()
@@ -301,14 +301,14 @@ def test_a_row_that_was_removed(verified: Verified) -> None:
 
 
 def own_rows(verified: Verified, name: str) -> Callable[[pa.Table], pa.Table]:
-    """Return what takes of a whole dataset the rows of one of its files."""
+    """Return a function that selects, from the rows of a whole dataset, those of one of its files."""
     numbers = sorted(verified.manifest.contents[name.partition("/")[0]])
     place = [number.partition(".")[0] for number in numbers].index(name.partition("/")[2])
     of_file = {"tickets_with_assignment": 4, "high_priority_tickets": 2}[name.partition("/")[0]]
     return lambda table: table.slice(place * of_file, of_file)
 
 
-def test_a_row_that_is_there_twice_is_counted_twice_and_its_id_told(verified: Verified) -> None:
+def test_a_repeated_row_is_counted_twice_and_its_id_is_reported(verified: Verified) -> None:
     own = own_rows(verified, TICKETS_1)
     verified.rewrite(TICKETS_1, lambda table: pa.concat_tables([own(table), own(table).slice(0, 1)]))
     report = verified.verify()
@@ -321,7 +321,7 @@ def test_a_row_that_is_there_twice_is_counted_twice_and_its_id_told(verified: Ve
     assert [(each.ticket_id, each.tickets) for each in report.repeats] == [("3e476c38-2a7f-4d89-a08f-00000000000a", 2)]
 
 
-def test_an_id_that_two_messages_have_is_told_and_is_no_difference(tmp_path: Path) -> None:
+def test_an_id_of_two_messages_is_reported_but_is_not_a_difference(tmp_path: Path) -> None:
     verified = Verified(tmp_path / "output")
     first = publish_batch(verified.output, None, "parquet", batch(1))
     again = messages([encode_ticket(ticket(10)), encode_ticket(ticket(11))], first_offset=5)
@@ -333,7 +333,7 @@ def test_an_id_that_two_messages_have_is_told_and_is_no_difference(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("deduped_from", "found"), [(None, 0), (2, 0), (1, 1)])
-def test_an_id_that_two_messages_have_is_a_difference_where_every_batch_looked_for_that(
+def test_an_id_of_two_messages_is_a_difference_if_every_batch_was_deduplicated(
     tmp_path: Path, deduped_from: int | None, found: int
 ) -> None:
     verified = Verified(tmp_path / "output")
@@ -353,7 +353,7 @@ def test_an_id_that_two_messages_have_is_a_difference_where_every_batch_looked_f
 
 
 def with_ids(verified: Verified, *numbers: int) -> Path:
-    """Give the output a set of these ids, as of its commit, and return where it lies."""
+    """Give the output a set of these ids, as of its commit, and return its folder."""
     known = IdSet(ids_folder(verified.output), Disk())
     known.open(verified.output, verified.manifest)
     low = np.array([0xA08F << 48 | number for number in numbers], np.uint64)
@@ -390,7 +390,7 @@ def test_a_set_of_ids_that_is_not_that_of_the_tickets(verified: Verified, number
 
 def test_a_set_of_ids_that_can_be_made_again_is_a_note(parquet: Verified) -> None:
     folder = with_ids(parquet, *ALL_NUMBERS)
-    note = ["the set of known ticket ids is not there, or damaged: the next batch makes it again"]
+    note = ["the set of known ticket ids is missing or damaged: the next batch makes it again"]
     for damage in (
         lambda: max(folder.glob("*.low"), key=lambda path: path.stat().st_mtime_ns).write_bytes(b"\0" * 96),
         lambda: next(folder.glob("*.json")).write_bytes(b"{"),
@@ -399,7 +399,7 @@ def test_a_set_of_ids_that_can_be_made_again_is_a_note(parquet: Verified) -> Non
         damage()
         report = parquet.verify()
         assert (report.differences, report.notes) == ([], note)
-    # Where nobody looks for duplicates, none is wanted.
+    # Without --dedupe all, no set is needed.
     parquet.edit(lambda content: content.update(deduped_from=None))
     assert parquet.verify().notes == []
 
@@ -407,7 +407,7 @@ def test_a_set_of_ids_that_can_be_made_again_is_a_note(parquet: Verified) -> Non
 def test_an_id_that_is_not_a_uuid(verified: Verified) -> None:
     own = own_rows(verified, TICKETS_1)
     verified.rewrite(TICKETS_1, lambda table: with_first("ticket_id", "ticket 7")(own(table)))
-    assert verified.differences() == [("tickets_with_assignment", "1 rows hold a ticket_id that no ticket has")]
+    assert verified.differences() == [("tickets_with_assignment", "1 rows hold an invalid ticket_id")]
 
 
 def test_a_ticket_with_the_team_of_another_type(verified: Verified) -> None:
@@ -494,9 +494,9 @@ def clients(verified: Verified, *statements: str) -> None:
     [
         (
             "DELETE FROM clients WHERE client_id = 'CLIENT_1'",
-            "has 2 clients, the tickets 3: 1 are missing, 0 are in it",
+            "has 2 clients, the tickets 3: 1 are missing, 0 have no ticket",
         ),
-        ("INSERT INTO clients VALUES ('CLIENT_9', 1)", "has 4 clients, the tickets 3: 0 are missing, 1 are in it"),
+        ("INSERT INTO clients VALUES ('CLIENT_9', 1)", "has 4 clients, the tickets 3: 0 are missing, 1 have no ticket"),
         (
             "UPDATE clients SET client_id = 'x' WHERE client_id = 'CLIENT_1'",
             "has 3 clients, the tickets 3: 1 are missing",
@@ -523,20 +523,20 @@ def test_a_set_of_clients_that_can_be_filled_again_is_a_note(parquet: Verified) 
     path = parquet.root / ".pipeline/clients.sqlite"
     for content in (b"", b"no database at all"):
         path.write_bytes(content)
-        in_use = "clients.sqlite was in use or cannot be read; a processor fills it anew where it has to"
+        in_use = "clients.sqlite was in use or cannot be read; a processor fills it again if needed"
         assert parquet.verify().notes == [in_use]
     path.unlink()
     assert parquet.verify().notes == ["clients.sqlite is not there: the next start fills it from the tickets"]
     assert parquet.verify().differences == []
 
 
-def test_a_set_of_clients_in_the_middle_of_a_transaction_is_not_believed(parquet: Verified) -> None:
-    # As after a commit that SQLite takes back when it opens the file.
+def test_a_set_of_clients_within_a_transaction_is_not_used(parquet: Verified) -> None:
+    # As after a transaction that SQLite rolls back when it opens the file.
     clients(parquet, "DELETE FROM clients")
     (parquet.root / ".pipeline/clients.sqlite-journal").touch()
     report = parquet.verify()
     assert report.differences == []
-    assert report.notes == ["clients.sqlite was in use or cannot be read; a processor fills it anew where it has to"]
+    assert report.notes == ["clients.sqlite was in use or cannot be read; a processor fills it again if needed"]
 
 
 def test_a_transaction_that_ends_while_the_clients_are_read_is_noticed(
@@ -557,7 +557,7 @@ def test_a_transaction_that_ends_while_the_clients_are_read_is_noticed(
     assert reread.read_clients(path, 3) is not None
 
 
-def test_where_there_is_no_output_it_says_so(tmp_path: Path) -> None:
+def test_a_missing_output_is_an_error(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(SettingError, match=f"there is no output in {folder} to verify"):
             Verified(folder).verify()
@@ -570,7 +570,7 @@ def test_datasets_without_a_ledger_and_a_ledger_that_cannot_be_read(parquet: Ver
     with pytest.raises(DataConflict, match="is damaged"):
         parquet.verify()
     ledger.unlink()
-    with pytest.raises(DataConflict, match="is missing: nobody knows which messages they cover"):
+    with pytest.raises(DataConflict, match="is missing: without it, nothing says which messages they cover"):
         parquet.verify()
     ledger.mkdir()
     with pytest.raises(OutputUnavailable, match="cannot read"):
@@ -587,7 +587,7 @@ def test_outputs_of_version_1_before_and_after_their_upgrade(tmp_path: Path) -> 
         upgraded.output.recover()
         report = upgraded.verify()
         assert report.differences == []
-        # The set of clients of that release is filled again at the first batch.
+        # The set of clients of that release is filled again by the first batch.
         assert len(report.notes) == 1
     read = upgraded.output.reader(upgraded.manifest).table(REJECTED)
     assert read.num_rows == 3
@@ -609,7 +609,7 @@ def test_an_output_with_a_gap(parquet: Verified) -> None:
 
 
 class BusyDisk(Disk):
-    """A disk on which something happens when a file of that name is opened for the n-th time."""
+    """A disk that calls a function when a file of that name is opened for the n-th time."""
 
     def __init__(self, events: dict[tuple[str, int], Callable[[], object]]) -> None:
         self._events = events
@@ -659,16 +659,16 @@ def test_a_published_file_is_read_once_however_often_the_ledger_changes(parquet:
     assert opened.count("metrics/metrics.parquet") == 3
 
 
-def test_an_output_that_never_rests(parquet: Verified) -> None:
+def test_an_output_that_changes_all_the_time(parquet: Verified) -> None:
     def publish() -> None:
         publish_batch(parquet.output, parquet.manifest, "parquet", batch(parquet.manifest.batch_id + 1))
 
-    # After each look, whose ledger was read before it.
+    # After each pass, whose ledger was read before it.
     report = parquet.verify(BusyDisk({("_manifest.json", 2 * look): publish for look in range(1, 30)}))
     assert (report.commit, report.tickets, report.differences) == (12, 48, [])
     assert parquet.manifest.commit == 13
 
-    # In the middle of each look.
+    # In the middle of each pass.
     with pytest.raises(OutputUnavailable, match="changed 10 times while it was read"):
         parquet.verify(BusyDisk({("metrics.parquet", look): publish for look in range(1, 30)}))
 
@@ -680,7 +680,7 @@ def prepared(verified: Verified) -> Any:
 def test_a_commit_that_was_interrupted_is_verified_as_the_next_start_finishes_it(verified: Verified) -> None:
     record = prepared(verified)
     (verified.root / ".pipeline/commit.json").write_bytes(encode(record))
-    note = "commit 4 is decided, and some of it not published"
+    note = "commit 4 is decided, but not all of it is published"
     report = verified.verify()
     assert (report.commit, report.differences, report.notes[0][: len(note)]) == (3, [], note)
     for rename in record.renames[:4]:
@@ -736,7 +736,7 @@ def test_a_commit_that_only_had_to_remove_old_files(parquet: Verified) -> None:
     (parquet.root / ".pipeline/commit.json").write_bytes(msgspec.json.encode(raw))
     report = parquet.verify()
     assert report.differences == []
-    assert report.notes[0] == "commit 4 is made, but for old files that are still to be removed"
+    assert report.notes[0] == "commit 4 is made, but old files are still to be removed"
 
 
 def test_a_commit_record_of_another_moment_or_a_damaged_one(parquet: Verified) -> None:
@@ -751,12 +751,12 @@ def test_a_commit_record_of_another_moment_or_a_damaged_one(parquet: Verified) -
         parquet.verify()
 
 
-def test_it_takes_no_lock_and_stands_beside_a_processor(parquet: Verified) -> None:
+def test_verify_takes_no_lock_and_runs_beside_a_processor(parquet: Verified) -> None:
     with parquet.output.locked():
         assert parquet.verify().differences == []
 
 
-def test_nothing_that_it_checks_is_used_for_it() -> None:
+def test_verify_does_not_use_the_code_that_it_checks() -> None:
     used = set()
     for name in ("verify", "recount", "reread", "differences"):
         code = (ROOT / f"store/{name}.py").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The flags of sources, and which of them mean something together."""
+"""The flags of sources, and which of them fit together."""
 
 from pathlib import Path
 
@@ -61,46 +61,49 @@ def test_a_url_is_shown_without_login_and_query() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--follow"], "--follow means nothing with --source random"),
-        (["--map=ticket_id=Id"], "--map means nothing with --source random"),
+        (["--follow"], "--follow has no effect with --source random"),
+        (["--map=ticket_id=Id"], "--map has no effect with --source random"),
         (["--source=/nowhere.csv"], "--source must be random, - for standard input, a file that can be read"),
         (["--source=ftp://x/y"], "--source must begin with mysql://, mariadb://, http:// or https://"),
-        (["--source=-", "--follow"], "--follow means nothing with --source -"),
-        (["--source=-", "--workers=2"], "--workers means nothing with --source -"),
-        (["--source=-", "--seed=2"], "--seed means nothing with --source -"),
-        (["--source=-", "--invalid-rate=0.1"], "--invalid-rate means nothing with --source -"),
-        (["--source=-", "--table=t"], "--table means nothing with --source -"),
+        (["--source=-", "--follow"], "--follow has no effect with --source -"),
+        (["--source=-", "--workers=2"], "--workers has no effect with --source -"),
+        (["--source=-", "--seed=2"], "--seed has no effect with --source -"),
+        (["--source=-", "--invalid-rate=0.1"], "--invalid-rate has no effect with --source -"),
+        (["--source=-", "--table=t"], "--table has no effect with --source -"),
         (["--source=-", "--map=Id=ticket_id"], "--map must be FIELD=COLUMN with a field of ticket_id, client_id,"),
         (["--source=-", "--value=priority=low"], "--value must be FIELD:FOUND=VALUE, e.g. request_type:Facturation="),
-        (["--source=-", "--value=priority:P1=urgent"], "--value must give priority one of low, medium, high, critical"),
-        (["--source=-", "--default=priority=urgent"], "--default must give priority one of"),
+        (
+            ["--source=-", "--value=priority:P1=urgent"],
+            "--value must set priority to one of low, medium, high",
+        ),
+        (["--source=-", "--default=priority=urgent"], "--default must set priority to one of"),
         (["--source=-", "--timezone=CEST"], "--timezone must be the name of a time zone, e.g. Europe/Paris"),
         (["--source=-", "--encoding=latin-99"], "--encoding must be an encoding that Python knows, e.g. cp1252"),
         (["--source=-", "--delimiter=ab"], "--delimiter must be one character or tab"),
         (["--source=-", "--source-name=a/b"], "--source-name must be 1 to 100 letters"),
         ([SQL[0]], "--source mysql://db:3306/crm needs a --source-name, e.g. --source-name helpdesk"),
-        ([*SQL[:2]], "need an id that stays; name its column, e.g. --map ticket_id=id"),
+        ([*SQL[:2]], "need an id that never changes; name its column, e.g. --map ticket_id=id"),
         ([*SQL], "a database needs either --table or --query"),
         ([*SQL, "--table=t", "--query=q", "--watermark=w"], "a database needs either --table or --query"),
-        ([*SQL, "--table=t"], "a database needs a --watermark"),
-        ([*SQL, "--table=t", "--watermark=w", "--items=x"], "--items means nothing with --source mysql://db:3306/crm"),
-        ([*HTTP, "--next-link=a", "--cursor=b"], "--next-link and --cursor are two ways to the next page"),
-        ([*HTTP, "--watermark=w"], "--watermark means nothing with --source https://desk.example/api/tickets"),
+        ([*SQL, "--table=t"], "a database needs --watermark: a column"),
+        ([*SQL, "--table=t", "--watermark=w", "--items=x"], "--items has no effect with --source mysql://db:3306/crm"),
+        ([*HTTP, "--next-link=a", "--cursor=b"], "--next-link and --cursor exclude each other"),
+        ([*HTTP, "--watermark=w"], "--watermark has no effect with --source https://desk.example/api/tickets"),
         (["--invalid-rate=0.6", "--duplicate-rate=0.5"], "must be at most 1 together"),
         (["--invalid-rate=2"], "--invalid-rate must be a number from 0 to 1, e.g. 0.01, found '2'"),
         (["--answers=/x", "--workers=2"], "by one worker only; leave out --workers"),
     ],
     ids=str,
 )
-def test_what_does_not_fit_together_is_refused(flags: list[str], message: str) -> None:
+def test_flags_that_do_not_fit_together_are_refused(flags: list[str], message: str) -> None:
     with pytest.raises(SettingError) as error:
         config(*flags)
     assert message in str(error.value)
     assert "pw" not in str(error.value)
 
 
-def test_a_packed_file_cannot_be_followed(tmp_path: Path) -> None:
+def test_a_compressed_file_cannot_be_followed(tmp_path: Path) -> None:
     packed = tmp_path / "x.csv.gz"
     packed.touch()
-    with pytest.raises(SettingError, match="which is packed; follow the file that is not"):
+    with pytest.raises(SettingError, match="which is compressed; follow the plain file"):
         SourceConfig(source=str(packed), follow=True)

@@ -1,4 +1,4 @@
-"""Files in all shapes, and the place at which reading goes on."""
+"""Files in many formats, and the place at which reading resumes."""
 
 import gzip
 import json
@@ -23,12 +23,12 @@ def rows(file: Path, after: Place | None = None, **given: Any) -> list[Row]:
 
 
 def read(file: Path, after: Place | None = None, **given: Any) -> list[tuple[Any, ...]]:
-    """Return the values of the rows, or the problem."""
+    """Return the values of the rows, or their problems."""
     return [tuple(row.values.values()) or (row.problem,) for row in rows(file, after, **given)]
 
 
 def place_after(file: Path, number: int, **given: Any) -> Place:
-    """Return what the state holds when rows up to ``number`` are in the topic."""
+    """Return the place in the state once the rows up to ``number`` are in the topic."""
     with closing(FileSource(file, **given)) as source:
         found = [row for batch in source.read(None) for row in batch]
         return json.loads(json.dumps(source.keep(found[number - 1].place)))  # type: ignore[no-any-return]
@@ -69,7 +69,7 @@ def test_the_delimiter_is_what_the_header_has_outside_of_quotes(header: str, del
     ],
     ids=["plain", "bom, crlf", "semicolons", "excel", "utf-16", "gzip", "json", "packed json"],
 )
-def test_one_content_in_many_shapes(file: Path, content: bytes) -> None:
+def test_the_same_content_in_many_file_formats(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     assert read(file) == [("1", 'café\n2, "no"'), ("2", "b")]
 
@@ -81,9 +81,9 @@ def test_a_named_encoding_and_delimiter_count(file: Path) -> None:
 
 def test_another_encoding_is_named_with_the_byte_and_what_would_work(file: Path) -> None:
     file.write_bytes(b"id,text\n1,a\n2,caf\xe9\n3,c\n")
-    with pytest.raises(SettingError, match=r"must be in UTF-8, found the byte 0xe9 at 17, .* --encoding cp1252"):
+    with pytest.raises(SettingError, match=r"must be in UTF-8, found the byte 0xe9 at offset 17, .* --encoding cp1252"):
         read(file)
-    # Whoever names the encoding says that the other rows are right.
+    # With --encoding, rows with other bytes are bad rows, and the file is read.
     assert read(file, encoding="utf-8") == [
         ("1", "a"),
         ("holds bytes that are not in the encoding of the file",),
@@ -94,19 +94,19 @@ def test_another_encoding_is_named_with_the_byte_and_what_would_work(file: Path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"PK\x03\x04rest", "is a zip file, or a workbook of Excel"),
-        (b'[{"id": 1}]', r"it is one JSON array; the program jq makes lines of it: jq -c '\.\[\]'"),
+        (b"PK\x03\x04rest", "is a zip file or an Excel workbook"),
+        (b'[{"id": 1}]', r"it is one JSON array; turn it into lines with the program jq: jq -c '\.\[\]'"),
         (b"i\0d\0,\0", "name its encoding, e.g. --encoding utf-16-le"),
-        (gzip.compress(b"id,text\n" + b"1,abc\n" * 90_000)[:-40], "is packed, and damaged or cut off"),
+        (gzip.compress(b"id,text\n" + b"1,abc\n" * 90_000)[:-40], "is compressed, and damaged or cut off"),
     ],
 )
-def test_what_is_no_such_file_is_said(file: Path, content: bytes, message: str) -> None:
+def test_a_file_of_another_kind_is_refused_with_a_remedy(file: Path, content: bytes, message: str) -> None:
     file.write_bytes(content)
     with pytest.raises(SettingError, match=message):
         read(file)
 
 
-def test_a_bad_row_costs_only_itself(file: Path) -> None:
+def test_a_bad_row_does_not_affect_other_rows(file: Path) -> None:
     file.write_bytes(b'id,text\n1,a\n2\n3,c,c\n4,"d" d\n5,e\n\n6,"f\n7,g\n')
     found = rows(file)
     assert [(row.number, row.problem or tuple(row.values.values())) for row in found] == [
@@ -118,11 +118,11 @@ def test_a_bad_row_costs_only_itself(file: Path) -> None:
         (6, "is not CSV: unexpected end of data"),
         (7, ("7", "g")),
     ]
-    # The rest of the sixth row may be written yet, so the next run begins there.
+    # The rest of the sixth row may still be written, so the next run begins there.
     assert found[6].place["offset"] == found[4].place["offset"]
 
 
-def test_bad_lines_of_json_cost_only_themselves(file: Path) -> None:
+def test_bad_json_lines_do_not_affect_other_lines(file: Path) -> None:
     file.write_bytes(b'{"id": 1}\n{"id": \n[2]\n{"id": 3}\n{"id": ')
     assert [row.problem or row.values["id"] for row in rows(file)] == [
         1,
@@ -138,7 +138,7 @@ def test_a_repeated_column_is_the_first_of_its_name(file: Path) -> None:
     assert rows(file)[0].values == {"Labels": "a", "Id": "1"}
 
 
-def test_reading_goes_on_behind_any_row(file: Path) -> None:
+def test_reading_resumes_after_any_row(file: Path) -> None:
     file.write_bytes(b'\xef\xbb\xbfid,text\r\n1,"a\r\nb"\r\n2,b\r\n3,c')
     assert read(file, place_after(file, 1)) == [("2", "b"), ("3", "c")]
     assert read(file, place_after(file, 2)) == [("3", "c")]
@@ -151,7 +151,7 @@ def test_a_file_that_grew_is_read_from_where_it_ended(file: Path) -> None:
     place = place_after(file, 2)
     file.write_text("id,text\n1,a\n2,b\n3,c\n")
     assert [(row.number, *row.values.values()) for row in rows(file, place)] == [(3, "3", "c")]
-    # What looked like a whole row was none.
+    # The last line looked like a complete row, but was not.
     file.write_text("id,text\n1,a\n2,bb\n3,c\n")
     assert [(row.number, *row.values.values()) for row in rows(file, place)] == [(2, "2", "bb"), (3, "3", "c")]
 
@@ -165,7 +165,7 @@ def test_another_file_under_the_same_name_is_read_from_its_start(file: Path) -> 
     assert read(file, place) == [("1", "a")]
 
 
-def test_a_packed_file_is_gone_on_from_only_while_it_is_the_same(file: Path) -> None:
+def test_a_compressed_file_is_resumed_only_if_it_is_unchanged(file: Path) -> None:
     file.write_bytes(gzip.compress(b"id,text\n1,a\n2,b\n3,c\n", mtime=0))
     place = place_after(file, 2)
     assert read(file, place) == [("3", "c")]
@@ -233,7 +233,7 @@ def test_a_file_is_followed_when_it_is_rotated_or_truncated(file: Path, follow: 
     with file.open("a") as out:
         out.write("2,b\n3,c")
     file.rename(file.with_name("old"))
-    # Nobody has made the new one yet.
+    # The new file does not exist yet.
     assert follower.poll() == [("2", "b")]
     file.write_text("id,text\n4,d\n")
     assert follower.poll() == [("3", "c"), ("4", "d")]
@@ -242,12 +242,12 @@ def test_a_file_is_followed_when_it_is_rotated_or_truncated(file: Path, follow: 
     with file.open("a") as out:
         out.write("5,e\n")
     assert follower.poll() == [("5", "e")]
-    # Longer than before, and all the same another one.
+    # The file is longer than before, but it is another one.
     file.write_text("id,text\n6,ffffffff\n7,g\n")
     assert follower.poll() == [("6", "ffffffff"), ("7", "g")]
 
 
 def test_what_cannot_be_followed_is_refused(file: Path) -> None:
     file.write_bytes(gzip.compress(b"id\n1\n"))
-    with pytest.raises(SettingError, match="is packed; --follow cannot follow that"):
+    with pytest.raises(SettingError, match="is compressed; --follow cannot follow that"):
         read(file, follow=True)

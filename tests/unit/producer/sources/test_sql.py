@@ -19,7 +19,7 @@ MOMENT = datetime(2026, 1, 31, 9, 30, 0, 250_000)
         (MOMENT, 0, MOMENT),
         (date(2026, 1, 31), 60, date(2026, 1, 30)),
         (date(2026, 1, 31), 0, date(2026, 1, 31)),
-        # Nobody knows how many numbers a minute has.
+        # It is not known how many numbers a minute is.
         (17, 60, 17),
         ("x", 60, "x"),
     ],
@@ -35,6 +35,6 @@ def test_a_watermark_is_the_same_after_it_was_kept(watermark: object) -> None:
     assert type(again) is type(watermark)
 
 
-def test_what_does_not_grow_is_no_watermark() -> None:
+def test_a_type_without_an_order_cannot_be_a_watermark() -> None:
     with pytest.raises(SettingError, match="--watermark must be a column of times, whole numbers, decimals or text"):
         written(1.5)
