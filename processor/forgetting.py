@@ -71,7 +71,7 @@ class Forgetting:
         self._go_on()
         source, bounds = self._topic.look_up()
         source.require_same(manifest.source)
-        # What is not to be read needs no digest, which would stay in the ledger for ever.
+        # Offsets after the window are never read, so a digest for them would stay in the ledger for ever.
         ends = up_to(manifest.window, self._topic.ends(within(manifest.window, bounds)))
         config, now = self._config, self._clock.now()
         return forget(self._output, manifest, config.client_ids, ends, now, config.readers_stopped, self._go_on)

@@ -76,8 +76,8 @@ def starts(
 def within(window: Window | None, bounds: Mapping[int, Bounds]) -> dict[int, Bounds]:
     """Return what of ``bounds`` an output with this window is to hold.
 
-    Behind its end nothing counts, so what retention deletes there is not missing. A partition that the topic got later
-    than a window with an end lies behind that.
+    Offsets after the end of the window are cut off, so retention may delete them. If the window has an end, partitions
+    that were added after it was resolved are left out.
     """
     if window is None or window.until is None:
         return dict(bounds)
@@ -89,7 +89,7 @@ def within(window: Window | None, bounds: Mapping[int, Bounds]) -> dict[int, Bou
 
 
 def up_to(window: Window | None, ends: Mapping[int, int]) -> dict[int, int]:
-    """Return the ends of partitions, or where the window ends before them."""
+    """Return the ends of partitions, or of the window if that ends before them."""
     limits = window.ends if window else {}
     return {partition: min(end, limits.get(partition, end)) for partition, end in ends.items()}
 

@@ -159,7 +159,7 @@ class SparkProcessor:
         return self._manifest is not None and self._manifest.is_complete
 
     def _tell_of_the_end(self) -> None:
-        """Say, once, that everything is read that is to be read; without more to come, Spark is not needed."""
+        """Say once that everything was read. After the end of a window nothing more comes, so Spark is stopped."""
         if self._manifest is not None and self._manifest.is_complete:
             if not self._told_of_end:
                 _log.info("done: topic %s %s is published", self._manifest.source.topic, self._manifest.window)
@@ -183,7 +183,7 @@ class SparkProcessor:
         """Publish everything that the topic holds now, in as many batches as the size limit asks for."""
         self._output.require_unchanged(self._manifest.commit_id if self._manifest else None)
         if self._manifest is not None and self._manifest.is_complete:
-            # The topic is not needed any more, and may be gone; that another one is asked for is seen all the same.
+            # Everything was read, so the broker is not asked: the topic may be deleted by now.
             Source(self._config.topic, None, None).require_same(self._manifest.source)
             self._convert()
             self._compact()
@@ -212,7 +212,7 @@ class SparkProcessor:
             batch = self._plan(source, bounds, ends)
 
     def _look_up(self) -> tuple[Source, dict[int, Bounds]]:
-        """Return the identity of the topic, and what it holds of the part that the output is to hold."""
+        """Return the identity of the topic, and the offsets that it holds within the window of the output."""
         source, bounds = self._topic.look_up()
         return source, self._wanted(bounds)
 
@@ -220,10 +220,10 @@ class SparkProcessor:
         return within(self._manifest.window if self._manifest else None, bounds)
 
     def _begin(self, source: Source, bounds: Mapping[int, Bounds]) -> None:
-        """Publish an empty batch that says which part of the topic the output is to hold.
+        """Commit the window in an empty batch, before anything is read.
 
-        It is committed before anything is read: after a kill, the same part is read, and not that which the settings
-        would mean by then.
+        After a kill the next start then reads the same part of the topic, although ``latest`` or a time would be
+        resolved to other offsets by then.
         """
         ends = self._topic.ends(bounds)
         found = {time: self._topic.offsets_at(time, bounds) for time in window.times_in(self._config)}

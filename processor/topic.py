@@ -109,7 +109,7 @@ class Topic:
     def offsets_at(self, timestamp: int, partitions: Iterable[int]) -> dict[int, int]:
         """Return the first offset of each partition that holds a record of ``timestamp`` (ms since 1970) or later.
 
-        Records of open transactions count. Raises BrokerError when the broker does not answer.
+        Records of open transactions count too. Raises BrokerError when the broker does not answer.
         """
         from kafka import TopicPartition
 

@@ -1,4 +1,4 @@
-"""Which part of the topic an output holds: decided once, at its first start. Functions on values, no I/O."""
+"""The window of an output, the part of the topic that it holds: resolved once, at its first start. No I/O."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -14,12 +14,12 @@ _1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def is_asked_for(config: ProcessorConfig) -> bool:
-    """Whether a new output is to hold something else than the whole topic."""
+    """Whether a new output is to hold less than the whole topic."""
     return config.start not in (None, EARLIEST) or config.until is not None
 
 
 def require_same(config: ProcessorConfig, recorded: Window | None) -> None:
-    """Raise SettingError when something else is asked for than an output holds; what is not asked for is no matter."""
+    """Raise SettingError if a setting that was given differs from what the output holds, which ``recorded`` says."""
     window = recorded or Window(EARLIEST)
     for source, asked, decided, so_it in (
         (config.start_source, config.start, window.start, f"begins at {window.start}"),
@@ -36,7 +36,7 @@ def require_same(config: ProcessorConfig, recorded: Window | None) -> None:
 def timestamp(moment: datetime) -> int:
     """Return the first timestamp of a record, in whole ms since 1970, that is not before ``moment``.
 
-    Negative ones mean something else to a broker, so a time before 1970 is that of 1970.
+    A broker takes negative ones for special offsets, so a time before 1970 counts as 1970.
     """
     return max(0, -((_1970 - moment) // timedelta(milliseconds=1)))
 
@@ -54,15 +54,15 @@ def resolve(
 ) -> tuple[Window, dict[int, int]]:
     """Return the window that is asked for, and the offset at which each partition begins.
 
-    ``bounds`` are what can be read now, ``ends`` where the partitions end, which is behind that while a transaction is
-    open. ``found`` holds, by timestamp, the first offset of each partition whose record has that timestamp or a later
-    one. Where there is none, the time is the end of the partition. ``bounds`` and ``ends`` must have been looked up
-    before ``found`` was: so a message that came in between is read rather than skipped.
+    ``bounds`` are what can be read now, ``ends`` where the partitions end, which is later while a transaction is open.
+    ``found`` holds, by timestamp, the first offset of each partition whose record has that timestamp or a later one. If
+    a partition has none, its end is taken. ``bounds`` and ``ends`` must have been looked up before ``found``: then a
+    message that came in between is read, not skipped.
     """
     start = config.start or EARLIEST
     if isinstance(start, datetime):
         known = found[timestamp(start)]
-        # Nothing is read from an offset on that cannot be read yet.
+        # An offset after an open transaction cannot be read yet, and a batch cannot start there.
         starts = {partition: min(known.get(partition, held.end), held.end) for partition, held in bounds.items()}
     else:
         starts = {partition: held.end if start == LATEST else held.first for partition, held in bounds.items()}

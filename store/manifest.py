@@ -105,9 +105,9 @@ class Window(msgspec.Struct, frozen=True):
     """Which part of the topic an output holds, as it was asked for at the first start.
 
     ``start`` is ``earliest``, ``latest`` or a time, ``until`` a time or, for no end, None; times are RFC 3339 in UTC.
-    Both were resolved to offsets once, at that start: the first became ``first_offset`` of each partition, the second
-    the offset in ``ends`` up to but without which it is read. What the topic got later, also a partition, is behind
-    both.
+    Both were resolved to offsets once, at that start: ``start`` to the ``first_offset`` of each partition, ``until`` to
+    the offset in ``ends`` up to which, but without it, the partition is read. Messages and partitions that the topic
+    got after that start come after both.
     """
 
     start: str

@@ -156,7 +156,7 @@ def test_shared_ranges_cover_each_offset_once_in_tasks_of_about_the_same_size(se
 UNTIL_TEN = Window("earliest", "2026-01-31T10:00:00Z", {0: 10, 1: 4})
 
 
-def test_what_lies_behind_the_end_of_a_window_is_as_if_it_were_not_there() -> None:
+def test_offsets_after_the_end_of_a_window_are_cut_off() -> None:
     held = {0: Bounds(3, 25), 1: Bounds(0, 2), 2: Bounds(0, 9)}
     assert within(UNTIL_TEN, held) == {0: Bounds(3, 10), 1: Bounds(0, 2)}
     assert within(Window("latest"), held) == held

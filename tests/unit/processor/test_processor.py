@@ -1193,7 +1193,7 @@ def test_which_part_of_the_topic_is_read_is_committed_before_anything_is(bench: 
     Published(bench.root).require_agreement()
 
 
-def test_latest_is_the_end_at_the_first_start_and_a_new_partition_is_behind_it(bench: Bench) -> None:
+def test_latest_is_the_end_at_the_first_start_and_new_partitions_are_read_whole(bench: Bench) -> None:
     bench.topic.holds((0, 10))
     bench.run(start="latest")
     assert bench.tasks.ran == []
@@ -1237,7 +1237,7 @@ def test_a_part_of_the_topic_is_read_and_its_end_needs_no_broker(
     assert (bench.manifest().format, bench.manifest().window) == ("json", published.window)
 
 
-def test_a_service_is_healthy_and_done_behind_its_part_of_the_topic(
+def test_a_service_stays_healthy_and_is_done_after_the_end_of_its_window(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     told: list[tuple[str, bool, int]] = []
@@ -1258,7 +1258,7 @@ def test_a_service_is_healthy_and_done_behind_its_part_of_the_topic(
     assert sum(message.startswith("done: ") for message in caplog.messages) == 1
 
 
-def test_retention_and_new_partitions_behind_a_part_of_the_topic_are_no_matter(bench: Bench) -> None:
+def test_retention_after_the_end_of_the_window_and_new_partitions_change_nothing(bench: Bench) -> None:
     bench.topic.holds((0, 10), (0, 3))
     bench.topic.times = {MS_TEN: {0: 7, 1: 2}}
     bench.tasks.work = fail
@@ -1277,7 +1277,7 @@ def test_retention_and_new_partitions_behind_a_part_of_the_topic_are_no_matter(b
     assert bench.manifest().is_complete
 
 
-def test_what_retention_took_while_it_was_read_is_not_looked_for_behind_the_part(bench: Bench) -> None:
+def test_a_deletion_after_the_end_of_the_window_does_not_explain_a_failed_task(bench: Bench) -> None:
     bench.topic.holds((0, 10), (0, 10))
     bench.topic.times = {MS_TEN: {0: 0, 1: 8}}
     bench.topic.afterwards = [(SOURCE, {0: Bounds(5, 20), 1: Bounds(3, 10)})]

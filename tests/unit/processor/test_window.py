@@ -57,7 +57,7 @@ def test_only_times_are_asked_for() -> None:
     assert times_in(asked(HALF_PAST_NINE, TEN)) == [MS_HALF_PAST_NINE, MS_TEN]
 
 
-def test_latest_is_behind_what_the_topic_holds() -> None:
+def test_latest_is_the_end_of_what_the_topic_holds() -> None:
     assert resolve(asked("latest"), HELD, ENDS, {}) == (Window("latest"), {0: 10, 1: 4})
 
 
