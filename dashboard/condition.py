@@ -25,6 +25,7 @@ _WORDS = {
     "erasing": "Erasing clients",
     "indexing": "Looking for known ticket ids",
     "idle": "Waiting for the next batch",
+    "done": "Everything published",
 }
 
 
@@ -37,10 +38,14 @@ class Condition:
     detail: str = ""
 
 
-def condition(status: Status | None, now: datetime) -> Condition:
-    """Return the condition of the processor that wrote ``status``."""
+def condition(status: Status | None, now: datetime, manifest: Manifest | None = None) -> Condition:
+    """Return the condition of the processor that wrote ``status`` and the ledger ``manifest``."""
     if status is None:
         return Condition("bad", "Processor unknown", "The output has no readable status file. Start the processor.")
+    if status.state in ("idle", "done", "stopped") and manifest is not None and manifest.is_complete:
+        return Condition(
+            "good", _WORDS["done"], f"This output holds the topic {manifest.window}, and needs no processor."
+        )
     silent = (now - status.updated_at).total_seconds()
     if status.state == "stopped":
         if status.interval_s:

@@ -56,7 +56,7 @@ def headline(source: Snapshots, there: bool) -> None:
     waiting = unread(manifest, look.status)
     if waiting:
         facts.append(f"{things(waiting, 'message', 'messages')} unread when it last checked")
-    st.html(markup.state(condition(look.status, now), facts))
+    st.html(markup.state(condition(look.status, now, manifest), facts))
     if look.problem:
         explain("The files of the newest commit cannot be read; these are the figures of an earlier one", look.problem)
     st.html(markup.tiles(tiles(look, now)))

@@ -16,7 +16,7 @@ from store.datasets import BY_HOUR, DATASETS
 from store.erasure import still_to_come
 from store.files import reading, writing
 from store.ids import IdSet, Run
-from store.manifest import CommitRecord, Gap, Manifest, Partition, Source
+from store.manifest import CommitRecord, Gap, Manifest, Partition, Source, Window
 from store.output import Output
 from store.staging import Change, Staging, read_clients, read_ids
 
@@ -25,7 +25,8 @@ from store.staging import Change, Staging, read_clients, read_ids
 class Batch:
     """One step of the ledger: ``ranges`` are read, and the next batch starts where they end.
 
-    ``positions`` is the offset at which each partition starts, after its accepted gap.
+    ``positions`` is the offset at which each partition starts, after its accepted gap. ``window`` is set
+    in the first one only: the part of the topic that the output is to hold.
     """
 
     batch_id: int
@@ -33,6 +34,7 @@ class Batch:
     positions: Mapping[int, int]
     ranges: Sequence[OffsetRange]
     gaps: Sequence[Gap]
+    window: Window | None = None
 
     @property
     def length(self) -> int:
@@ -77,6 +79,7 @@ def assemble(
         totals=totals,
         deduped_from=((before and before.deduped_from) or batch.batch_id) if deduped else None,
         gaps=[*(before.gaps if before else ()), *batch.gaps],
+        window=before.window if before else batch.window,
     )
 
 

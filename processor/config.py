@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from contract.ticket import MAX_CLIENT_ID_CHARACTERS
 from runtime.broker import security
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import SettingError
+from runtime.process.clock import Clock
 from runtime.process.memory import memory_limit_mib
 from runtime.settings import catalogue, parsers
 from runtime.settings.location import OutputLocation
@@ -127,6 +129,8 @@ SETTINGS: dict[str, Setting] = {
     "interval_s": catalogue.BATCH_INTERVAL,
     "max_messages": catalogue.BATCH_MAX_MESSAGES,
     "dedupe": catalogue.DEDUPE,
+    "start": catalogue.TOPIC_FROM,
+    "until": catalogue.TOPIC_UNTIL,
     "accept_gap": ACCEPT_GAP,
     "verify": VERIFY,
     "answers": ANSWERS,
@@ -152,7 +156,11 @@ _OF_OTHER_TASKS = {*_BESIDE, "answers", "readers_stopped"}
 
 @dataclass(frozen=True, slots=True)
 class ProcessorConfig:
-    """What one run of the processor needs to know. ``interval_s`` 0 means: catch up once and exit."""
+    """What one run of the processor needs to know. ``interval_s`` 0 means: catch up once and exit.
+
+    ``start`` (earliest, latest or a time) and ``until`` are what part of the topic was asked for, None where nothing
+    was: then an output that exists goes on with its own, and a new one holds the whole topic.
+    """
 
     broker: str
     topic: str
@@ -163,16 +171,20 @@ class ProcessorConfig:
     interval_s: float = catalogue.BATCH_INTERVAL.default
     max_messages: int = catalogue.BATCH_MAX_MESSAGES.default
     dedupe: str = catalogue.DEDUPE.default
+    start: str | datetime | None = catalogue.TOPIC_FROM.default
+    until: datetime | None = catalogue.TOPIC_UNTIL.default
     accept_gap: bool = ACCEPT_GAP.default
     compact_files: int = catalogue.COMPACT_FILES.default
     log_level: str = catalogue.LOG_LEVEL.default
     log_format: str = catalogue.LOG_FORMAT.default
     security: KafkaSecurity = field(default_factory=KafkaSecurity)
-    # Where ``output_format`` was set; only for a message.
+    # Where ``output_format``, ``start`` and ``until`` were set; only for messages.
     format_source: str = field(default="the default", compare=False)
+    start_source: str = field(default="--from", compare=False)
+    until_source: str = field(default="--until", compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse a heap that this machine or container cannot hold beside the Python workers."""
+        """Refuse a heap that does not fit beside the Python workers, and a part of the topic that holds nothing."""
         limit = memory_limit_mib()
         if limit is not None and heap_mib(self.memory) + BESIDE_HEAP_MIB > limit:
             raise SettingError(
@@ -181,18 +193,31 @@ class ProcessorConfig:
                 f"at most {max(limit - BESIDE_HEAP_MIB, 0)}m would work, more with a larger PROCESSOR_MEM_LIMIT "
                 "(docker-compose)"
             )
+        start, until = self.start, self.until
+        if until is not None and (start == "latest" or (isinstance(start, datetime) and start >= until)):
+            raise SettingError(
+                f"{self.start_source} must be earlier than {self.until_source}, found {parsers.rfc_3339(start)} and "
+                f"{parsers.rfc_3339(until)}"
+            )
 
     @classmethod
     def from_sources(
-        cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
+        cls,
+        flags: argparse.Namespace,
+        environ: Mapping[str, str],
+        env_file: Path = ENV_FILE,
+        clock: Clock | None = None,
     ) -> "ProcessorConfig":
         """Resolve command line, environment and ``.env``. Raises SettingError."""
         catalogue.refuse_typos(env_file)
         login = KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
         fields = {name: setting for name, setting in SETTINGS.items() if name not in _OF_OTHER_TASKS}
         values = resolve(fields, flags, environ, env_file)
-        asked = source_of(catalogue.OUTPUT_FORMAT, flags, environ, env_file)
-        return cls(security=login, format_source=asked, **values)
+        for name, of in (("format", "output_format"), ("start", "start"), ("until", "until")):
+            values[f"{name}_source"] = source_of(SETTINGS[of], flags, environ, env_file)
+        config = cls(security=login, **values)
+        _require_past(config, (clock or Clock()).now())
+        return config
 
     def describe(self) -> str:
         """Return the settings on one line, without secrets."""
@@ -201,7 +226,19 @@ class ProcessorConfig:
             f"broker {self.broker} ({self.security.protocol}), topic {self.topic}, output {self.output} "
             f"({self.output_format}), Spark {self.master} with {self.memory}, {every}, "
             f"at most {self.max_messages:,} messages a batch, dedupe {self.dedupe}"
+            + (f", from {parsers.rfc_3339(self.start)}" if self.start else "")
+            + (f", until {parsers.rfc_3339(self.until)}" if self.until else "")
         )
+
+
+def _require_past(config: ProcessorConfig, now: datetime) -> None:
+    """Raise SettingError for a time that has not come: it cannot be resolved to an offset yet."""
+    for place, source in ((config.start, config.start_source), (config.until, config.until_source)):
+        if isinstance(place, datetime) and place > now:
+            raise SettingError(
+                f"{source} must be a time that has passed, found {parsers.rfc_3339(place)}, and now it is "
+                f"{parsers.rfc_3339(now.replace(microsecond=0))}; start again after that time, or leave it out"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,9 @@
 """``--forget``: erase clients from what is published, and leave out their unread messages. Needs no Spark."""
 
 import logging
-from collections.abc import Iterable
-from typing import Protocol
 
 from processor.config import ForgetConfig
+from processor.plan import up_to, within
 from processor.same_topic import TopicLookUp
 from processor.topic import Topic
 from runtime.errors import SettingError
@@ -22,13 +21,6 @@ _log = logging.getLogger(__name__)
 _PAUSE_S = 1.0
 
 
-class TopicEnds(TopicLookUp, Protocol):
-    """What the broker says of the topic, and where its partitions end."""
-
-    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the offset after the last message of each partition. Raises BrokerError."""
-
-
 def run(config: ForgetConfig, stop: Shutdown) -> None:
     """Erase as the config says, with the clocks, the disk and the broker of this machine."""
     Forgetting(config, Topic(config.broker, config.security, config.topic, stop), stop, Clock()).run()
@@ -38,7 +30,7 @@ class Forgetting:
     """Erases clients, then waits until the old files are removed too: readers have ten minutes to close them."""
 
     def __init__(
-        self, config: ForgetConfig, topic: TopicEnds, stop: Shutdown, clock: Clock, disk: Disk | None = None
+        self, config: ForgetConfig, topic: TopicLookUp, stop: Shutdown, clock: Clock, disk: Disk | None = None
     ) -> None:
         self._config = config
         self._output = Output(config.output, disk, clock)
@@ -79,7 +71,8 @@ class Forgetting:
         self._go_on()
         source, bounds = self._topic.look_up()
         source.require_same(manifest.source)
-        ends = self._topic.ends(bounds)
+        # Offsets after the window are never read, so a digest for them would stay in the ledger for ever.
+        ends = up_to(manifest.window, self._topic.ends(within(manifest.window, bounds)))
         config, now = self._config, self._clock.now()
         return forget(self._output, manifest, config.client_ids, ends, now, config.readers_stopped, self._go_on)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runtime.errors import DataConflict
-from store.manifest import Gap, Record
+from store.manifest import Gap, Record, Window
 
 # Progress is counted in finished ranges, so they must not be too large; a task of this size runs far longer than its
 # start takes.
@@ -71,6 +71,27 @@ def starts(
             "choose another --output-path for the new topic"
         )
     return positions, gaps
+
+
+def within(window: Window | None, bounds: Mapping[int, Bounds]) -> dict[int, Bounds]:
+    """Return what of ``bounds`` an output with this window is to hold.
+
+    Offsets after the end of the window are cut off, so retention may delete them. If the window has an end, partitions
+    that were added after it was resolved are left out.
+    """
+    if window is None or window.until is None:
+        return dict(bounds)
+    return {
+        partition: Bounds(min(held.first, window.ends[partition]), min(held.end, window.ends[partition]))
+        for partition, held in bounds.items()
+        if partition in window.ends
+    }
+
+
+def up_to(window: Window | None, ends: Mapping[int, int]) -> dict[int, int]:
+    """Return the ends of partitions, or of the window if that ends before them."""
+    limits = window.ends if window else {}
+    return {partition: min(end, limits.get(partition, end)) for partition, end in ends.items()}
 
 
 def still_there(records: Mapping[int, Record], bounds: Mapping[int, Bounds]) -> dict[int, Record]:

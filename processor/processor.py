@@ -6,13 +6,13 @@ from contextlib import closing
 from functools import partial
 from typing import NoReturn, Protocol
 
-from processor import same_topic
+from processor import same_topic, window
 from processor.batch import Batch, assemble, find_duplicates
 from processor.config import ProcessorConfig
 from processor.duplicates import NO_DUPLICATES, Duplicates, part, ranges_of, require_same_reading
 from processor.forgotten import concerning
 from processor.outcome import Failure, FailureKind, TasksLost
-from processor.plan import Bounds, OffsetRange, plan_batch, starts
+from processor.plan import Bounds, OffsetRange, plan_batch, starts, within
 from processor.progress import ReadingProgress
 from processor.receipt import Receipt, read_by_partition
 from processor.rejections import tell_rejections
@@ -94,17 +94,21 @@ class SparkProcessor:
         self._ids = IdSet(ids_folder(output), output.disk) if config.dedupe == "all" else None
         self._manifest: Manifest | None = None
         self._told_of_refusal = False
+        self._told_of_end = False
 
     def run(self) -> None:
         """Work until the topic is read to its end, or, with an interval, until asked to stop."""
         try:
             with self._output.locked():
                 self._manifest = self._output.recover()
-                self._status.set("waiting for broker")
+                if self._manifest is not None:
+                    window.require_same(self._config, self._manifest.window)
                 try:
-                    # Spark starts while the broker is asked, which saves a second.
-                    self._tasks.launch()
-                    self._topic.check()
+                    if not self._is_complete:
+                        self._status.set("waiting for broker")
+                        # Spark starts while the broker is asked, which saves a second.
+                        self._tasks.launch()
+                        self._topic.check()
                     self._repeat()
                 finally:
                     # If the output folder was replaced meanwhile, the new one is not ours to change.
@@ -142,14 +146,27 @@ class SparkProcessor:
                 # No heartbeat here: waiting for a broker or a topic is not progress.
                 self._shutdown.wait(pause)
                 continue
+            self._tell_of_the_end()
             if not self._config.interval_s:
-                if not self._shutdown.asked:
-                    _log.info("done; run it again for newer messages, or with --interval 30 to go on by itself")
                 return
             rest = max(0.0, began + self._config.interval_s - self._clock.seconds())
             self._heartbeat.beat(rest)
-            self._status.set("idle")
+            self._status.set("done" if self._is_complete else "idle")
             self._rest(rest)
+
+    @property
+    def _is_complete(self) -> bool:
+        return self._manifest is not None and self._manifest.is_complete
+
+    def _tell_of_the_end(self) -> None:
+        """Say once that everything was read. After the end of a window nothing more comes, so Spark is stopped."""
+        if self._manifest is not None and self._manifest.is_complete:
+            if not self._told_of_end:
+                _log.info("done: topic %s %s is published", self._manifest.source.topic, self._manifest.window)
+            self._told_of_end = True
+            self._tasks.stop()
+        elif not self._config.interval_s and not self._shutdown.asked:
+            _log.info("done; run it again for newer messages, or with --interval 30 to go on by itself")
 
     def _rest(self, seconds: float) -> None:
         """Wait, and remove replaced folders as soon as readers have had their ten minutes."""
@@ -165,9 +182,18 @@ class SparkProcessor:
     def _catch_up(self) -> None:
         """Publish everything that the topic holds now, in as many batches as the size limit asks for."""
         self._output.require_unchanged(self._manifest.commit_id if self._manifest else None)
+        if self._manifest is not None and self._manifest.is_complete:
+            # Everything was read, so the broker is not asked: the topic may be deleted by now.
+            Source(self._config.topic, None, None).require_same(self._manifest.source)
+            self._convert()
+            self._compact()
+            return
         # Starts Spark again if its JVM was lost; otherwise it runs already.
         self._tasks.launch()
-        source, bounds = self._topic.look_up()
+        source, bounds = self._look_up()
+        if self._manifest is None and window.is_asked_for(self._config):
+            self._begin(source, bounds)
+            bounds = self._wanted(bounds)
         if self._manifest is not None:
             source.require_same(self._manifest.source)
             known = {p: of.last_record for p, of in self._manifest.partitions.items() if of.last_record is not None}
@@ -175,12 +201,7 @@ class SparkProcessor:
         ends = {partition: held.end for partition, held in bounds.items()}
         # Plan first: if the plan is refused, the conversion must not have changed the output.
         batch = self._plan(source, bounds, ends)
-        if self._manifest is not None and self._manifest.format != self._config.output_format:
-            _warn_of_conversion(self._manifest.format, self._config)
-            self._status.set("converting")
-            now = self._clock.now()
-            between = partial(self._go_on, "a conversion")
-            self._manifest = convert(self._output, self._manifest, self._config.output_format, now, between)
+        self._convert()
         if batch is None:
             self._compact()
             self._status.set("idle", end_offsets=ends)
@@ -189,6 +210,35 @@ class SparkProcessor:
             self._publish(batch, ends)
             self._compact()
             batch = self._plan(source, bounds, ends)
+
+    def _look_up(self) -> tuple[Source, dict[int, Bounds]]:
+        """Return the identity of the topic, and the offsets that it holds within the window of the output."""
+        source, bounds = self._topic.look_up()
+        return source, self._wanted(bounds)
+
+    def _wanted(self, bounds: Mapping[int, Bounds]) -> dict[int, Bounds]:
+        return within(self._manifest.window if self._manifest else None, bounds)
+
+    def _begin(self, source: Source, bounds: Mapping[int, Bounds]) -> None:
+        """Commit the window in an empty batch, before anything is read.
+
+        After a kill the next start then reads the same part of the topic, although ``latest`` or a time would be
+        resolved to other offsets by then.
+        """
+        ends = self._topic.ends(bounds)
+        found = {time: self._topic.offsets_at(time, bounds) for time in window.times_in(self._config)}
+        asked, positions = window.resolve(self._config, bounds, ends, found)
+        self._publish(Batch(1, source, positions, [], [], asked), positions)
+        there = sum(max(0, held.end - positions[partition]) for partition, held in within(asked, bounds).items())
+        _log.info("topic %s is read %s: %s offsets are there now", source.topic, asked, f"{there:,}")
+
+    def _convert(self) -> None:
+        if self._manifest is not None and self._manifest.format != self._config.output_format:
+            _warn_of_conversion(self._manifest.format, self._config)
+            self._status.set("converting")
+            now = self._clock.now()
+            between = partial(self._go_on, "a conversion")
+            self._manifest = convert(self._output, self._manifest, self._config.output_format, now, between)
 
     def _compact(self) -> None:
         """If there are too many small files, merge what one commit may, so that the next batch does not wait long."""
@@ -328,7 +378,7 @@ class SparkProcessor:
         self._topic.check()
         if self._shutdown.asked:
             raise StopAsked("a batch")
-        bounds = same_topic.require_unchanged(self._topic, batch)
+        bounds = self._wanted(same_topic.require_unchanged(self._topic, batch))
         if failure.kind == FailureKind.OFFSET_GONE:
             # An error even with --accept-gap: this batch cannot record the gap, the plan of the next start does.
             starts(batch.positions, bounds, accept_gap=False, batch_id=batch.batch_id)

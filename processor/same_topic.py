@@ -1,6 +1,6 @@
 """Check the identity of the topic before a batch and before its commit: it may have been deleted and made again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -23,13 +23,25 @@ class TopicLookUp(Protocol):
     def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
         """Return the message at one offset of each partition that has one there. Raises BrokerError."""
 
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the offset behind the last message of each partition, those of open transactions included.
+
+        Raises BrokerError.
+        """
+
+    def offsets_at(self, timestamp: int, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the first offset of each partition that holds a record of ``timestamp`` (ms since 1970) or later.
+
+        Raises BrokerError.
+        """
+
     def watched(self) -> AbstractContextManager[None]:
         """While the block runs, log when the broker stops answering and when it is back."""
 
 
 def confirm(topic: TopicLookUp, batch: Batch, receipts: Sequence[Receipt]) -> None:
     """Before the commit, raise DataConflict if the topic was replaced since the plan. Raises BrokerError."""
-    if batch.ranges:
+    if batch.ranges or batch.window is not None:
         bounds = require_unchanged(topic, batch)
         require_records(topic, batch.source, last_records(receipts), bounds)
 

@@ -106,6 +106,19 @@ class Topic:
             found = admin.list_partition_offsets(dict.fromkeys(asked, OffsetSpec.LATEST))
         return {each.partition: found[each].offset for each in asked}
 
+    def offsets_at(self, timestamp: int, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the first offset of each partition that holds a record of ``timestamp`` (ms since 1970) or later.
+
+        Records of open transactions count too. Raises BrokerError when the broker does not answer.
+        """
+        from kafka import TopicPartition
+
+        with self._admin() as admin:
+            asked = [TopicPartition(self._name, partition) for partition in partitions]
+            found = admin.list_partition_offsets(dict.fromkeys(asked, timestamp))
+        # The broker says -1 where it has no such record.
+        return {each.partition: found[each].offset for each in asked if found[each].offset >= 0}
+
     def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
         """Return the message at one offset of each partition; a partition without a message there is left out.
 

@@ -10,11 +10,11 @@ from uuid import UUID
 
 import msgspec
 
-from processor.plan import Bounds
+from processor.plan import Bounds, within
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError
 from store.differences import Difference
-from store.manifest import Source
+from store.manifest import Source, Window
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -32,9 +32,13 @@ class Unread(msgspec.Struct, frozen=True):
 
 
 def compare(
-    ledger: Source, next_offsets: Mapping[int, int], found: Source, held: Mapping[int, Bounds]
+    ledger: Source,
+    next_offsets: Mapping[int, int],
+    found: Source,
+    held: Mapping[int, Bounds],
+    window: Window | None = None,
 ) -> tuple[list[Difference], list[Unread]]:
-    """Return how the topic differs from what was read of it, and what is unread, by partition.
+    """Return how the topic differs from what was read of it, and what of ``window`` is unread, by partition.
 
     If it is another topic or cluster, only that is returned.
     """
@@ -45,7 +49,7 @@ def compare(
     ]
     if others:
         return others, []
-    differences, unread = [], []
+    differences, unread, held = [], [], within(window, held)
     for partition in sorted({*next_offsets, *held}):
         if partition not in held:
             differences.append(Difference(where, f"partition {partition} was read, but no longer exists"))

@@ -49,7 +49,7 @@ def run(config: VerifyConfig) -> None:
 def _with_broker(report: Report, config: VerifyConfig) -> tuple[Report, list[Unread]]:
     assert config.broker is not None
     found, held = ask(config.broker, config.security, config.topic or report.source.topic)
-    differences, unread = compare(report.source, report.next_offsets, found, held)
+    differences, unread = compare(report.source, report.next_offsets, found, held, report.window)
     return msgspec.structs.replace(report, differences=[*report.differences, *differences]), unread
 
 
@@ -57,6 +57,8 @@ def as_json(report: Report, unread: Sequence[Unread] | None, silent: str | None,
     """Return one JSON object on one line; ``unread`` is null if no broker was asked or none answered."""
     fields: dict[str, Any] = msgspec.to_builtins(report, str_keys=True)
     del fields["source"]["unknown"]
+    if fields["window"] is not None:
+        del fields["window"]["unknown"]
     in_order = not report.differences
     told = {"in_order": in_order, **fields, "unread": msgspec.to_builtins(unread), "broker_error": silent}
     if outcome is not None:
@@ -75,6 +77,8 @@ def _lines(
     moment = f"{report.updated_at:%Y-%m-%d %H:%M:%S} UTC"
     yield f"{report.output}"
     yield f"commit {report.commit}, batch {report.batch_id}, {report.format}, {moment}"
+    if report.window is not None:
+        yield f"topic {report.window}"
     yield ""
     yield f"{'dataset':<25}{'files':>8}{'rows':>15}{'bytes':>18}  found"
     for each in report.datasets:
@@ -100,8 +104,9 @@ def _lines(
     if unread is not None:
         yield ""
         yield f"unread in topic {report.source.topic}: {sum(each.unread for each in unread):,} offsets"
+        end = "this part ends" if report.window and report.window.until else "the topic ends"
         yield from (
-            f"  partition {each.partition}: {each.unread:,} (from {each.next_offset:,}, the topic ends at {each.end:,})"
+            f"  partition {each.partition}: {each.unread:,} (from {each.next_offset:,}, {end} at {each.end:,})"
             for each in unread
         )
     if silent is not None:

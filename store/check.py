@@ -32,6 +32,7 @@ def require_sound(manifest: Manifest, path: Path) -> None:
     _require_files(manifest, wrong)
     _require_batches(manifest, wrong)
     _require_offsets(manifest, wrong)
+    _require_window(manifest, wrong)
     totals, rows = manifest.totals, {name: _rows(files) for name, files in manifest.contents.items()}
     earlier = manifest.upgrade
     read = manifest.partitions.values()
@@ -99,6 +100,20 @@ def _require_offsets(manifest: Manifest, wrong: _Conflict) -> None:
             raise wrong(
                 f"offsets {partition.first_offset:,} to {partition.next_offset:,} of partition {number} were read, but "
                 f"its counts explain {partition.accounted:,} of them"
+            )
+
+
+def _require_window(manifest: Manifest, wrong: _Conflict) -> None:
+    window = manifest.window
+    if window is None or window.until is None:
+        return
+    if set(window.ends) != set(manifest.partitions):
+        raise wrong(f"it ends the partitions {sorted(window.ends)}, but has {sorted(manifest.partitions)}")
+    for number, partition in manifest.partitions.items():
+        if partition.next_offset > window.ends[number]:
+            raise wrong(
+                f"partition {number} is to be read up to offset {window.ends[number]:,}, but was up to "
+                f"{partition.next_offset:,}"
             )
 
 

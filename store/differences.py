@@ -26,7 +26,7 @@ from store.datasets import (
     TICKETS,
     Dataset,
 )
-from store.manifest import MANIFEST_NAME, Manifest, PublishedFile
+from store.manifest import MANIFEST_NAME, Manifest, PublishedFile, Window
 from store.recount import HOUR_US, Hashes, Integers, Tally, kind_from, kind_of, unmatched
 
 # Of each kind, at most this many differences are listed one by one.
@@ -114,6 +114,19 @@ def of_ledger(manifest: Manifest) -> Iterator[Difference]:
             f"{manifest.batch_id}"
         )
     yield from _of_partitions(manifest)
+    if manifest.window is not None and manifest.window.until is not None:
+        yield from _of_window(manifest, manifest.window)
+
+
+def _of_window(manifest: Manifest, window: Window) -> Iterator[Difference]:
+    for number in sorted({*manifest.partitions, *window.ends}):
+        partition, end = manifest.partitions.get(number), window.ends.get(number)
+        if partition is None or end is None:
+            yield _of_partition(number, "stands in only one of `partitions` and `window`")
+        elif partition.next_offset > end:
+            yield _of_partition(
+                number, f"was read up to offset {partition.next_offset:,}, but was to be read up to {end:,} only"
+            )
 
 
 def _of_partitions(manifest: Manifest) -> Iterator[Difference]:

@@ -101,6 +101,24 @@ class Partition(msgspec.Struct, frozen=True):
         return self.tickets + self.rejected + self.duplicates + self.forgotten + self.empty + self.gaps
 
 
+class Window(msgspec.Struct, frozen=True):
+    """Which part of the topic an output holds, as it was asked for at the first start.
+
+    ``start`` is ``earliest``, ``latest`` or a time, ``until`` a time or, for no end, None; times are RFC 3339 in UTC.
+    Both were resolved to offsets once, at that start: ``start`` to the ``first_offset`` of each partition, ``until`` to
+    the offset in ``ends`` up to which, but without it, the partition is read. Messages and partitions that the topic
+    got after that start come after both.
+    """
+
+    start: str
+    until: str | None = None
+    ends: dict[int, int] = {}
+    unknown: Unknown = {}
+
+    def __str__(self) -> str:
+        return f"from {self.start}" + (f" until {self.until}" if self.until else "")
+
+
 class PublishedFile(msgspec.Struct, frozen=True):
     """A file of a dataset: its size, the batches that its rows come from, and the commit that published it.
 
@@ -148,7 +166,8 @@ class Manifest(msgspec.Struct, frozen=True):
     each dataset; in the JSON file their names are also in ``files``, for readers. From the batch ``deduped_from`` on,
     duplicates were rejected: if it is 1, no two tickets have the same id; if it is None, the last batch did not look
     for duplicates. ``erased_tickets`` were published and then erased; partitions go on counting them as tickets,
-    because their offsets are not known.
+    because their offsets are not known. If ``window`` is None, the output holds the whole topic, from its first message
+    on and without an end.
     """
 
     output_id: str
@@ -168,6 +187,7 @@ class Manifest(msgspec.Struct, frozen=True):
     deduped_from: int | None = None
     erased_tickets: int = 0
     erasures: list[Erasure] = []
+    window: Window | None = None
     unknown: Unknown = {}
 
     @property
@@ -179,6 +199,14 @@ class Manifest(msgspec.Struct, frozen=True):
     def next_offsets(self) -> dict[int, int]:
         """The offset from which each partition is read next."""
         return {number: partition.next_offset for number, partition in self.partitions.items()}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that the output is to hold is published; without an end it never is."""
+        if self.window is None or self.window.until is None:
+            return False
+        read = self.next_offsets
+        return all(read.get(number, -1) >= end for number, end in self.window.ends.items())
 
 
 # The keys of the JSON file.
@@ -275,6 +303,8 @@ def manifest_from_json(raw: Mapping[str, Any]) -> Manifest:
     fields["erasures"] = [_with_unknown(Erasure, erasure) for erasure in fields.get("erasures") or []]
     if fields.get("upgrade") is not None:
         fields["upgrade"] = _with_unknown(Upgrade, fields["upgrade"])
+    if fields.get("window") is not None:
+        fields["window"] = _with_unknown(Window, fields["window"])
     contents = fields.get("contents")
     if isinstance(contents, dict):
         fields["contents"] = {name: _each(PublishedFile, files) for name, files in contents.items()}

@@ -17,7 +17,16 @@ _log = logging.getLogger(__name__)
 STATUS_NAME = "_status.json"
 
 State = Literal[
-    "waiting for broker", "reading", "publishing", "converting", "compacting", "erasing", "indexing", "idle", "stopped"
+    "waiting for broker",
+    "reading",
+    "publishing",
+    "converting",
+    "compacting",
+    "erasing",
+    "indexing",
+    "idle",
+    "done",
+    "stopped",
 ]
 
 

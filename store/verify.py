@@ -39,7 +39,7 @@ from store.datasets import (
 from store.differences import Difference, FoundIds, Rows
 from store.files import Disk, reading
 from store.formats import WRITERS
-from store.manifest import Manifest, PublishedFile, Source
+from store.manifest import Manifest, PublishedFile, Source, Window
 from store.recount import Hashes, Tally
 from store.reread import Contents, Examined, RejectedRows, examine, read_clients, read_ids
 from store.view import View, finished, read_state
@@ -91,6 +91,7 @@ class Report(msgspec.Struct, frozen=True):
     differences: list[Difference]
     notes: list[str]
     deduped_from: int | None = None
+    window: Window | None = None
     repeated: int = 0
     repeats: list[Repeat] = []
 
@@ -203,6 +204,7 @@ class _Verification:
             source=manifest.source,
             next_offsets=manifest.next_offsets,
             deduped_from=manifest.deduped_from,
+            window=manifest.window,
             datasets=[],
             tickets=sums.rows.tickets,
             unique_clients=sums.rows.clients,

@@ -26,6 +26,14 @@ TOPIC = Setting("TOPIC_NAME", "client_tickets", parsers.topic, "name of the topi
 TOPIC_PARTITIONS = Setting(
     "TOPIC_PARTITIONS", 4, parsers.integer(1, "4", 10_000), "number of partitions if the producer creates the topic"
 )
+TOPIC_FROM = Setting(
+    "TOPIC_FROM",
+    None,
+    parsers.place_in_time,
+    "where a new output begins: earliest, latest or a time, such as 2026-01-31T09:30:00Z",
+    "--from",
+)
+TOPIC_UNTIL = Setting("TOPIC_UNTIL", None, parsers.moment, "the time at which a new output ends", "--until")
 PRODUCER_RATE = Setting(
     "PRODUCER_RATE", 10.0, parsers.number(0, "20"), "tickets a second, 0 for as fast as possible", "--rate"
 )

@@ -5,6 +5,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
@@ -13,6 +14,8 @@ _MEMORY = re.compile(r"[0-9]{1,9}[mg]", re.IGNORECASE)
 _MASTER = re.compile(
     r"local|local\[(\*|[1-9][0-9]*)(,[0-9]+)?\]|spark://[A-Za-z0-9_.-]+:[0-9]{1,5}(,[A-Za-z0-9_.-]+:[0-9]{1,5})*"
 )
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?")
+_ZONE = re.compile(r"[Zz]|[+-][0-9]{2}:[0-9]{2}")
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 # Spark refuses to start with less than 450 MiB.
@@ -107,6 +110,35 @@ def memory(text: str) -> str:
 def heap_mib(size: str) -> int:
     """Return the MiB of a heap size that ``memory`` returned."""
     return int(size[:-1]) * (1024 if size.endswith("g") else 1)
+
+
+def moment(text: str) -> datetime:
+    """Return the time that an RFC 3339 text with a zone names, in UTC. The seconds may be missing."""
+    wanted = "must be a time with its zone, e.g. 2026-01-31T09:30:00Z or 2026-01-31T10:30:00+01:00"
+    time = _TIME.match(text)
+    zone = text[time.end() :] if time else ""
+    if time and not zone:
+        raise ValueError(f"must say the zone of its time, e.g. {text}Z for UTC or {text}+01:00")
+    if not time or not _ZONE.fullmatch(zone):
+        raise ValueError(wanted)
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{wanted}, and one that is on the calendar") from None
+
+
+def place_in_time(text: str) -> str | datetime:
+    """Return ``earliest``, ``latest``, or the time in UTC that ``moment`` finds."""
+    if text.lower() in ("earliest", "latest"):
+        return text.lower()
+    if not _TIME.match(text):
+        raise ValueError("must be earliest, latest, or a time with its zone, e.g. 2026-01-31T09:30:00Z")
+    return moment(text)
+
+
+def rfc_3339(place: str | datetime) -> str:
+    """Return what ``place_in_time`` returned as text again, a time in UTC."""
+    return place if isinstance(place, str) else place.isoformat().replace("+00:00", "Z")
 
 
 def spark_master(text: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from dashboard.condition import condition, known_up_to, unread
 from store.counts import Totals
-from store.manifest import Manifest, Partition
+from store.manifest import Manifest, Partition, Window
 from store.status import Progress, State, Status
 from tests.support.staging import SOURCE
 
@@ -77,6 +77,18 @@ def test_a_batch_says_how_far_it_is() -> None:
 def test_a_wait_says_for_how_long() -> None:
     found = condition(status("waiting for broker", age_s=2, since_s=130), NOON)
     assert found.detail == "For 2 min 10 s. It goes on by itself once the broker answers."
+
+
+@pytest.mark.parametrize("state", ["idle", "done", "stopped"])
+def test_once_a_part_of_the_topic_is_published_no_processor_is_missed(state: State) -> None:
+    window = Window("earliest", "2026-01-31T10:00:00Z", {0: 10, 1: 5})
+    found = condition(status(state, 9_999), NOON, msgspec.structs.replace(manifest(10, 5), window=window))
+    assert (found.level, found.words) == ("good", "Everything published")
+    assert found.detail == (
+        "This output holds the topic from earliest until 2026-01-31T10:00:00Z, and needs no processor."
+    )
+    unread_yet = msgspec.structs.replace(manifest(10, 4), window=window)
+    assert condition(status("stopped"), NOON, unread_yet).words == "Processor stopped"
 
 
 def test_unread_counts_the_messages_when_the_topic_was_last_queried() -> None:

@@ -1,5 +1,6 @@
 """The settings of the processor: where each comes from, and what is refused."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from processor.spark_processor import build_parser, main
 from runtime.errors import SettingError
 from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT
+from tests.support.time import Time
 
 
 @pytest.fixture
@@ -165,6 +167,66 @@ def test_the_source_of_the_format_is_known(env_file: Path) -> None:
     assert load(env_file, "--output-format", "json", OUTPUT_FORMAT="json").format_source == "--output-format"
 
 
+def at_noon(env_file: Path, *argv: str, **environ: str) -> ProcessorConfig:
+    """Load at 12:00:00.5 UTC on the last day of January."""
+    clock = Time()
+    clock.passed = 3600.5
+    return ProcessorConfig.from_sources(build_parser().parse_args(argv), environ, env_file, clock)
+
+
+def test_a_part_of_the_topic_is_asked_for_in_any_zone(env_file: Path) -> None:
+    env_file.write_text("TOPIC_FROM=earliest\n")
+    assert (at_noon(env_file).start, at_noon(env_file).until) == ("earliest", None)
+    config = at_noon(env_file, "--from", "2026-01-31T10:30:00+01:00", TOPIC_UNTIL="2026-01-31T12:00:00Z")
+    assert config.start == datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+    assert config.until == datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+    assert (config.start_source, config.until_source) == ("--from", "TOPIC_UNTIL (from the environment)")
+    assert config.describe().endswith(", dedupe off, from 2026-01-31T09:30:00Z, until 2026-01-31T12:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (
+            ["--until", "2026-01-31T12:00:01Z"],
+            "--until must be a time that has passed, found 2026-01-31T12:00:01Z, and now it is 2026-01-31T12:00:00Z; "
+            "start again after that time, or leave it out",
+        ),
+        (
+            ["--from", "2027-01-31T12:00:00Z"],
+            "--from must be a time that has passed, found 2027-01-31T12:00:00Z, and now it is 2026-01-31T12:00:00Z; "
+            "start again after that time, or leave it out",
+        ),
+        (
+            ["--from", "2026-01-31T10:30:00+01:00", "--until", "2026-01-31T09:30:00Z"],
+            "--from must be earlier than --until, found 2026-01-31T09:30:00Z and 2026-01-31T09:30:00Z",
+        ),
+        (
+            ["--from", "latest", "--until", "2026-01-31T09:30:00Z"],
+            "--from must be earlier than --until, found latest and 2026-01-31T09:30:00Z",
+        ),
+        (
+            ["--until", "2026-01-31T09:30:00"],
+            "--until must say the zone of its time, e.g. 2026-01-31T09:30:00Z for UTC or 2026-01-31T09:30:00+01:00, "
+            "found '2026-01-31T09:30:00'",
+        ),
+        (
+            ["--until", "latest"],
+            "--until must be a time with its zone, e.g. 2026-01-31T09:30:00Z or 2026-01-31T10:30:00+01:00, found "
+            "'latest'",
+        ),
+        (
+            ["--from", "yesterday"],
+            "--from must be earliest, latest, or a time with its zone, e.g. 2026-01-31T09:30:00Z, found 'yesterday'",
+        ),
+    ],
+)
+def test_a_part_of_the_topic_that_cannot_be_is_refused(env_file: Path, argv: list[str], said: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        at_noon(env_file, *argv)
+    assert str(caught.value) == said
+
+
 def test_the_effective_settings_fit_on_one_line_and_hide_the_password(env_file: Path) -> None:
     login = {
         "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
@@ -234,6 +296,7 @@ def test_verifying_needs_no_heap_and_no_login_where_no_broker_is_asked(
         (["--verify", "--readers-stopped"], "verify", ["--readers-stopped"]),
         (["--compact", "--output-path", "/o", "--readers-stopped"], "compact", []),
         (["--compact", "--broker", "b:1", "--interval", "30"], "compact", ["--broker", "--interval"]),
+        (["--verify", "--from", "latest", "--until", "2026-01-31T09:30:00Z"], "verify", ["--from", "--until"]),
         (["--forget", "C", "--topic", "t", "--output-path", "/o", "--readers-stopped"], "forget", []),
         (["--forget", "C", "--forget-file", "ids", "--broker", "b:1"], "forget", []),
         (["--forget", "C", "--output-format", "json", "--compact"], "compact", ["--output-format", "--forget"]),

@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,12 @@ class Topic:
 
     def look_up(self) -> tuple[Source, dict[int, Bounds]]:
         return SOURCE, {number: Bounds(0, len(values)) for number, values in enumerate(self.partitions)}
+
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        raise NotImplementedError
+
+    def offsets_at(self, timestamp: int, partitions: Iterable[int]) -> dict[int, int]:
+        raise NotImplementedError
 
     def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
         return {}

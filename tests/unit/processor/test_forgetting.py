@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from contract.ticket import encode
@@ -14,8 +15,9 @@ from processor.forgetting import Forgetting
 from processor.plan import Bounds
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, SettingError
 from runtime.settings.location import OutputLocation
+from store import manifest as ledger
 from store.files import Disk
-from store.manifest import Manifest, Record, Source, read_manifest
+from store.manifest import MANIFEST_NAME, Manifest, Record, Source, Window, read_manifest
 from store.output import Output
 from tests.support.datasets import Published
 from tests.support.disks import QuickDisk
@@ -43,6 +45,9 @@ class Topic:
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int]:
         return dict.fromkeys(partitions, self.end + 1)
+
+    def offsets_at(self, timestamp: int, partitions: Iterable[int]) -> dict[int, int]:
+        raise NotImplementedError
 
     def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
         raise NotImplementedError
@@ -90,6 +95,19 @@ def test_it_erases_logs_the_counts_and_waits_until_the_old_files_are_removed(
     assert (after.kind, after.totals.tickets, after.erasures[0].below) == ("erasure", 1, {0: 3})
     assert '"state": "stopped"' in (output.root / "_status.json").read_text()
     Published(output.root).require_agreement()
+
+
+def test_of_a_part_of_the_topic_only_what_is_still_to_be_read_is_left_out(
+    output: Output, manifest: Manifest, time: Time
+) -> None:
+    """Otherwise the digest would stay for ever: nobody reads up to the end of the topic."""
+    window = Window("earliest", "2026-01-31T10:00:00Z", {0: 4})
+    (output.root / MANIFEST_NAME).write_bytes(ledger.encode(msgspec.structs.replace(manifest, window=window)))
+    forget(output, Topic(9), time, readers_stopped=True)
+    after = read_manifest(Disk(), output.root)
+    assert after is not None
+    assert [erasure.below for erasure in after.erasures] == [{0: 4}]
+    assert after.window == window
 
 
 def test_with_readers_stopped_the_old_files_are_removed_at_once(output: Output, manifest: Manifest, time: Time) -> None:

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from processor.plan import Bounds, OffsetRange, plan_batch, share_out, starts
+from processor.plan import Bounds, OffsetRange, plan_batch, share_out, starts, up_to, within
 from runtime.errors import DataConflict
-from store.manifest import Gap
+from store.manifest import Gap, Window
 
 
 def test_a_new_output_starts_at_the_first_message_of_each_partition() -> None:
@@ -151,3 +151,28 @@ def test_shared_ranges_cover_each_offset_once_in_tasks_of_about_the_same_size(se
     loads = [sum(r.length for r in task) for task in tasks]
     assert loads == sorted(loads, reverse=True)
     assert loads[0] <= 500_000
+
+
+UNTIL_TEN = Window("earliest", "2026-01-31T10:00:00Z", {0: 10, 1: 4})
+
+
+def test_offsets_after_the_end_of_a_window_are_cut_off() -> None:
+    held = {0: Bounds(3, 25), 1: Bounds(0, 2), 2: Bounds(0, 9)}
+    assert within(UNTIL_TEN, held) == {0: Bounds(3, 10), 1: Bounds(0, 2)}
+    assert within(Window("latest"), held) == held
+    assert within(None, held) == held
+    assert up_to(UNTIL_TEN, {0: 25, 1: 2}) == {0: 10, 1: 2}
+    assert up_to(Window("latest"), {0: 25}) == up_to(None, {0: 25}) == {0: 25}
+
+
+def test_only_what_is_deleted_before_the_end_of_a_window_is_missing() -> None:
+    held = within(UNTIL_TEN, {0: Bounds(90, 100), 1: Bounds(50, 60)})
+    assert starts({0: 10, 1: 4}, held, accept_gap=False, batch_id=2) == ({0: 10, 1: 4}, [])
+    with pytest.raises(DataConflict, match=r"partition 0 begins at offset 10, but 7 is .* 3 messages were deleted"):
+        starts({0: 7, 1: 4}, held, accept_gap=False, batch_id=2)
+    assert starts({0: 7, 1: 4}, held, accept_gap=True, batch_id=2) == ({0: 10, 1: 4}, [Gap(0, 7, 10, 2)])
+
+
+def test_a_topic_that_ends_before_what_was_read_of_a_window_is_refused() -> None:
+    with pytest.raises(DataConflict, match="partition 0 ends at offset 3, but 10 were read"):
+        starts({0: 10, 1: 4}, within(UNTIL_TEN, {0: Bounds(0, 3), 1: Bounds(0, 4)}), accept_gap=False, batch_id=2)

@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,13 +21,13 @@ from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange
 from processor.processor import SparkProcessor
 from processor.receipt import Receipt
-from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
+from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError, SettingError
 from runtime.process.display import LogDisplay
 from runtime.process.heartbeat import Heartbeat
 from runtime.settings.location import OutputLocation
 from store.datasets import DATASETS
 from store.files import Disk
-from store.manifest import Erasure, Gap, Manifest, Partition, Record, Source, read_manifest
+from store.manifest import Erasure, Gap, Manifest, Partition, Record, Source, Window, read_manifest
 from store.output import Output
 from store.staging import Staging
 from tests.support.datasets import Published
@@ -59,6 +59,8 @@ class Topic:
     looks: int = 0
     messages: dict[int, Record] = field(default_factory=dict)
     asked_for: list[dict[int, int]] = field(default_factory=list)
+    times: dict[int, dict[int, int]] = field(default_factory=dict)
+    unstable: int = 0
 
     def holds(self, *bounds: tuple[int, int], source: Source = SOURCE) -> None:
         """Let the next look-up find partitions with these offsets, from the first up to but not including the end."""
@@ -73,6 +75,13 @@ class Topic:
     def watched(self) -> Iterator[None]:
         self.tasks_ran = True
         yield
+
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        assert isinstance(self.last, tuple)
+        return {p: self.last[1][p].end + self.unstable for p in partitions}
+
+    def offsets_at(self, timestamp: int, partitions: Iterable[int]) -> dict[int, int]:
+        return {partition: offset for partition, offset in self.times[timestamp].items() if partition in partitions}
 
     def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
         self.asked_for.append(dict(offsets))
@@ -173,11 +182,14 @@ class Bench:
         output_format: str = "parquet",
         format_source: str = "the default",
         compact_files: int = 64,
+        start: str | datetime | None = None,
+        until: datetime | None = None,
+        topic: str = "client_tickets",
     ) -> None:
         location = OutputLocation(self.root)
         config = ProcessorConfig(
             broker="localhost:9092",
-            topic="client_tickets",
+            topic=topic,
             output=location,
             memory="512m",
             output_format=output_format,
@@ -186,6 +198,8 @@ class Bench:
             accept_gap=accept_gap,
             format_source=format_source,
             compact_files=compact_files,
+            start=start,
+            until=until,
         )
         output, heartbeat = Output(location, self.disk, self.time), Heartbeat(self.beat)
         SparkProcessor(config, output, self.topic, self.tasks, self.time, heartbeat, self.time, LogDisplay()).run()
@@ -1148,3 +1162,166 @@ def test_a_stop_in_the_middle_of_a_merge_leaves_the_files_as_they_were(
     assert not (bench.root / ".pipeline/staging").exists()
     assert bench.manifest().kind == "batch"
     Published(bench.root).require_agreement()
+
+
+HALF_PAST_NINE = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+TEN = datetime(2026, 1, 31, 10, 0, tzinfo=UTC)
+MS_HALF_PAST_NINE, MS_TEN = 1_769_851_800_000, 1_769_853_600_000
+
+
+def between_half_past_nine_and_ten(bench: Bench, **more: Any) -> None:
+    """Read offsets 4 to 6 of partition 0, which holds 0 to 9, and none of partition 1, which ends before that."""
+    bench.topic.times = {MS_HALF_PAST_NINE: {0: 4}, MS_TEN: {0: 7}}
+    bench.run(start=HALF_PAST_NINE, until=TEN, **more)
+
+
+def test_which_part_of_the_topic_is_read_is_committed_before_anything_is(bench: Bench) -> None:
+    bench.topic.holds((0, 10))
+    bench.topic.times = {MS_TEN: {0: 4}}
+    bench.tasks.work = fail
+    with pytest.raises(RuntimeError):
+        bench.run(start=TEN)
+    begun = bench.manifest()
+    assert (begun.batch_id, begun.window) == (1, Window("2026-01-31T10:00:00Z"))
+    assert begun.partitions == {0: Partition(4, 4)}
+    # What the same time means now would leave something out.
+    bench.topic.times = {MS_TEN: {0: 8}}
+    bench.tasks.work = read_all
+    bench.run(start=TEN)
+    assert bench.manifest().partitions == {0: Partition(4, 10, tickets=6)}
+    assert bench.manifest().window == begun.window
+    Published(bench.root).require_agreement()
+
+
+def test_latest_is_the_end_at_the_first_start_and_new_partitions_are_read_whole(bench: Bench) -> None:
+    bench.topic.holds((0, 10))
+    bench.run(start="latest")
+    assert bench.tasks.ran == []
+    bench.topic.answers = []
+    bench.topic.holds((0, 14), (0, 2))
+    bench.run(start="latest")
+    assert bench.tasks.ran == [[OffsetRange(0, 10, 14), OffsetRange(1, 0, 2)]]
+    assert bench.manifest().window == Window("latest")
+
+
+def test_an_explicit_earliest_is_the_whole_topic(bench: Bench) -> None:
+    bench.topic.holds((2, 5))
+    bench.run(start="earliest")
+    assert (bench.manifest().window, bench.manifest().batch_id) == (None, 1)
+    assert bench.manifest().partitions == {0: Partition(2, 5, tickets=3)}
+
+
+def test_a_part_of_the_topic_is_read_and_its_end_needs_no_broker(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.topic.holds((0, 10), (0, 3))
+    with caplog.at_level(logging.INFO):
+        between_half_past_nine_and_ten(bench, max_messages=2)
+    assert bench.tasks.ran == [[OffsetRange(0, 4, 6)], [OffsetRange(0, 6, 7)]]
+    published = bench.manifest()
+    assert published.partitions == {0: Partition(4, 7, tickets=3), 1: Partition(3, 3)}
+    assert published.window == Window("2026-01-31T09:30:00Z", "2026-01-31T10:00:00Z", {0: 7, 1: 3})
+    part = "topic client_tickets from 2026-01-31T09:30:00Z until 2026-01-31T10:00:00Z"
+    assert f"topic client_tickets is read {part.removeprefix('topic client_tickets ')}: 3 offsets" in caplog.text
+    assert caplog.messages[-1] == f"done: {part} is published"
+    Published(bench.root).require_agreement()
+
+    bench.topic.answers = [GONE]
+    looks, checks, launched = bench.topic.looks, bench.topic.checks, bench.tasks.launched
+    between_half_past_nine_and_ten(bench)
+    bench.run()
+    assert (bench.topic.looks, bench.topic.checks, bench.tasks.launched) == (looks, checks, launched)
+    assert bench.manifest() == published
+    # What needs no topic is still done.
+    between_half_past_nine_and_ten(bench, output_format="json")
+    assert (bench.manifest().format, bench.manifest().window) == ("json", published.window)
+
+
+def test_a_service_stays_healthy_and_is_done_after_the_end_of_its_window(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[tuple[str, bool, int]] = []
+
+    def look() -> None:
+        told.append((bench.status()["state"], bench.beat.exists(), bench.tasks.stopped))
+        bench.beat.unlink()
+        bench.topic.answers = [GONE]
+
+    bench.topic.holds((0, 10), (0, 3))
+    bench.time.while_waiting = [look] * 3
+    bench.time.stop_at = 30
+    with caplog.at_level(logging.INFO):
+        between_half_past_nine_and_ten(bench, interval_s=10)
+    # Spark is ended, since there is nothing left for it to do.
+    assert told == [("done", True, 1), ("done", True, 2), ("done", True, 3)]
+    assert bench.status()["end_offsets"] == {"0": 7, "1": 3}
+    assert sum(message.startswith("done: ") for message in caplog.messages) == 1
+
+
+def test_retention_after_the_end_of_the_window_and_new_partitions_change_nothing(bench: Bench) -> None:
+    bench.topic.holds((0, 10), (0, 3))
+    bench.topic.times = {MS_TEN: {0: 7, 1: 2}}
+    bench.tasks.work = fail
+    with pytest.raises(RuntimeError):
+        bench.run(until=TEN)
+    assert bench.manifest().window == Window("earliest", "2026-01-31T10:00:00Z", {0: 7, 1: 2})
+    bench.tasks.work, bench.topic.answers, bench.topic.tasks_ran = read_all, [], False
+    # Retention has deleted a part of what partition 0 was to give, and all that partition 1 was.
+    bench.topic.holds((5, 50), (40, 60), (0, 9))
+    with pytest.raises(DataConflict, match=r"partition 0 begins at offset 5, but 0 is the next to be read"):
+        bench.run(until=TEN)
+    bench.run(until=TEN, accept_gap=True)
+    assert bench.tasks.ran[1:] == [[OffsetRange(0, 5, 7)]]
+    assert bench.manifest().partitions == {0: Partition(0, 7, tickets=2, gaps=5), 1: Partition(0, 2, gaps=2)}
+    assert bench.manifest().gaps == [Gap(0, 0, 5, 2), Gap(1, 0, 2, 2)]
+    assert bench.manifest().is_complete
+
+
+def test_a_deletion_after_the_end_of_the_window_does_not_explain_a_failed_task(bench: Bench) -> None:
+    bench.topic.holds((0, 10), (0, 10))
+    bench.topic.times = {MS_TEN: {0: 0, 1: 8}}
+    bench.topic.afterwards = [(SOURCE, {0: Bounds(5, 20), 1: Bounds(3, 10)})]
+    bench.tasks.work = report(FailureKind.OFFSET_GONE)
+    with pytest.raises(DataConflict, match="partition 1 begins at offset 3, but 0 is the next to be read"):
+        bench.run(until=TEN)
+
+
+def test_a_transaction_that_is_open_at_the_first_start_is_waited_for(bench: Bench) -> None:
+    bench.topic.holds((0, 3))
+    bench.topic.times, bench.topic.unstable = {MS_TEN: {}}, 2
+    bench.run(until=TEN)
+    assert bench.manifest().window == Window("earliest", "2026-01-31T10:00:00Z", {0: 5})
+    assert not bench.manifest().is_complete
+    bench.topic.answers = []
+    bench.topic.holds((0, 9))
+    bench.run(until=TEN)
+    assert bench.tasks.ran == [[OffsetRange(0, 0, 3)], [OffsetRange(0, 3, 5)]]
+    assert bench.manifest().is_complete
+
+
+def test_another_topic_is_refused_also_when_nothing_more_is_to_be_read(bench: Bench) -> None:
+    bench.topic.holds((0, 10), (0, 3))
+    between_half_past_nine_and_ten(bench)
+    with pytest.raises(DataConflict, match="was written from topic client_tickets, but the broker now offers other"):
+        between_half_past_nine_and_ten(bench, topic="other")
+
+
+def test_another_part_of_the_topic_is_refused_and_nothing_is_changed(going_on: Bench) -> None:
+    before = going_on.files()
+    with pytest.raises(
+        SettingError, match=r"--from asks for latest, but the output in .* begins at earliest: that was"
+    ):
+        going_on.run(start="latest")
+    with pytest.raises(SettingError, match=r"--until asks for 2026-01-31T10:00:00Z, but .* has no end: that was"):
+        going_on.run(until=TEN)
+    assert going_on.files() == before
+    assert (going_on.topic.checks, going_on.tasks.launched) == (0, 0)
+
+
+def test_a_topic_that_is_replaced_while_times_are_looked_up_begins_no_output(bench: Bench) -> None:
+    bench.topic.holds((0, 10))
+    bench.topic.holds((0, 10), source=Source("client_tickets", "cluster-1", "topic-2"))
+    bench.topic.times = {MS_TEN: {0: 4}}
+    with pytest.raises(DataConflict, match="from topic id topic-1, but the broker now offers topic-2"):
+        bench.run(start=TEN)
+    assert read_manifest(Disk(), bench.root) is None

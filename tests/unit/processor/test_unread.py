@@ -5,7 +5,7 @@ import pytest
 from processor.plan import Bounds
 from processor.unread import Unread, compare
 from store.differences import Difference
-from store.manifest import Source
+from store.manifest import Source, Window
 
 LEDGER = Source("client_tickets", "cluster-1", "topic-1")
 
@@ -16,6 +16,12 @@ def test_unread_offsets_are_listed_by_partition_also_of_a_new_one() -> None:
         [],
         [Unread(0, 10, 10, 0), Unread(1, 7, 9, 2), Unread(2, 3, 4, 1)],
     )
+
+
+def test_offsets_after_the_end_of_the_window_are_neither_unread_nor_missing() -> None:
+    window = Window("latest", "2026-01-31T10:00:00Z", {0: 10, 1: 9})
+    held = {0: Bounds(50, 60), 1: Bounds(5, 12), 2: Bounds(3, 4)}
+    assert compare(LEDGER, {0: 10, 1: 7}, LEDGER, held, window) == ([], [Unread(0, 10, 10, 0), Unread(1, 7, 9, 2)])
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from processor.verification import as_json, as_text
 from runtime.errors import DataConflict
 from runtime.settings.location import OutputLocation
 from store.differences import Difference
+from store.manifest import Window
 from store.output import Output
 from store.verify import Repeat, Report, verify
 from tests.support.disks import QuickDisk
@@ -71,6 +72,23 @@ unread in topic client_tickets: 12 offsets
     assert as_text(report, [Unread(0, 4, 16, 12), Unread(1, 0, 0, 0)], None) == IN_ORDER + unread + end
 
 
+def test_a_part_of_the_topic_is_named_and_unread_up_to_its_end(report: Report) -> None:
+    window = Window("2026-01-31T09:30:00Z", "2026-02-28T09:30:00Z", {0: 16})
+    part = msgspec.structs.replace(report, window=window)
+    text = as_text(part, [Unread(0, 4, 16, 12)], None)
+    assert text.startswith(
+        "data/output\ncommit 1, batch 1, parquet, 2026-01-31 11:00:00 UTC\n"
+        "topic from 2026-01-31T09:30:00Z until 2026-02-28T09:30:00Z\n\ndataset"
+    )
+    assert "  partition 0: 12 (from 4, this part ends at 16)\n" in text
+    assert json.loads(as_json(part, [], None))["window"] == {
+        "start": "2026-01-31T09:30:00Z",
+        "until": "2026-02-28T09:30:00Z",
+        "ends": {"0": 16},
+    }
+    assert json.loads(as_json(report, [], None))["window"] is None
+
+
 def test_differences_are_printed_in_80_columns_up_to_a_limit(report: Report) -> None:
     differences = [
         Difference("metrics/metrics.parquet", f"is not the file {n} that was published: x") for n in range(60)
@@ -115,6 +133,7 @@ def test_machines_get_one_line_of_json(report: Report) -> None:
         "unique_clients": 1,
         "rejected": 1,
         "deduped_from": None,
+        "window": None,
         "repeated": 1,
         "repeats": [{"ticket_id": "i", "tickets": 2}],
         "differences": [{"where": "metrics", "what": "wrong"}],

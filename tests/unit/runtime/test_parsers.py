@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,27 @@ def test_valid_texts_are_parsed(parse: Callable[[str], Any], text: str, value: o
         (parsers.choice("parquet", "json"), ["", "csv", "JSON"]),
         (parsers.memory, ["", "2x", "2", "511m", "0g", "-1g", "1.5g", "2gb", "512 m"]),
         (parsers.spark_master, ["", "yarn", "local[0]", "local[]", "spark://a", "k8s://a:1", "spark://a:b"]),
+        (
+            parsers.moment,
+            [
+                *("", "latest", "now", "2026-01-31", "2026-01-31T09:30:00", "2026-01-31 09:30", "20260131T093000Z"),
+                *("2026-01-31T09:30:00+1", "2026-01-31T09:30:00 Z", "2026-01-31T09:30:00CET", "2026-W05-6T09:30:00Z"),
+                *(
+                    "2026-02-30T09:30:00Z",
+                    "2026-01-31T24:30:00Z",
+                    "2026-01-31T09:30:60Z",
+                    "2026-01-31T09:30:00.1234567Z",
+                ),
+                *("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "٢٠٢٦-01-31T09:30:00Z"),
+            ],
+        ),
+        (parsers.place_in_time, ["", "first", "now", "-1h", "2026-01-31", "2026-01-31T09:30:00"]),
         (a_readable_file, ["", "/nowhere/ca.pem", "/"]),
     ],
 )
 def test_invalid_texts_are_refused_with_what_would_work(parse: Callable[[str], Any], texts: list[str]) -> None:
     for text in texts:
-        with pytest.raises(ValueError, match=r"^must (be|name) "):
+        with pytest.raises(ValueError, match=r"^must (be|name|say) "):
             parse(text)
 
 
@@ -93,3 +109,29 @@ def test_a_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/alice")
 
     assert parsers.path("~/out", Path("/base")) == Path("/home/alice/out")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("earliest", "earliest"),
+        ("LATEST", "latest"),
+        ("2026-01-31T09:30:00Z", datetime(2026, 1, 31, 9, 30, tzinfo=UTC)),
+        ("2026-01-31t09:30:00z", datetime(2026, 1, 31, 9, 30, tzinfo=UTC)),
+        ("2026-01-31 10:30+01:00", datetime(2026, 1, 31, 9, 30, tzinfo=UTC)),
+        ("2026-01-31T09:30:00.25-00:30", datetime(2026, 1, 31, 10, 0, 0, 250_000, tzinfo=UTC)),
+    ],
+)
+def test_a_place_in_time_is_a_word_or_a_time_in_utc(text: str, found: str | datetime) -> None:
+    assert parsers.place_in_time(text) == found
+
+
+def test_a_time_without_a_zone_is_given_back_with_one() -> None:
+    with pytest.raises(ValueError, match=r"e\.g\. 2026-01-31T09:30:00Z for UTC or 2026-01-31T09:30:00\+01:00$"):
+        parsers.place_in_time("2026-01-31T09:30:00")
+
+
+def test_a_place_in_time_is_told_in_utc() -> None:
+    assert parsers.rfc_3339("latest") == "latest"
+    assert parsers.rfc_3339(parsers.moment("2026-01-31T10:30:00+01:00")) == "2026-01-31T09:30:00Z"
+    assert parsers.rfc_3339(parsers.moment("2026-01-31T10:30:00.5Z")) == "2026-01-31T10:30:00.500000Z"

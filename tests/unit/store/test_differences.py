@@ -13,7 +13,7 @@ from store import differences
 from store.counts import Totals
 from store.datasets import BY_HOUR, BY_NAME, BY_PRIORITY, BY_TEAM, BY_TYPE
 from store.differences import Difference, FoundClients, FoundFile, Rows
-from store.manifest import Gap, Manifest, Partition, PublishedFile, Source, Upgrade
+from store.manifest import Gap, Manifest, Partition, PublishedFile, Source, Upgrade, Window
 from store.recount import Hashes, Tally, kind_of
 
 AT = datetime(2026, 1, 31, 11, 0, tzinfo=UTC)
@@ -147,6 +147,14 @@ def test_a_correct_ledger_has_no_differences() -> None:
             "metrics/m.parquet holds batches 1 to 3 of commit 2, but the output ends with batch 2 and commit 2",
         ),
         (
+            ledger(window=Window("latest", "2026-01-31T10:00:00Z", {0: 106, 1: 8})),
+            "partition 0 was read up to offset 107, but was to be read up to 106 only",
+        ),
+        (
+            ledger(window=Window("latest", "2026-01-31T10:00:00Z", {0: 107})),
+            "partition 1 stands in only one of `partitions` and `window`",
+        ),
+        (
             ledger(deduped_from=3),
             "says that no batch since batch 3 has duplicates, but the output ends with batch 2",
         ),
@@ -159,6 +167,12 @@ def test_a_ledger_that_contradicts_itself(changed: Manifest, what: str) -> None:
 def test_gaps_of_a_ledger_of_version_1_are_in_no_partition() -> None:
     upgraded = ledger(gaps=[*LEDGER.gaps, Gap(0, 20, 50, 1)], upgrade=Upgrade(1, 0, 0))
     assert said(differences.of_ledger(upgraded)) == []
+
+
+def test_a_window_that_is_read_to_its_end_or_not_yet_is_in_order() -> None:
+    until_ten = Window("latest", "2026-01-31T10:00:00Z", {0: 107, 1: 20})
+    assert said(differences.of_ledger(ledger(window=until_ten))) == []
+    assert said(differences.of_ledger(ledger(window=Window("latest")))) == []
 
 
 @pytest.mark.parametrize(

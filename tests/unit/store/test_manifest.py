@@ -19,6 +19,7 @@ from store.manifest import (
     PublishedFile,
     Record,
     Upgrade,
+    Window,
     encode,
     manifest_from_json,
     read_manifest,
@@ -46,6 +47,7 @@ MANIFEST = Manifest(
     deduped_from=7,
     erased_tickets=2,
     erasures=[Erasure("5a17", ["d1", "d2"], [8], {0: 20})],
+    window=Window("latest", "2026-01-31T10:00:00Z", {0: 14, 11: 2**62}),
 )
 
 IN_JSON: dict[str, Any] = {
@@ -108,6 +110,7 @@ IN_JSON: dict[str, Any] = {
     "upgrade": {"version": 1, "tickets": 0, "rejected": 0},
     "erased_tickets": 2,
     "erasures": [{"salt": "5a17", "digests": ["d1", "d2"], "lengths": [8], "below": {"0": 20}}],
+    "window": {"start": "latest", "until": "2026-01-31T10:00:00Z", "ends": {"0": 14, "11": 2**62}},
     "files": {"metrics": ["metrics.parquet"]},
     "deduped_from": 7,
 }
@@ -127,6 +130,14 @@ def test_a_manifest_comes_back_as_it_was(tmp_path: Path) -> None:
     assert read(tmp_path, encode(MANIFEST)) == MANIFEST
 
 
+def test_an_output_is_complete_once_its_window_is_read_to_the_end_in_every_partition() -> None:
+    assert not MANIFEST.is_complete
+    read = {**MANIFEST.partitions, 0: Partition(2, 14)}
+    assert msgspec.structs.replace(MANIFEST, partitions=read).is_complete
+    assert not msgspec.structs.replace(MANIFEST, partitions=read, window=Window("latest")).is_complete
+    assert not msgspec.structs.replace(MANIFEST, partitions=read, window=None).is_complete
+
+
 def test_a_new_output_has_no_manifest(tmp_path: Path) -> None:
     assert read_manifest(Disk(), tmp_path) is None
 
@@ -143,6 +154,7 @@ def test_unknown_fields_of_a_later_release_are_carried_over_unchanged() -> None:
         told["gaps"][0],
         told["upgrade"],
         told["erasures"][0],
+        told["window"],
     )
     for number, place in enumerate(places):
         place["note"] = {"of the future": [number, None, 1.5]}

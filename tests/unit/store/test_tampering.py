@@ -265,6 +265,14 @@ def dedupe_from_a_batch_to_come(ledger: dict[str, Any]) -> None:
     ledger["deduped_from"] = 4
 
 
+def read_beyond_the_window(ledger: dict[str, Any]) -> None:
+    ledger["window"] = {"start": "earliest", "until": "2026-01-31T10:00:00Z", "ends": {"0": 14}}
+
+
+def end_another_partition(ledger: dict[str, Any]) -> None:
+    ledger["window"] = {"start": "earliest", "until": "2026-01-31T10:00:00Z", "ends": {"0": 15, "1": 3}}
+
+
 def forget_a_file(ledger: dict[str, Any]) -> None:
     del ledger["contents"]["rejected_messages"]["batch-000001-0000.parquet"]
     del ledger["files"]["rejected_messages"][0]
@@ -291,6 +299,8 @@ def name_a_file_elsewhere(ledger: dict[str, Any]) -> None:
         (lower_the_total, "11 tickets by type are expected, but there are 12"),
         (lower_the_rejected, "2 rejected messages are expected, but there are 3"),
         (dedupe_from_a_batch_to_come, "its last batch is 3, but `deduped_from` is 4"),
+        (read_beyond_the_window, "partition 0 is to be read up to offset 14, but was up to 15"),
+        (end_another_partition, "it ends the partitions [0, 1], but has [0]"),
         (forget_a_file, "3 rows of rejected_messages are expected, but there are 2"),
         (forget_a_dataset, "it names the datasets high_priority_tickets, rejected_messages"),
         (name_a_file_elsewhere, "metrics has a file '../metrics.parquet'"),
