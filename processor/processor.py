@@ -16,6 +16,7 @@ from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange, plan_batch, starts
 from processor.progress import ReadingProgress
 from processor.receipt import Receipt, read_by_partition
+from processor.recorder import NoRecorder, Recorder, batch_of
 from processor.rejections import tell_rejections
 from processor.same_topic import TopicLookUp
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
@@ -82,6 +83,7 @@ class SparkProcessor:
         heartbeat: Heartbeat,
         clock: Clock,
         display: Display,
+        recorder: Recorder | None = None,
     ) -> None:
         self._config = config
         self._output = output
@@ -91,6 +93,7 @@ class SparkProcessor:
         self._heartbeat = heartbeat
         self._clock = clock
         self._display = display
+        self._recorder = recorder or NoRecorder()
         self._status = StatusFile(output.root, config.interval_s, output.disk, clock.now)
         self._ids = IdSet(ids_folder(output), output.disk) if config.dedupe == "all" else None
         self._manifest: Manifest | None = None
@@ -103,6 +106,8 @@ class SparkProcessor:
         try:
             with self._output.locked():
                 self._manifest = self._output.recover()
+                if self._manifest is not None:
+                    self._recorder.succeeded(self._manifest.updated_at)
                 self._status.set("waiting for broker")
                 try:
                     # Spark starts while the broker is asked, which saves a second.
@@ -176,6 +181,7 @@ class SparkProcessor:
             known = {p: of.last_record for p, of in self._manifest.partitions.items() if of.last_record is not None}
             same_topic.require_records(self._topic, source, known, bounds)
         self._bounds = bounds
+        self._recorder.lag(self._lag)
         ends = {partition: held.end for partition, held in bounds.items()}
         # Plan first: if the plan is refused, the conversion must not have changed the output.
         batch = self._plan(source, bounds, ends)
@@ -188,9 +194,11 @@ class SparkProcessor:
         if batch is None:
             self._compact()
             self._status.set("idle", end_offsets=ends)
+            self._recorder.succeeded(self._clock.now())
             _log.info("nothing new in topic %s", self._config.topic)
         while batch is not None and not self._shutdown.asked:
-            self._publish(batch, ends)
+            with batch_of(self._recorder):
+                self._publish(batch, ends)
             self._compact()
             batch = self._plan(source, bounds, ends)
 
@@ -262,7 +270,10 @@ class SparkProcessor:
         if self._ids is not None:
             self._ids.open(output, record.manifest)
         self._heartbeat.beat()
-        _report(output, batch, receipts, self._clock.seconds() - began)
+        seconds = self._clock.seconds() - began
+        self._recorder.published(receipts, seconds, self._clock.now())
+        self._recorder.lag(self._lag)
+        _report(output, batch, receipts, seconds)
 
     def _while_indexing(self) -> None:
         self._status.set("indexing")

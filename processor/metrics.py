@@ -1,0 +1,141 @@
+"""The metrics of the processor. docs/metrics.md promises their names, labels and meanings."""
+
+from collections import Counter as Counts
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Literal
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from contract.ticket import FIELDS, PRIORITIES, REQUEST_TYPES
+from processor.config import ProcessorConfig
+from processor.lag import Lag
+from processor.receipt import Receipt, read_by_partition
+from runtime.process.heartbeat import Health, Heartbeat
+from runtime.process.metrics import new_registry, served
+
+# A batch of 5,000,000 messages takes a minute. docker-compose.yml asks for the same.
+HEALTHY_FOR_S = 300.0
+
+OTHER = "other"
+
+_MISSING = "missing field: "
+_SECONDS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
+
+
+class Metrics:
+    """A ``Recorder`` for Prometheus. Counters begin at 0 with the process; each label value is there from then on."""
+
+    def __init__(self, topic: str) -> None:
+        self.registry = registry = new_registry()
+        self._topic = topic
+        self._read = Counter(
+            "client_tickets_messages_read_total", "Messages of the topic in published batches.", registry=registry
+        )
+        self._tickets = Counter(
+            "client_tickets_tickets_total",
+            "Tickets published.",
+            ["request_type", "priority"],
+            registry=registry,
+        )
+        self._rejected = Counter(
+            "client_tickets_rejected_total",
+            "Messages that are no tickets, by the first field that is wrong.",
+            ["field"],
+            registry=registry,
+        )
+        self._duplicates = Counter(
+            "client_tickets_duplicates_total",
+            "Tickets rejected because their ticket_id was there before.",
+            registry=registry,
+        )
+        self._batches = Counter(
+            "client_tickets_batches_total", "Batches begun and ended.", ["result"], registry=registry
+        )
+        self._seconds = Histogram(
+            "client_tickets_batch_duration_seconds",
+            "Time that a published batch took.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._succeeded = Gauge(
+            "client_tickets_last_success_timestamp_seconds",
+            "Last change of the output, or look that found it up to date.",
+            registry=registry,
+        )
+        self._next, self._end, self._lag = (
+            Gauge(f"client_tickets_{name}", meaning, ["topic", "partition"], registry=registry)
+            for name, meaning in (
+                ("next_offset", "Offset that is read next."),
+                ("end_offset", "Offset behind the last message, as of the last look."),
+                ("lag_messages", "Offsets still to be read, as of the last look."),
+            )
+        )
+        # A rate from 0 to 1 is only seen where there was a 0.
+        for request_type in REQUEST_TYPES:
+            for priority in PRIORITIES:
+                self._tickets.labels(request_type, priority)
+        for field in (*FIELDS, OTHER):
+            self._rejected.labels(field)
+        for result in ("published", "failed", "stopped"):
+            self._batches.labels(result)
+
+    def lag(self, lag: Mapping[int, Lag]) -> None:
+        """Show where each partition stands."""
+        for partition, of in lag.items():
+            labels = (self._topic, str(partition))
+            self._next.labels(*labels).set(of.next_offset)
+            self._end.labels(*labels).set(of.end_offset)
+            self._lag.labels(*labels).set(of.messages)
+
+    def published(self, receipts: Sequence[Receipt], seconds: float, at: datetime) -> None:
+        """Count a batch."""
+        for read in read_by_partition(receipts).values():
+            self._read.inc(read.messages)
+            self._duplicates.inc(read.duplicates)
+        for receipt in receipts:
+            for row in receipt.hours:
+                self._tickets.labels(row.request_type, row.priority).inc(row.count)
+        for field, count in rejected_by_field(receipts).items():
+            self._rejected.labels(field).inc(count)
+        self._batches.labels("published").inc()
+        self._seconds.observe(seconds)
+        self.succeeded(at)
+
+    def not_published(self, result: Literal["failed", "stopped"]) -> None:
+        """Count a batch that was given up."""
+        self._batches.labels(result).inc()
+
+    def succeeded(self, at: datetime) -> None:
+        """Show when that was."""
+        self._succeeded.set(at.timestamp())
+
+
+def rejected_by_field(receipts: Sequence[Receipt]) -> Counts[str]:
+    """Return how many messages were no tickets because of each field, and OTHER for what has no fields.
+
+    The reasons of a task are by kind, and hold nothing of what was found.
+    """
+    counts: Counts[str] = Counts()
+    for receipt in receipts:
+        for kind, found in receipt.reasons.items():
+            counts[_field_of(kind)] += found.count
+    return counts
+
+
+def _field_of(kind: str) -> str:
+    """Return the field that a kind of reason names: ``priority: must be …``, ``missing field: request, priority``."""
+    named = kind.removeprefix(_MISSING)
+    field = named.partition("," if named != kind else ":")[0]
+    return field if field in FIELDS else OTHER
+
+
+@contextmanager
+def recording(config: ProcessorConfig, heartbeat: Heartbeat) -> Iterator[Metrics]:
+    """Serve the metrics of what goes on inside. Raises SettingError when the port cannot be used."""
+    metrics = Metrics(config.topic)
+    with served(
+        config.metrics_host, config.metrics_port, metrics.registry, lambda: Health(heartbeat.age(), HEALTHY_FOR_S)
+    ):
+        yield metrics
