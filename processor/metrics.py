@@ -61,7 +61,7 @@ class Metrics:
         )
         self._succeeded = Gauge(
             "client_tickets_last_success_timestamp_seconds",
-            "Last change of the output, or look that found it up to date.",
+            "When the output was last changed or found up to date.",
             registry=registry,
         )
         self._next, self._end, self._lag = (
