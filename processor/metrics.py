@@ -21,7 +21,8 @@ HEALTHY_FOR_S = 300.0
 OTHER = "other"
 
 _MISSING = "missing field: "
-_SECONDS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
+# From a batch of a service at rest to a backlog of millions.
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 class Metrics:
