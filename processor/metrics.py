@@ -21,12 +21,12 @@ HEALTHY_FOR_S = 300.0
 OTHER = "other"
 
 _MISSING = "missing field: "
-# From a batch of a service at rest to a backlog of millions.
+# A service that keeps up needs 0.1 s for a batch, a backlog of millions a minute.
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 class Metrics:
-    """A ``Recorder`` for Prometheus. Counters begin at 0 with the process; each label value is there from then on."""
+    """A ``Recorder`` for Prometheus. Counters start at 0 with the process, those of all label values at once."""
 
     def __init__(self, topic: str) -> None:
         self.registry = registry = new_registry()
@@ -42,18 +42,16 @@ class Metrics:
         )
         self._rejected = Counter(
             "client_tickets_rejected_total",
-            "Messages that are no tickets, by the first field that is wrong.",
+            "Messages that are not tickets, by the first wrong field.",
             ["field"],
             registry=registry,
         )
         self._duplicates = Counter(
             "client_tickets_duplicates_total",
-            "Tickets rejected because their ticket_id was there before.",
+            "Tickets rejected because of an earlier one with the same ticket_id.",
             registry=registry,
         )
-        self._batches = Counter(
-            "client_tickets_batches_total", "Batches begun and ended.", ["result"], registry=registry
-        )
+        self._batches = Counter("client_tickets_batches_total", "Batches that ended.", ["result"], registry=registry)
         self._seconds = Histogram(
             "client_tickets_batch_duration_seconds",
             "Time that a published batch took.",
@@ -69,11 +67,11 @@ class Metrics:
             Gauge(f"client_tickets_{name}", meaning, ["topic", "partition"], registry=registry)
             for name, meaning in (
                 ("next_offset", "Offset that is read next."),
-                ("end_offset", "Offset behind the last message, as of the last look."),
-                ("lag_messages", "Offsets still to be read, as of the last look."),
+                ("end_offset", "Offset after the last message, at the last look."),
+                ("lag_messages", "Offsets still to be read, at the last look."),
             )
         )
-        # A rate from 0 to 1 is only seen where there was a 0.
+        # Without the 0 of the start, Prometheus does not see the first increase.
         for request_type in REQUEST_TYPES:
             for priority in PRIORITIES:
                 self._tickets.labels(request_type, priority)
@@ -105,19 +103,16 @@ class Metrics:
         self.succeeded(at)
 
     def not_published(self, result: Literal["failed", "stopped"]) -> None:
-        """Count a batch that was given up."""
+        """Count an abandoned batch."""
         self._batches.labels(result).inc()
 
     def succeeded(self, at: datetime) -> None:
-        """Show when that was."""
+        """Show the time of the last success."""
         self._succeeded.set(at.timestamp())
 
 
 def rejected_by_field(receipts: Sequence[Receipt]) -> Counts[str]:
-    """Return how many messages were no tickets because of each field, and OTHER for what has no fields.
-
-    The reasons of a task are by kind, and hold nothing of what was found.
-    """
+    """Return how many messages were rejected because of each field, OTHER for reasons that do not name one."""
     counts: Counts[str] = Counts()
     for receipt in receipts:
         for kind, found in receipt.reasons.items():
@@ -134,7 +129,7 @@ def _field_of(kind: str) -> str:
 
 @contextmanager
 def recording(config: ProcessorConfig, heartbeat: Heartbeat) -> Iterator[Metrics]:
-    """Serve the metrics of what goes on inside. Raises SettingError when the port cannot be used."""
+    """Serve the metrics of the block. Raises SettingError if the port cannot be opened."""
     metrics = Metrics(config.topic)
     with served(
         config.metrics_host, config.metrics_port, metrics.registry, lambda: Health(heartbeat.age(), HEALTHY_FOR_S)

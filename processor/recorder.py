@@ -1,4 +1,4 @@
-"""Who is told what the processor does, in numbers. Nobody, unless metrics are asked for."""
+"""What the processor reports of its batches, for metrics. Without metrics nothing keeps it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,40 +11,40 @@ from runtime.process.shutdown import StopAsked
 
 
 class Recorder(Protocol):
-    """Counts what happens."""
+    """Keeps what is reported."""
 
     def lag(self, lag: Mapping[int, Lag]) -> None:
-        """Learn where each partition stands: after each look at the topic, and after each commit."""
+        """Take where each partition stands: after each look at the topic, and after each commit."""
 
     def published(self, receipts: Sequence[Receipt], seconds: float, at: datetime) -> None:
-        """Learn of a batch that is published, in so many seconds."""
+        """Take what a published batch has read, how long it took and when it ended."""
 
     def not_published(self, result: Literal["failed", "stopped"]) -> None:
-        """Learn of a batch that was given up: for an error, or because somebody asked to stop."""
+        """Take that a batch was abandoned: because of an error, or because of a stop."""
 
     def succeeded(self, at: datetime) -> None:
-        """Learn when the output was known to be up to date, or was changed last."""
+        """Take when the output was last changed or found up to date."""
 
 
 class NoRecorder:
-    """Counts nothing."""
+    """Keeps nothing."""
 
     def lag(self, lag: Mapping[int, Lag]) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def published(self, receipts: Sequence[Receipt], seconds: float, at: datetime) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def not_published(self, result: Literal["failed", "stopped"]) -> None:
-        """Forget it."""
+        """Do nothing."""
 
     def succeeded(self, at: datetime) -> None:
-        """Forget it."""
+        """Do nothing."""
 
 
 @contextmanager
 def batch_of(recorder: Recorder) -> Iterator[None]:
-    """Tell ``recorder`` when the batch inside is given up."""
+    """Report to ``recorder`` if the batch that runs in the block is abandoned."""
     try:
         yield
     except StopAsked:

@@ -32,7 +32,7 @@ def _recorder(config: ProcessorConfig, heartbeat: Heartbeat) -> Iterator[Recorde
     if not config.metrics_port:
         yield NoRecorder()
         return
-    # Who does without it does not wait until it is loaded.
+    # Only if it is needed: the import takes 0.1 s.
     from processor.metrics import recording
 
     with recording(config, heartbeat) as metrics:

@@ -33,18 +33,18 @@ class Metrics(Collector):
         progress = self._progress
         for name, meaning, count in (
             ("sent", "Tickets handed to the Kafka client.", progress.sent),
-            ("acknowledged", "Tickets that the broker has for sure.", progress.acknowledged),
-            ("failed", "Tickets that the client gave up.", progress.failed),
+            ("acknowledged", "Tickets that the broker has acknowledged.", progress.acknowledged),
+            ("failed", "Tickets that the Kafka client gave up.", progress.failed),
         ):
             yield CounterMetricFamily(f"client_tickets_{name}", meaning, value=count)
         yield GaugeMetricFamily(
-            "client_tickets_in_flight", "Tickets that are sent and undecided.", value=progress.in_flight
+            "client_tickets_in_flight", "Tickets sent, neither acknowledged nor failed yet.", value=progress.in_flight
         )
 
 
 @contextmanager
 def counted(config: ProducerConfig, heartbeat: Heartbeat) -> Iterator[Report]:
-    """Serve the counts that are reported inside. Raises SettingError when the port cannot be used."""
+    """Serve the counts that are reported in the block. Raises SettingError if the port cannot be opened."""
     metrics = Metrics()
     with served(
         config.metrics_host, config.metrics_port, metrics.registry, lambda: Health(heartbeat.age(), HEALTHY_FOR_S)

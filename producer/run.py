@@ -23,7 +23,7 @@ def run(config: ProducerConfig, stop: Shutdown) -> None:
     if not config.metrics_port:
         _produce(config, stop, heartbeat, lambda progress: None)
         return
-    # Who does without it does not wait until it is loaded.
+    # Only if it is needed: the import takes 0.1 s.
     from producer.metrics import counted
 
     with counted(config, heartbeat) as count:

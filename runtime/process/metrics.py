@@ -1,6 +1,6 @@
-"""``/metrics`` for Prometheus, and ``/healthz`` for whoever looks after a service, over HTTP.
+"""``/metrics`` for Prometheus and ``/healthz`` for health checks, over HTTP.
 
-Only a service that is to serve them imports this: prometheus_client takes its time.
+Imported only if a port was given, because importing prometheus_client takes 0.1 s.
 """
 
 import json
@@ -22,24 +22,24 @@ from runtime.process.heartbeat import Health
 
 _log = logging.getLogger(__name__)
 
-# How long a client may take to ask.
+# A client that sends nothing for this long is disconnected.
 _PATIENCE_S = 10.0
-# How long the end of a service waits for the thread, at most.
+# How long a shutdown waits for the serving thread, at most.
 _POLL_S = 0.1
 
 
 def new_registry() -> CollectorRegistry:
-    """Return a registry for the metrics of a service, which holds those of no other library."""
-    # They would double the series of each counter.
+    """Return an empty registry: the global one could hold metrics of other libraries."""
+    # Each counter would have a second series that says when it was created.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     return CollectorRegistry()
 
 
 @contextmanager
 def served(host: str, port: int, registry: CollectorRegistry, health: Callable[[], Health]) -> Iterator[None]:
-    """Answer on ``host`` and ``port``, in threads, while something else goes on inside.
+    """Answer on ``host`` and ``port``, in threads, while the block runs.
 
-    Raises SettingError when nobody can listen there.
+    Raises SettingError if the port cannot be opened there.
     """
     with _listen(host, port, registry, health) as server:
         threading.Thread(target=server.serve_forever, args=(_POLL_S,), name="metrics", daemon=True).start()
@@ -74,11 +74,11 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
-        """Bind, and ask no name server for the name of this machine, as the original does."""
+        """Bind without the look-up of this machine's name that the base class does: it may take seconds."""
         TCPServer.server_bind(self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say that a request failed: a client that goes away is not worth a traceback."""
+        """Log at DEBUG: a client that disconnects is not worth a traceback."""
         _log.debug("a request for metrics failed", exc_info=True)
 
 
@@ -102,11 +102,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def version_string(self) -> str:
-        """Tell nobody which Python this is."""
+        """Leave out the version of Python."""
         return "client-tickets"
 
     def log_message(self, line: str, *args: Any) -> None:
-        """Leave the log to the service."""
+        """Do not log each request."""
 
     def _answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
         if path == "/metrics":
