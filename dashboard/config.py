@@ -1,26 +1,16 @@
 """The settings of the dashboard: one frozen value, checked when it is built."""
 
 import argparse
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.settings import catalogue
+from runtime.settings import catalogue, parsers
 from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ENV_FILE, Setting, resolve
 
-_ADDRESS = re.compile(r"[0-9A-Fa-f.:]+|[A-Za-z0-9_.-]+")
-
-
-def _address(text: str) -> str:
-    if not _ADDRESS.fullmatch(text):
-        raise ValueError("must be an address of this machine, e.g. 127.0.0.1")
-    return text
-
-
 ADDRESS = Setting(
-    None, "127.0.0.1", _address, "address to listen on; who can reach it can read every ticket", "--address"
+    None, "127.0.0.1", parsers.address, "address to listen on; who can reach it can read every ticket", "--address"
 )
 
 SETTINGS: dict[str, Setting] = {

@@ -138,6 +138,8 @@ SETTINGS: dict[str, Setting] = {
     "forget": FORGET,
     "forget_file": FORGET_FILE,
     "readers_stopped": READERS_STOPPED,
+    "metrics_port": catalogue.METRICS_PORT,
+    "metrics_host": catalogue.METRICS_HOST,
     "log_level": catalogue.LOG_LEVEL,
     "log_format": catalogue.LOG_FORMAT,
     "compact_files": catalogue.COMPACT_FILES,
@@ -175,6 +177,8 @@ class ProcessorConfig:
     until: datetime | None = catalogue.TOPIC_UNTIL.default
     accept_gap: bool = ACCEPT_GAP.default
     compact_files: int = catalogue.COMPACT_FILES.default
+    metrics_port: int = catalogue.METRICS_PORT.default
+    metrics_host: str = catalogue.METRICS_HOST.default
     log_level: str = catalogue.LOG_LEVEL.default
     log_format: str = catalogue.LOG_FORMAT.default
     security: KafkaSecurity = field(default_factory=KafkaSecurity)

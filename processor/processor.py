@@ -11,10 +11,12 @@ from processor.batch import Batch, assemble, find_duplicates
 from processor.config import ProcessorConfig
 from processor.duplicates import NO_DUPLICATES, Duplicates, part, ranges_of, require_same_reading
 from processor.forgotten import concerning
+from processor.lag import Lag, lag_of
 from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange, plan_batch, starts, within
 from processor.progress import ReadingProgress
 from processor.receipt import Receipt, read_by_partition
+from processor.recorder import NoRecorder, Recorder, batch_of
 from processor.rejections import tell_rejections
 from processor.same_topic import TopicLookUp
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
@@ -81,6 +83,7 @@ class SparkProcessor:
         heartbeat: Heartbeat,
         clock: Clock,
         display: Display,
+        recorder: Recorder | None = None,
     ) -> None:
         self._config = config
         self._output = output
@@ -90,9 +93,12 @@ class SparkProcessor:
         self._heartbeat = heartbeat
         self._clock = clock
         self._display = display
+        self._recorder = recorder or NoRecorder()
         self._status = StatusFile(output.root, config.interval_s, output.disk, clock.now)
         self._ids = IdSet(ids_folder(output), output.disk) if config.dedupe == "all" else None
         self._manifest: Manifest | None = None
+        # As of the last look at the topic, which is taken before each batch and before its commit.
+        self._bounds: Mapping[int, Bounds] = {}
         self._told_of_refusal = False
         self._told_of_end = False
 
@@ -103,6 +109,7 @@ class SparkProcessor:
                 self._manifest = self._output.recover()
                 if self._manifest is not None:
                     window.require_same(self._config, self._manifest.window)
+                    self._recorder.succeeded(self._manifest.updated_at)
                 try:
                     if not self._is_complete:
                         self._status.set("waiting for broker")
@@ -187,6 +194,9 @@ class SparkProcessor:
             Source(self._config.topic, None, None).require_same(self._manifest.source)
             self._convert()
             self._compact()
+            self._bounds = {partition: Bounds(end, end) for partition, end in self._manifest.next_offsets.items()}
+            self._recorder.lag(self._lag)
+            self._recorder.succeeded(self._clock.now())
             return
         # Starts Spark again if its JVM was lost; otherwise it runs already.
         self._tasks.launch()
@@ -198,6 +208,8 @@ class SparkProcessor:
             source.require_same(self._manifest.source)
             known = {p: of.last_record for p, of in self._manifest.partitions.items() if of.last_record is not None}
             same_topic.require_records(self._topic, source, known, bounds)
+        self._bounds = bounds
+        self._recorder.lag(self._lag)
         ends = {partition: held.end for partition, held in bounds.items()}
         # Plan first: if the plan is refused, the conversion must not have changed the output.
         batch = self._plan(source, bounds, ends)
@@ -205,11 +217,17 @@ class SparkProcessor:
         if batch is None:
             self._compact()
             self._status.set("idle", end_offsets=ends)
+            self._recorder.succeeded(self._clock.now())
             _log.info("nothing new in topic %s", self._config.topic)
         while batch is not None and not self._shutdown.asked:
-            self._publish(batch, ends)
+            with batch_of(self._recorder):
+                self._publish(batch, ends)
             self._compact()
             batch = self._plan(source, bounds, ends)
+
+    @property
+    def _lag(self) -> dict[int, Lag]:
+        return lag_of(self._manifest.next_offsets if self._manifest else {}, self._bounds)
 
     def _look_up(self) -> tuple[Source, dict[int, Bounds]]:
         """Return the identity of the topic, and the offsets that it holds within the window of the output."""
@@ -228,7 +246,8 @@ class SparkProcessor:
         ends = self._topic.ends(bounds)
         found = {time: self._topic.offsets_at(time, bounds) for time in window.times_in(self._config)}
         asked, positions = window.resolve(self._config, bounds, ends, found)
-        self._publish(Batch(1, source, positions, [], [], asked), positions)
+        with batch_of(self._recorder):
+            self._publish(Batch(1, source, positions, [], [], asked), positions)
         there = sum(max(0, held.end - positions[partition]) for partition, held in within(asked, bounds).items())
         _log.info("topic %s is read %s: %s offsets are there now", source.topic, asked, f"{there:,}")
 
@@ -293,7 +312,7 @@ class SparkProcessor:
         self._status.set("reading", Progress(batch.batch_id, 0, batch.length), dict(ends))
         receipts, run = self._read_all(batch, change.staging)
         self._status.set("publishing", Progress(batch.batch_id, batch.length, batch.length))
-        same_topic.confirm(self._topic, batch, receipts)
+        bounds = same_topic.confirm(self._topic, batch, receipts)
         with closing(open_clients(output, before)) as clients:
             now, deduped = self._clock.now(), self._ids is not None
             record = assemble(output, change, before, batch, receipts, clients, now, deduped)
@@ -301,10 +320,15 @@ class SparkProcessor:
             self._ids.prepare(change.commit_id, run)
         output.commit(record)
         self._manifest = record.manifest
+        if bounds is not None:
+            self._bounds = self._wanted(bounds)
         if self._ids is not None:
             self._ids.open(output, record.manifest)
         self._heartbeat.beat()
-        _report(output, batch, receipts, self._clock.seconds() - began)
+        seconds = self._clock.seconds() - began
+        self._recorder.published(receipts, seconds, self._clock.now())
+        self._recorder.lag(self._lag)
+        _report(output, batch, receipts, seconds)
 
     def _while_indexing(self) -> None:
         self._status.set("indexing")

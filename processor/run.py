@@ -1,9 +1,12 @@
 """One run of the processor: build the output, the topic and Spark, and run SparkProcessor with them."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from processor.config import ProcessorConfig
 from processor.processor import SparkProcessor
+from processor.recorder import NoRecorder, Recorder
 from processor.tasks import SparkTasks
 from processor.topic import Topic
 from runtime.process.clock import Clock
@@ -20,4 +23,17 @@ def run(config: ProcessorConfig, stop: Shutdown) -> None:
     topic = Topic(config.broker, config.security, config.topic, stop)
     tasks = SparkTasks(config, output.state, stop)
     heartbeat = Heartbeat.from_environment(os.environ)
-    SparkProcessor(config, output, topic, tasks, stop, heartbeat, clock, choose_display()).run()
+    with _recorder(config, heartbeat) as recorder:
+        SparkProcessor(config, output, topic, tasks, stop, heartbeat, clock, choose_display(), recorder).run()
+
+
+@contextmanager
+def _recorder(config: ProcessorConfig, heartbeat: Heartbeat) -> Iterator[Recorder]:
+    if not config.metrics_port:
+        yield NoRecorder()
+        return
+    # Only if it is needed: the import takes 0.1 s.
+    from processor.metrics import recording
+
+    with recording(config, heartbeat) as metrics:
+        yield metrics

@@ -32,6 +32,8 @@ SETTINGS: dict[str, Setting] = {
     "answers": Setting(
         None, None, parsers.path, "new file that lists the invalid and repeated ones", "--answers", anchored=True
     ),
+    "metrics_port": catalogue.METRICS_PORT,
+    "metrics_host": catalogue.METRICS_HOST,
     "log_level": catalogue.LOG_LEVEL,
     "log_format": catalogue.LOG_FORMAT,
 }
@@ -59,6 +61,8 @@ class ProducerConfig:
     invalid_rate: float = 0.0
     duplicate_rate: float = 0.0
     answers: Path | None = None
+    metrics_port: int = catalogue.METRICS_PORT.default
+    metrics_host: str = catalogue.METRICS_HOST.default
 
     def __post_init__(self) -> None:
         if not self.source.is_random:

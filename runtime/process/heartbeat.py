@@ -8,17 +8,33 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "HEARTBEAT_FILE"
 
 
-class Heartbeat:
-    """Touches ``path`` at each beat; without a path it does nothing."""
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether a service gets on: ``age_s`` since its last beat (None: there was none) of at most ``longest_s``."""
 
-    def __init__(self, path: Path | None) -> None:
+    age_s: float | None
+    longest_s: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the last beat is young enough."""
+        return self.age_s is not None and self.age_s <= self.longest_s
+
+
+class Heartbeat:
+    """Remembers each beat and touches ``path``, if there is one. ``clock`` returns seconds that only ever grow."""
+
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
+        self._clock = clock
+        self._due: float | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Heartbeat":
@@ -31,11 +47,16 @@ class Heartbeat:
 
         A planned rest is not a lack of progress, so the age is counted from its end.
         """
+        self._due = self._clock() + rest
         if self._path is None:
             return
         due = time.time() + rest
         self._path.touch()
         os.utime(self._path, (due, due))
+
+    def age(self) -> float | None:
+        """Return the seconds since the last beat (negative during a planned rest), None when there was none."""
+        return None if self._due is None else self._clock() - self._due
 
 
 def age(path: Path, now: float) -> float | None:
@@ -54,12 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-age", type=float, required=True, metavar="SECONDS")
     longest = parser.parse_args(argv).max_age
     name = os.environ.get(VARIABLE)
-    seconds = age(Path(name), time.time()) if name else None
-    if seconds is None:
+    health = Health(age(Path(name), time.time()) if name else None, longest)
+    if health.age_s is None:
         sys.stdout.write(f"no heartbeat yet ({VARIABLE}={name or ''})\n")
-        return 1
-    sys.stdout.write(f"last beat {max(seconds, 0):.0f} s ago, at most {longest:g} s allowed\n")
-    return 0 if seconds <= longest else 1
+    else:
+        sys.stdout.write(f"last beat {max(health.age_s, 0):.0f} s ago, at most {longest:g} s allowed\n")
+    return 0 if health.is_good else 1
 
 
 if __name__ == "__main__":

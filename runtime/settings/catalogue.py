@@ -76,6 +76,14 @@ DEDUPE = Setting(
 DASHBOARD_PORT = Setting(
     "DASHBOARD_PORT", 8501, parsers.integer(1, "8501", 65_535), "port of the dashboard on this machine", "--port"
 )
+METRICS_PORT = Setting(
+    "METRICS_PORT",
+    0,
+    parsers.integer(0, "9101", 65_535),
+    "port of /metrics (Prometheus) and /healthz, 0 for neither",
+    "--metrics-port",
+)
+METRICS_HOST = Setting("METRICS_HOST", "127.0.0.1", parsers.address, "address that METRICS_PORT is opened on")
 LOG_LEVEL = Setting("LOG_LEVEL", "INFO", parsers.choice(*logs.LEVELS, fold=str.upper), "least severe level logged")
 LOG_FORMAT = Setting("LOG_FORMAT", "text", parsers.choice(*logs.FORMATS, fold=str.lower), "text or json")
 KAFKA_SECURITY_PROTOCOL = Setting(
@@ -108,12 +116,15 @@ ALL: dict[str, Setting] = {
 }
 
 # A key of our ``.env`` that begins like this is meant for us.
-PREFIXES = ("BATCH_", "COMPACT_", "DASHBOARD_", "KAFKA_S", "OUTPUT_", "PRODUCER_", "REDPANDA_", "TOPIC_")
+PREFIXES = ("BATCH_", "COMPACT_", "DASHBOARD_", "KAFKA_S", "METRICS_", "OUTPUT_", "PRODUCER_", "REDPANDA_", "TOPIC_")
+
+# Only docker-compose.yml reads these, from the same ``.env``.
+OF_COMPOSE = ("PROCESSOR_MEM_LIMIT", "PROCESSOR_METRICS_PORT", "PRODUCER_METRICS_PORT")
 
 
 def refuse_typos(env_file: Path = ENV_FILE) -> None:
     """Raise SettingError for a key in ``.env`` that begins like one of ours but is not one."""
-    refuse_unknown_keys(ALL, PREFIXES, env_file)
+    refuse_unknown_keys([*ALL, *OF_COMPOSE], PREFIXES, env_file)
 
 
 def warn_of_near_misses(environ: Mapping[str, str], env_file: Path = ENV_FILE) -> None:

@@ -1,5 +1,6 @@
 """Parsers from the text of a setting to its value. Each raises ValueError with "must be …" and an example."""
 
+import ipaddress
 import math
 import os
 import re
@@ -9,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
+# The resolver raises an error of its own for labels of another length. An address of IP version 4 is a name, too.
+_NAME = re.compile(r"([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _MEMORY = re.compile(r"[0-9]{1,9}[mg]", re.IGNORECASE)
 _MASTER = re.compile(
@@ -39,6 +42,21 @@ def brokers(text: str) -> str:
         if match is None or not 1 <= int(match["port"]) <= 65_535:
             raise ValueError("must be host:port with a port from 1 to 65535 (several with commas), e.g. localhost:9092")
     return ",".join(address.strip() for address in text.split(","))
+
+
+def address(text: str) -> str:
+    """Return a name or an IP address to listen on."""
+    if not _NAME.fullmatch(text) and not _is_of_version_6(text):
+        raise ValueError("must be an address of this machine, e.g. 127.0.0.1")
+    return text
+
+
+def _is_of_version_6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def topic(text: str) -> str:

@@ -5,6 +5,7 @@ A service describes its settings as fields of one frozen dataclass and resolves 
 
 import argparse
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from runtime.settings.text_files import read_env_file
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV_FILE = ROOT / ".env"
+
+# What Kubernetes puts into NAME_PORT when somebody calls a service NAME.
+_OF_KUBERNETES = re.compile(r"(tcp|udp|sctp)://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +106,10 @@ def resolve(
 ) -> dict[str, Any]:
     """Return field → value for each of ``settings`` (field → Setting). Raises SettingError.
 
-    An empty text counts as not given, so ``KEY=`` in ``.env`` and ``${KEY:-}`` in Compose mean the default. A relative
-    path from the command line or the environment starts at the current folder; one from ``.env`` or the default starts
-    at the root of the repository, so that it is the same from every folder.
+    An empty text counts as not given, so ``KEY=`` in ``.env`` and ``${KEY:-}`` in Compose mean the default. The address
+    that Kubernetes puts into a variable with the name of one of our ports counts as not given, too. A relative path
+    from the command line or the environment starts at the current folder; one from ``.env`` or the default starts at
+    the root of the repository, so that it is the same from every folder.
     """
     from_file = read_env_file(env_file)
     values = {}
@@ -138,11 +143,15 @@ def _given(
         if text is not None:
             return Given(text, setting.flag, Path.cwd())
     if setting.key is not None:
-        if text := environ.get(setting.key):
+        if (text := environ.get(setting.key)) and not _is_of_kubernetes(setting.key, text):
             return Given(text, f"{setting.key} (from the environment)", Path.cwd())
         if text := from_file.get(setting.key):
             return Given(text, f"{setting.key} (from {env_file})", ROOT)
     return None
+
+
+def _is_of_kubernetes(key: str, text: str) -> bool:
+    return key.endswith("_PORT") and _OF_KUBERNETES.match(text) is not None
 
 
 def source_of(

@@ -12,6 +12,7 @@ import pytest
 from tests.compose.project import Project
 from tests.compose.published import assert_exact, read_metrics, rows, wait_until_caught_up
 from tests.compose.shell import run
+from tests.support import scrape
 
 # The first test of a session waits for the images.
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1200)]
@@ -101,7 +102,13 @@ def test_ports_are_open_on_this_machine_only(pipeline: Project) -> None:
         for bindings in pipeline.container(service)["NetworkSettings"]["Ports"].values()
         for port in bindings or ()
     }
-    assert open_ports == {("127.0.0.1", "9092"), ("127.0.0.1", "8501")}
+    assert open_ports == {("127.0.0.1", port) for port in ("9092", "8501", "9101", "9102")}
+
+
+def test_metrics_and_health_are_there_for_this_machine(pipeline: Project) -> None:
+    for port, counter in ((9101, "client_tickets_acknowledged_total"), (9102, "client_tickets_messages_read_total")):
+        assert scrape.metrics(port)[counter] > 0
+        assert scrape.health(port)[0] == 200
 
 
 def test_the_dashboard_answers_on_the_host_and_reads_the_owners_files_but_cannot_write(

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import processor.metrics
+import producer.metrics
 from runtime.settings.setting import ROOT
 from tests.compose.shell import find, run
 
@@ -95,3 +97,43 @@ def test_the_dashboard_only_reads_and_is_open_on_this_machine_only() -> None:
     assert "KAFKA" not in service[1]
     assert "BROKER" not in service[1]
     assert "depends_on" not in service[1]
+
+
+def services_of(shown: str) -> dict[str, str]:
+    return dict(re.findall(r"^  ([\w-]+):\n((?:    .*\n)+)", shown, re.MULTILINE))
+
+
+def test_metrics_have_a_port_for_each_service_which_is_open_on_this_machine_only() -> None:
+    shown = config("docker-compose.yml", METRICS_PORT="9999", METRICS_HOST="127.0.0.1").stdout
+    services = services_of(shown)
+
+    for name, port in (("producer", "9101"), ("processor", "9102")):
+        assert re.search(rf"METRICS_PORT: ['\"]?{port}['\"]?\n", services[name])
+        assert "METRICS_HOST: 0.0.0.0\n" in services[name]
+        assert published(services[name]) == [("127.0.0.1", port, port)]
+    assert sorted(name for name in services if "METRICS_" in services[name]) == ["processor", "producer"]
+
+
+def test_the_ports_of_metrics_on_this_machine_can_be_chosen_also_several() -> None:
+    shown = config("docker-compose.yml", PRODUCER_METRICS_PORT="9201-9203", PROCESSOR_METRICS_PORT="9300").stdout
+    services = services_of(shown)
+
+    assert published(services["producer"]) == [("127.0.0.1", "9201-9203", "9101")]
+    assert published(services["processor"]) == [("127.0.0.1", "9300", "9102")]
+
+
+def published(service: str) -> list[tuple[str, str, str]]:
+    """Return address, port of this machine and port of the container, which versions 1 and 2 print in two ways."""
+    short = re.findall(r"- ([\d.]+):([\d-]+):(\d+)(?:/tcp)?\n", service)
+    long = re.findall(r"host_ip: ([\d.]+)\n +target: (\d+)\n +published: \"([\d-]+)\"", service)
+    return short or [(host, outside, inside) for host, inside, outside in long]
+
+
+def test_the_health_checks_allow_as_long_without_progress_as_healthz_does() -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    allowed = {
+        name: re.findall(r"heartbeat --max-age (\d+)$", service, re.MULTILINE)
+        for name, service in services_of(text).items()
+    }
+    assert allowed["producer"] == [f"{producer.metrics.HEALTHY_FOR_S:g}"]
+    assert allowed["processor"] == [f"{processor.metrics.HEALTHY_FOR_S:g}"]

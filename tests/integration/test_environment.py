@@ -51,6 +51,7 @@ FOREIGN = {
     "PYTHONIOENCODING": "ascii",
     "KAFKA_SERVICE_HOST": "10.0.0.1",
     "KAFKA_PORT": "tcp://10.0.0.1:9092",
+    "METRICS_PORT": "tcp://10.0.0.1:9100",
     "KAFKA_OPTS": "-Xmx1x",
     "BATCH_TASK_INDEX": "0",
     "HTTP_PROXY": "http://127.0.0.1:9",

@@ -1,14 +1,16 @@
 """The whole path on a real broker with real processes: producer, topic, Spark, published files."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from embedded.broker import EmbeddedBroker
 from runtime.settings.setting import ROOT
-from tests.support import topics
+from tests.support import scrape, topics
 from tests.support.datasets import Published
+from tests.support.listeners import free_ports
 from tests.support.pipeline import processor, produce, read_manifest, tickets_published
 from tests.support.processes import Processes, wait_for
 
@@ -102,15 +104,46 @@ def test_a_missing_topic_is_an_error_and_is_not_created(
 def test_at_an_interval_it_waits_for_the_topic_publishes_what_comes_and_stops_on_sigterm(
     broker: EmbeddedBroker, topic: str, processes: Processes, output: Path
 ) -> None:
-    service = processes.start(*processor(broker, topic, output, "--interval", "1"))
+    (port,) = free_ports(1)
+    service = processes.start(*processor(broker, topic, output, "--interval", "1", "--metrics-port", str(port)))
     service.wait_for_stderr(f"has no topic '{topic}'")
+    assert scrape.health(port) == (
+        503,
+        {"status": "no progress", "seconds_since_progress": None, "seconds_allowed": 300.0},
+    )
+    assert scrape.metrics(port)["client_tickets_messages_read_total"] == 0
     produce(processes, broker, topic, 40)
     wait_for(lambda: tickets_published(output) == 40, 90, "40 tickets published")
+    topics.send(broker.address, topic, [b"no ticket"], partition=0)
     produce(processes, broker, topic, 60)
     wait_for(lambda: tickets_published(output) == 100, 90, "100 tickets published")
+    wait_for(lambda: scrape.metrics(port)["client_tickets_messages_read_total"] == 101, 30, "101 messages counted")
+    assert scrape.health(port)[0] == 200
+    require_metrics_like(scrape.metrics(port), output, topic)
     service.process.terminate()
     assert service.wait(20) == 0
     Published(output).require_agreement()
+
+
+def require_metrics_like(metrics: dict[str, float], output: Path, topic: str) -> None:
+    """Fail unless a processor that has begun this output, and has nothing left to read, counts what is in it."""
+    prefix = "client_tickets"
+    manifest = read_manifest(output)
+    assert manifest["totals"]["rejected"] == metrics[f'{prefix}_rejected_total{{field="other"}}'] == 1
+    by_type = dict.fromkeys(manifest["totals"]["by_type"], 0.0)
+    for series, value in metrics.items():
+        if series.startswith(f"{prefix}_tickets_total"):
+            by_type[series.partition('request_type="')[2].rstrip('"}')] += value
+    assert by_type == manifest["totals"]["by_type"]
+    batches = manifest["batch_id"]
+    assert metrics[f'{prefix}_batches_total{{result="published"}}'] == batches
+    assert metrics[f"{prefix}_batch_duration_seconds_count"] == batches
+    assert 0 <= time.time() - metrics[f"{prefix}_last_success_timestamp_seconds"] < 60
+    assert manifest["partitions"]
+    for number, partition in manifest["partitions"].items():
+        labels = f'{{partition="{number}",topic="{topic}"}}'
+        offsets = [metrics[f"{prefix}_{name}{labels}"] for name in ("next_offset", "end_offset", "lag_messages")]
+        assert offsets == [partition["next_offset"], partition["next_offset"], 0]
 
 
 def test_a_second_processor_on_the_same_output_leaves_the_first_alone(

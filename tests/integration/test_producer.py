@@ -15,7 +15,8 @@ from kafka import KafkaConsumer, KafkaProducer
 from contract.ticket import Ticket, decode
 from embedded.broker import EmbeddedBroker
 from runtime.settings.setting import ROOT
-from tests.support import topics
+from tests.support import scrape, topics
+from tests.support.listeners import free_ports
 from tests.support.processes import Processes, Running, wait_for
 
 pytestmark = pytest.mark.integration
@@ -161,10 +162,14 @@ def test_tickets_carry_the_time_of_their_sending(broker: EmbeddedBroker, topic: 
 def test_a_signal_flushes_reports_and_exits_zero(
     broker: EmbeddedBroker, topic: str, processes: Processes, number: signal.Signals, workers: int
 ) -> None:
-    running = processes.start(
-        PRODUCER, "--broker", broker.address, "--topic", topic, "--rate=500", f"--workers={workers}"
-    )
+    (port,) = free_ports(1)
+    flags = ("--rate=500", f"--workers={workers}", f"--metrics-port={port}")
+    running = processes.start(PRODUCER, "--broker", broker.address, "--topic", topic, *flags)
     wait_for(lambda: topic in topics.names(broker.address) and topics.read(broker.address, topic), 30, "tickets")
+    counted = wait_for(lambda: scrape.metrics(port) if scrape.health(port)[0] == 200 else {}, 30, "health")
+    sent, acknowledged = counted.pop("client_tickets_sent_total"), counted["client_tickets_acknowledged_total"]
+    assert sent == sum(counted.values()) >= acknowledged > 0
+    assert set(counted) == {f"client_tickets_{name}" for name in ("acknowledged_total", "failed_total", "in_flight")}
 
     running.send(number)
 

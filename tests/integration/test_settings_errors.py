@@ -1,6 +1,7 @@
 """A wrong setting ends a service in under two seconds, with what would work."""
 
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -37,10 +38,12 @@ FLAGS = [
 KEYS = [
     (PRODUCER, "PRODUCER_RATE", "fast", "PRODUCER_RATE (from the environment) must be a number from 0 up"),
     (PRODUCER, "TOPIC_PARTITIONS", "0", "TOPIC_PARTITIONS (from the environment) must be a whole number from 1 to"),
+    (PRODUCER, "METRICS_PORT", "http", "METRICS_PORT (from the environment) must be a whole number from 0 to 65535"),
     (PRODUCER, "LOG_LEVEL", "loud", "LOG_LEVEL (from the environment) must be one of DEBUG, INFO, WARNING, ERROR"),
     (PRODUCER, "KAFKA_SECURITY_PROTOCOL", "SASL_SSL", "KAFKA_SECURITY_PROTOCOL=SASL_SSL needs a login; set"),
     (PRODUCER, "KAFKA_SSL_CAFILE", "/nowhere.pem", "KAFKA_SSL_CAFILE (from the environment) must name a file"),
     (PROCESSOR, "SPARK_MEMORY", "2x", "SPARK_MEMORY (from the environment) must be a size in m or g"),
+    (PROCESSOR, "METRICS_HOST", "http://0.0.0.0", "METRICS_HOST (from the environment) must be an address of this"),
     (PROCESSOR, "OUTPUT_FORMAT", "csv", "OUTPUT_FORMAT (from the environment) must be one of parquet, json"),
     (PROCESSOR, "OUTPUT_PATH", "cr\r", "OUTPUT_PATH (from the environment) must be text in UTF-8 without control"),
     (PROCESSOR, "BATCH_INTERVAL", "-5", "BATCH_INTERVAL (from the environment) must be a number from 0 up"),
@@ -68,6 +71,22 @@ def test_a_wrong_key_of_the_environment_is_named(
     processes: Processes, service: str, key: str, value: str, message: str
 ) -> None:
     fails(processes, service, env={key: value}, message=message)
+
+
+@pytest.mark.parametrize("service", [PRODUCER, PROCESSOR])
+def test_a_port_for_metrics_that_is_taken_is_named_before_anything_is_begun(
+    processes: Processes, service: str, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        # Nothing listens there, which would be exit code 3.
+        flags = ["--broker=127.0.0.1:1", f"--metrics-port={port}"]
+        output = tmp_path / "output"
+        running = processes.run(service, *flags, env={"OUTPUT_PATH": str(output)}, expect=2)
+
+    assert f"ERROR   port {port} on 127.0.0.1 cannot be used for metrics (Address already in use); " in running.stderr
+    assert "Traceback" not in running.stderr
+    assert not output.exists()
 
 
 def test_what_the_environment_holds_by_mistake_is_named_at_the_start_without_its_value(
@@ -114,10 +133,14 @@ def test_help_is_there_at_once_from_the_root_and_from_the_folder(
 @pytest.mark.parametrize(
     ("arguments", "lacks"),
     [
-        ([PRODUCER], "lacks Faker, crc32c, kafka-python, msgspec, python-dateutil, python-dotenv, zstandard"),
+        (
+            [PRODUCER],
+            "lacks Faker, crc32c, kafka-python, msgspec, prometheus-client, python-dateutil, python-dotenv, zstandard",
+        ),
         (
             [PROCESSOR],
-            "lacks confluent-kafka, crc32c, kafka-python, msgspec, numpy, pyarrow, pyspark, python-dotenv, zstandard",
+            "lacks confluent-kafka, crc32c, kafka-python, msgspec, numpy, prometheus-client, pyarrow, pyspark, "
+            "python-dotenv, zstandard",
         ),
         (["-m", "producer.ticket_producer"], "lacks Faker, crc32c, kafka-python,"),
         (["-m", "embedded.broker"], "lacks confluent-kafka, crc32c, kafka-python,"),

@@ -15,7 +15,7 @@ import pytest
 from contract.ticket import Ticket, decode
 from embedded.broker import EmbeddedBroker
 from runtime.settings.setting import ROOT
-from tests.support import documents, helpdesk_api, topics
+from tests.support import documents, helpdesk_api, scrape, topics
 from tests.support.listeners import free_ports
 from tests.support.mariadb import PASSWORD, MariaDb
 from tests.support.processes import Processes, Running, wait_for
@@ -175,8 +175,11 @@ def test_standard_input_is_read_to_its_end(pipe: Pipe) -> None:
 
 def test_a_file_is_followed_until_a_stop(pipe: Pipe) -> None:
     file = write_csv(pipe.folder / "log.csv", range(2))
-    running = pipe.start(file, "--follow", "--poll=0.2")
+    (port,) = free_ports(1)
+    running = pipe.start(file, "--follow", "--poll=0.2", f"--metrics-port={port}")
     wait_for(lambda: pipe.requests().total() == 2, 60, "the first rows")
+    acknowledged = "client_tickets_acknowledged_total"
+    wait_for(lambda: scrape.metrics(port)[acknowledged] == 2, 10, "the first rows among the metrics")
 
     with file.open("a") as out:
         out.write("CLIENT_1,2026-01-31T09:30:00Z,row 2,billing,low\nCLIENT_1,2026-01-31T09")
@@ -186,6 +189,8 @@ def test_a_file_is_followed_until_a_stop(pipe: Pipe) -> None:
         out.write(":30:00Z,row 3,billing,low\n")
     write_csv(file, range(4, 6))
     wait_for(lambda: pipe.requests().total() == 6, 30, "the rows after the rotation")
+    wait_for(lambda: scrape.metrics(port)[acknowledged] == 6, 10, "all rows among the metrics")
+    assert scrape.health(port)[0] == 200
     running.send(signal.SIGTERM)
 
     assert running.wait(30) == 0, running.output

@@ -21,6 +21,7 @@ NAMES = (
     "docs/glossary.md",
     "docs/guarantees.md",
     "docs/manifest.md",
+    "docs/metrics.md",
     "docs/operations.md",
     "docs/reading.md",
     "docs/services.md",

@@ -17,6 +17,7 @@ import pytest
 from contract.ticket import encode
 from processor.config import ProcessorConfig
 from processor.duplicates import Duplicates
+from processor.lag import Lag
 from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange
 from processor.processor import SparkProcessor
@@ -149,6 +150,26 @@ class Tasks:
         self.stopped += 1
 
 
+@dataclass
+class Told:
+    """What a recorder was told, in order."""
+
+    calls: list[tuple[object, ...]] = field(default_factory=list)
+
+    def lag(self, lag: Mapping[int, Lag]) -> None:
+        self.calls.append(("lag", {number: (of.next_offset, of.end_offset) for number, of in lag.items()}))
+
+    def published(self, receipts: Sequence[Receipt], seconds: float, at: datetime) -> None:
+        messages = sum(read.messages for receipt in receipts for read in receipt.reads)
+        self.calls.append(("published", messages, seconds, f"{at:%H:%M:%S}"))
+
+    def not_published(self, result: str) -> None:
+        self.calls.append((result,))
+
+    def succeeded(self, at: datetime) -> None:
+        self.calls.append(("succeeded", f"{at:%H:%M:%S}"))
+
+
 class WatchedDisk(QuickDisk):
     """Remembers each status that was written, and calls the test for each file that is begun."""
 
@@ -173,6 +194,7 @@ class Bench:
         self.root = folder / "output"
         self.beat = folder / "heartbeat"
         self.topic, self.tasks, self.time, self.disk = Topic(), Tasks(), Time(), WatchedDisk()
+        self.recorder = Told()
 
     def run(
         self,
@@ -202,7 +224,8 @@ class Bench:
             until=until,
         )
         output, heartbeat = Output(location, self.disk, self.time), Heartbeat(self.beat)
-        SparkProcessor(config, output, self.topic, self.tasks, self.time, heartbeat, self.time, LogDisplay()).run()
+        collaborators = (self.topic, self.tasks, self.time, heartbeat, self.time, LogDisplay(), self.recorder)
+        SparkProcessor(config, output, *collaborators).run()
 
     def manifest(self) -> Manifest:
         found = read_manifest(Disk(), self.root)
@@ -1256,6 +1279,8 @@ def test_a_service_stays_healthy_and_is_done_after_the_end_of_its_window(
     assert told == [("done", True, 1), ("done", True, 2), ("done", True, 3)]
     assert bench.status()["end_offsets"] == {"0": 7, "1": 3}
     assert sum(message.startswith("done: ") for message in caplog.messages) == 1
+    # Nothing is missing, so no alert may call the output out of date.
+    assert bench.recorder.calls[-2:] == [("lag", {0: (7, 7), 1: (3, 3)}), ("succeeded", "11:00:20")]
 
 
 def test_retention_after_the_end_of_the_window_and_new_partitions_change_nothing(bench: Bench) -> None:
@@ -1325,3 +1350,84 @@ def test_a_topic_that_is_replaced_while_times_are_looked_up_begins_no_output(ben
     with pytest.raises(DataConflict, match="from topic id topic-1, but the broker now offers topic-2"):
         bench.run(start=TEN)
     assert read_manifest(Disk(), bench.root) is None
+
+
+def test_a_batch_is_recorded_with_where_the_partitions_stand_before_and_after_it(bench: Bench) -> None:
+    def work(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        bench.time.passed += 4
+        return read_all(ranges, staging, progress)
+
+    bench.topic.holds((0, 3), (7, 7))
+    # What came while the batch was read is seen by the look before its commit.
+    bench.topic.afterwards = [(SOURCE, {0: Bounds(0, 5), 1: Bounds(7, 7)})]
+    bench.tasks.work = work
+    bench.run()
+    assert bench.recorder.calls == [
+        ("lag", {0: (0, 3), 1: (7, 7)}),
+        ("published", 3, 4.0, "11:00:04"),
+        ("lag", {0: (3, 5), 1: (7, 7)}),
+    ]
+
+
+def test_a_cycle_that_finds_nothing_new_is_recorded_as_a_success_with_a_lag_of_0(going_on: Bench) -> None:
+    going_on.topic.holds((0, 3))
+    going_on.time.stop_at = 20
+    going_on.run(interval_s=10)
+    assert going_on.recorder.calls == [
+        # When the output was changed last, as its ledger says.
+        ("succeeded", "11:00:00"),
+        ("lag", {0: (3, 3)}),
+        ("succeeded", "11:00:00"),
+        ("lag", {0: (3, 3)}),
+        ("succeeded", "11:00:10"),
+    ]
+
+
+def test_each_batch_of_a_backlog_is_recorded(bench: Bench) -> None:
+    bench.topic.holds((0, 3))
+    bench.run(max_messages=2)
+    assert bench.recorder.calls == [
+        ("lag", {0: (0, 3)}),
+        ("published", 2, 0.0, "11:00:00"),
+        ("lag", {0: (2, 3)}),
+        ("published", 1, 0.0, "11:00:00"),
+        ("lag", {0: (3, 3)}),
+    ]
+
+
+def test_a_batch_that_fails_is_recorded_and_the_lag_grows_meanwhile(going_on: Bench) -> None:
+    def lose(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        raise TasksLost("Spark's JVM ended")
+
+    going_on.topic.holds((0, 5))
+    going_on.topic.afterwards = [(SOURCE, {0: Bounds(0, end)}) for end in (9, 11)]
+    going_on.tasks.work = lose
+    with pytest.raises(PipelineError):
+        going_on.run()
+    assert going_on.recorder.calls == [
+        ("succeeded", "11:00:00"),
+        ("lag", {0: (3, 5)}),
+        ("failed",),
+        ("lag", {0: (3, 9)}),
+        ("failed",),
+        ("lag", {0: (3, 11)}),
+        ("failed",),
+    ]
+
+
+def test_a_batch_that_is_abandoned_for_a_stop_is_no_failure(going_on: Bench) -> None:
+    def ask_and_fail(ranges: Sequence[OffsetRange], staging: Staging, progress: Progress) -> list[Receipt]:
+        going_on.time.ask()
+        raise RuntimeError("Spark was told to stop")
+
+    going_on.topic.holds((0, 5))
+    going_on.tasks.work = ask_and_fail
+    going_on.run()
+    assert going_on.recorder.calls == [("succeeded", "11:00:00"), ("lag", {0: (3, 5)}), ("stopped",)]
+
+
+def test_a_broker_that_is_gone_is_neither_a_batch_nor_a_success(bench: Bench) -> None:
+    bench.topic.answers = [GONE]
+    bench.time.stop_at = 9
+    bench.run(interval_s=10)
+    assert bench.recorder.calls == []

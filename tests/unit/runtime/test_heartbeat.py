@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from runtime.process import heartbeat
-from runtime.process.heartbeat import Heartbeat
+from runtime.process.heartbeat import Health, Heartbeat
 
 
 @pytest.fixture
@@ -49,6 +49,24 @@ def test_without_the_variable_nothing_is_written_and_a_check_fails(
     Heartbeat.from_environment({}).beat()
     assert list(tmp_path.iterdir()) == []
     assert heartbeat.main(["--max-age", "30"]) == 1
+
+
+def test_the_age_is_known_without_a_file_too_and_no_clock_that_is_set_back_changes_it() -> None:
+    now = [100.0]
+    heart = Heartbeat(None, lambda: now[0])
+    assert heart.age() is None
+    heart.beat()
+    now[0] = 103.5
+    assert heart.age() == 3.5
+    heart.beat(rest=60)
+    assert heart.age() == -60
+    now[0] = 164.5
+    assert heart.age() == 1
+
+
+@pytest.mark.parametrize(("age_s", "is_good"), [(None, False), (-60.0, True), (0.0, True), (30.0, True), (30.1, False)])
+def test_health_is_a_beat_that_is_young_enough(age_s: float | None, is_good: bool) -> None:
+    assert Health(age_s, 30).is_good is is_good
 
 
 def test_the_variable_names_the_file(tmp_path: Path) -> None:

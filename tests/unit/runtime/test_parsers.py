@@ -21,6 +21,9 @@ def a_readable_file(text: str) -> Path:
     [
         (parsers.brokers, "localhost:9092", "localhost:9092"),
         (parsers.brokers, "a:1, [::1]:9092 ,b-2.example.com:65535", "a:1,[::1]:9092,b-2.example.com:65535"),
+        (parsers.address, "0.0.0.0", "0.0.0.0"),
+        (parsers.address, "::1", "::1"),
+        (parsers.address, "metrics.example.com", "metrics.example.com"),
         (parsers.topic, "client.tickets_v-2", "client.tickets_v-2"),
         (parsers.topic, "t" * 249, "t" * 249),
         (parsers.number(0, "20"), "0", 0.0),
@@ -43,6 +46,8 @@ def test_valid_texts_are_parsed(parse: Callable[[str], Any], text: str, value: o
     ("parse", "texts"),
     [
         (parsers.brokers, ["", "localhost", ":9092", "a:0", "a:99999", "a:b", "a:1,,b:2", "http://a:9092", "a b:1"]),
+        # The last three the resolver would refuse with an error of its own.
+        (parsers.address, ["", "a b", "http://a", "a:80", "[::1]", "..", "a..b", "a" * 64]),
         (parsers.topic, ["", ".", "..", "a b", "a/b", "é", "t" * 250, "a\n"]),
         (parsers.number(0, "20"), ["", "-1", "nan", "inf", "-inf", "1e999", "ten", "0x10"]),
         (parsers.number(0, "20", above=True), ["0"]),

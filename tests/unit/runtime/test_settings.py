@@ -8,7 +8,10 @@ import pytest
 
 import embedded.broker
 import embedded.demo
+from dashboard.config import DashboardConfig
+from dashboard.serve import build_parser as build_dashboard
 from processor import spark_processor
+from processor.config import ProcessorConfig
 from producer import ticket_producer
 from producer.config import SETTINGS, ProducerConfig
 from runtime.errors import SettingError
@@ -38,6 +41,10 @@ def produce(*argv: str, env_file: Path = Path("/nowhere/.env"), **environ: str) 
 
 def produce_with(environ: Mapping[str, str]) -> ProducerConfig:
     return ProducerConfig.from_sources(ticket_producer.build_parser().parse_args([]), environ, Path("/nowhere/.env"))
+
+
+def process_with(environ: Mapping[str, str]) -> ProcessorConfig:
+    return ProcessorConfig.from_sources(spark_processor.build_parser().parse_args([]), environ, Path("/nowhere/.env"))
 
 
 def test_the_command_line_wins_over_the_environment_over_the_file_over_the_default(tmp_path: Path) -> None:
@@ -160,6 +167,49 @@ def test_keys_of_others_in_the_environment_are_left_alone(caplog: pytest.LogCapt
     catalogue.warn_of_near_misses(FOREIGN, Path("/nowhere/.env"))
 
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("address", ["tcp://10.0.0.1:9100", "udp://10.0.0.1:9100", "sctp://[fd00::1]:9100"])
+def test_the_address_that_kubernetes_sets_for_a_service_of_the_same_name_is_not_a_port(address: str) -> None:
+    of_kubernetes = {"METRICS_PORT": address, "METRICS_SERVICE_HOST": "10.0.0.1", "DASHBOARD_PORT": address}
+
+    assert produce_with(of_kubernetes).metrics_port == 0
+    assert process_with(of_kubernetes).metrics_port == 0
+    shown = DashboardConfig.from_sources(build_dashboard().parse_args([]), of_kubernetes, Path("/nowhere/.env"))
+    assert shown.port == 8501
+
+
+def test_below_the_address_that_kubernetes_sets_the_file_counts(tmp_path: Path) -> None:
+    file = write(tmp_path, "METRICS_PORT=9105\n")
+
+    assert produce(env_file=file, METRICS_PORT="tcp://10.0.0.1:9100").metrics_port == 9105
+
+
+@pytest.mark.parametrize("text", ["http://10.0.0.1:9100", "tcp:/", "9100/tcp", "70000"])
+def test_anything_else_that_is_not_a_port_is_refused(text: str) -> None:
+    with pytest.raises(SettingError) as error:
+        produce_with({"METRICS_PORT": text})
+
+    assert str(error.value) == (
+        f"METRICS_PORT (from the environment) must be a whole number from 0 to 65535, e.g. 9101, found {text!r}"
+    )
+
+
+def test_an_address_of_kubernetes_from_a_person_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path, "METRICS_PORT=tcp://10.0.0.1:9100\n")
+
+    with pytest.raises(SettingError, match=r"^METRICS_PORT \(from .*\) must be"):
+        produce(env_file=file)
+    with pytest.raises(SettingError, match=r"^--metrics-port must be"):
+        produce("--metrics-port", "tcp://10.0.0.1:9100")
+    with pytest.raises(SettingError, match=r"^REDPANDA_BROKER_LOCAL \(from the environment\) must be"):
+        produce_with({"REDPANDA_BROKER_LOCAL": "tcp://10.0.0.1:9092"})
+
+
+def test_what_only_docker_compose_reads_may_stand_in_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path, "PRODUCER_METRICS_PORT=9201\nPROCESSOR_METRICS_PORT=9202\nTOPIC_NAME=t\n")
+
+    assert (produce(env_file=file).topic, produce(env_file=file).metrics_port) == ("t", 0)
 
 
 def test_keys_of_others_may_stand_in_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
