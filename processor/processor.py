@@ -11,6 +11,7 @@ from processor.batch import Batch, assemble, find_duplicates
 from processor.config import ProcessorConfig
 from processor.duplicates import NO_DUPLICATES, Duplicates, part, ranges_of, require_same_reading
 from processor.forgotten import concerning
+from processor.lag import Lag, lag_of
 from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange, plan_batch, starts, within
 from processor.progress import ReadingProgress
@@ -93,6 +94,8 @@ class SparkProcessor:
         self._status = StatusFile(output.root, config.interval_s, output.disk, clock.now)
         self._ids = IdSet(ids_folder(output), output.disk) if config.dedupe == "all" else None
         self._manifest: Manifest | None = None
+        # As of the last look at the topic, which is taken before each batch and before its commit.
+        self._bounds: Mapping[int, Bounds] = {}
         self._told_of_refusal = False
         self._told_of_end = False
 
@@ -198,6 +201,7 @@ class SparkProcessor:
             source.require_same(self._manifest.source)
             known = {p: of.last_record for p, of in self._manifest.partitions.items() if of.last_record is not None}
             same_topic.require_records(self._topic, source, known, bounds)
+        self._bounds = bounds
         ends = {partition: held.end for partition, held in bounds.items()}
         # Plan first: if the plan is refused, the conversion must not have changed the output.
         batch = self._plan(source, bounds, ends)
@@ -239,6 +243,10 @@ class SparkProcessor:
             now = self._clock.now()
             between = partial(self._go_on, "a conversion")
             self._manifest = convert(self._output, self._manifest, self._config.output_format, now, between)
+
+    @property
+    def _lag(self) -> dict[int, Lag]:
+        return lag_of(self._manifest.next_offsets if self._manifest else {}, self._wanted(self._bounds))
 
     def _compact(self) -> None:
         """If there are too many small files, merge what one commit may, so that the next batch does not wait long."""
@@ -293,7 +301,7 @@ class SparkProcessor:
         self._status.set("reading", Progress(batch.batch_id, 0, batch.length), dict(ends))
         receipts, run = self._read_all(batch, change.staging)
         self._status.set("publishing", Progress(batch.batch_id, batch.length, batch.length))
-        same_topic.confirm(self._topic, batch, receipts)
+        self._bounds = same_topic.confirm(self._topic, batch, receipts) or self._bounds
         with closing(open_clients(output, before)) as clients:
             now, deduped = self._clock.now(), self._ids is not None
             record = assemble(output, change, before, batch, receipts, clients, now, deduped)

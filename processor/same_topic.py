@@ -39,11 +39,16 @@ class TopicLookUp(Protocol):
         """While the block runs, log when the broker stops answering and when it is back."""
 
 
-def confirm(topic: TopicLookUp, batch: Batch, receipts: Sequence[Receipt]) -> None:
-    """Before the commit, raise DataConflict if the topic was replaced since the plan. Raises BrokerError."""
-    if batch.ranges or batch.window is not None:
-        bounds = require_unchanged(topic, batch)
-        require_records(topic, batch.source, last_records(receipts), bounds)
+def confirm(topic: TopicLookUp, batch: Batch, receipts: Sequence[Receipt]) -> dict[int, Bounds] | None:
+    """Before the commit, raise DataConflict if the topic was replaced since the plan. Raises BrokerError.
+
+    Return the offsets of each partition; None for a batch that read nothing, for which the broker is not asked.
+    """
+    if not batch.ranges and batch.window is None:
+        return None
+    bounds = require_unchanged(topic, batch)
+    require_records(topic, batch.source, last_records(receipts), bounds)
+    return bounds
 
 
 def require_records(
