@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from contract.ticket import MAX_CLIENT_ID_CHARACTERS
+from processor.events import Started
 from runtime.broker import security
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import SettingError
@@ -218,6 +219,19 @@ class ProcessorConfig:
         config = cls(security=login, **values)
         _require_past(config, (clock or Clock()).now())
         return config
+
+    def started(self) -> Started:
+        """Return what the log says at the start."""
+        return Started(
+            self.describe(),
+            broker=self.broker,
+            topic=self.topic,
+            output=str(self.output),
+            output_format=self.output_format,
+            interval=self.interval_s,
+            max_messages=self.max_messages,
+            dedupe=self.dedupe,
+        )
 
     def describe(self) -> str:
         """Return the settings on one line, without secrets."""

@@ -20,4 +20,4 @@ def run(config: ProcessorConfig, stop: Shutdown) -> None:
     topic = Topic(config.broker, config.security, config.topic, stop)
     tasks = SparkTasks(config, output.state, stop)
     heartbeat = Heartbeat.from_environment(os.environ)
-    SparkProcessor(config, output, topic, tasks, stop, heartbeat, clock, choose_display()).run()
+    SparkProcessor(config, output, topic, tasks, stop, heartbeat, clock, choose_display(config.log_format)).run()

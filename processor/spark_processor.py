@@ -66,7 +66,7 @@ def _ready_to_change(config: ProcessorConfig | CompactConfig | ForgetConfig) -> 
 def _process(flags: argparse.Namespace) -> None:
     config = ProcessorConfig.from_sources(flags, os.environ)
     stop = _ready_to_change(config)
-    _log.info("%s", config.describe())
+    logs.tell(_log, config.started())
     # Imported here, so that a bad setting is reported before heavy libraries are loaded.
     from processor.run import run
 

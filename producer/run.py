@@ -26,7 +26,7 @@ def run(config: ProducerConfig, stop: Shutdown) -> None:
     topic_id = ensure_topic(config)
     heartbeat = Heartbeat.from_environment(os.environ)
     rest_s = max(1 / config.rate if config.rate else 0.0, config.source.poll_s if config.source.follow else 0.0)
-    reporter = Reporter(choose_display(), heartbeat, rest_s)
+    reporter = Reporter(choose_display(config.log_format), heartbeat, rest_s)
     try:
         if not config.source.is_random:
             send_source(config, topic_id, stop, reporter.update, heartbeat)

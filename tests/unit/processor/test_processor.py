@@ -289,7 +289,7 @@ def test_nothing_new_makes_no_batch(going_on: Bench, caplog: pytest.LogCaptureFi
     assert going_on.files() == before
     assert (going_on.tasks.ran, going_on.tasks.stopped) == ([], 1)
     assert caplog.messages == [
-        "nothing new in topic client_tickets",
+        "nothing new in topic client_tickets, lag 0",
         "done; run it again for newer messages, or with --interval 30 to go on by itself",
     ]
 
@@ -305,6 +305,30 @@ def test_a_backlog_is_read_in_batches_of_limited_size_up_to_the_end_as_of_the_fi
     assert bench.manifest().batch_id == 3
     assert bench.manifest().partitions == {0: Partition(0, 5, tickets=5)}
     Published(bench.root).require_agreement()
+
+
+def test_a_batch_and_a_look_that_finds_nothing_tell_how_much_is_unread(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.topic.holds((0, 5))
+    # Two more arrived while the first batch was read.
+    bench.topic.afterwards = [(SOURCE, {0: Bounds(0, 7)})]
+    with caplog.at_level(logging.INFO):
+        bench.run(max_messages=2)
+        bench.topic.holds((0, 5))
+        bench.run()
+    events = [record.event.values() for record in caplog.records if hasattr(record, "event")]
+    assert [(each["event"], each.get("batch"), each.get("lag")) for each in events] == [
+        ("batch", 1, 5),
+        ("batch", 2, 1),
+        ("batch", 3, 0),
+        ("done", None, None),
+        ("idle", None, 0),
+        ("done", None, None),
+    ]
+    first = events[0]
+    assert (first["read"], first["tickets"], first["rejected"]) == (2, 2, 0)
+    assert caplog.messages[0].endswith(f"in {bench.root}, lag 5")
 
 
 def test_messages_deleted_unread_are_refused_and_nothing_is_changed(going_on: Bench) -> None:
