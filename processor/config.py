@@ -132,6 +132,7 @@ SETTINGS: dict[str, Setting] = {
     "dedupe": catalogue.DEDUPE,
     "start": catalogue.TOPIC_FROM,
     "until": catalogue.TOPIC_UNTIL,
+    "consumer_group": catalogue.CONSUMER_GROUP,
     "accept_gap": ACCEPT_GAP,
     "verify": VERIFY,
     "answers": ANSWERS,
@@ -174,6 +175,7 @@ class ProcessorConfig:
     dedupe: str = catalogue.DEDUPE.default
     start: str | datetime | None = catalogue.TOPIC_FROM.default
     until: datetime | None = catalogue.TOPIC_UNTIL.default
+    consumer_group: str = catalogue.CONSUMER_GROUP.default
     accept_gap: bool = ACCEPT_GAP.default
     compact_files: int = catalogue.COMPACT_FILES.default
     log_level: str = catalogue.LOG_LEVEL.default
@@ -239,7 +241,8 @@ class ProcessorConfig:
         return (
             f"broker {self.broker} ({self.security.protocol}), topic {self.topic}, output {self.output} "
             f"({self.output_format}), Spark {self.master} with {self.memory}, {every}, "
-            f"at most {self.max_messages:,} messages a batch, dedupe {self.dedupe}"
+            f"at most {self.max_messages:,} messages a batch, dedupe {self.dedupe}, "
+            f"consumer group {self.consumer_group or 'none'}"
             + (f", from {parsers.rfc_3339(self.start)}" if self.start else "")
             + (f", until {parsers.rfc_3339(self.until)}" if self.until else "")
         )

@@ -169,3 +169,38 @@ class BrokerBack(Event):
     def __str__(self) -> str:
         """Return that it is back."""
         return "the broker is back"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLeftAlone(Event):
+    """The consumer group is somebody else's, so this run commits no offsets to it."""
+
+    name = "group_left_alone"
+    level = logging.WARNING
+    group: str
+    problem: str
+
+    def __str__(self) -> str:
+        """Return whose it is, and what to do."""
+        return (
+            f"consumer group {self.group} is left alone, because {self.problem}; so its offsets do not show the lag of "
+            "this output. Set CONSUMER_GROUP (--consumer-group) to a name that nothing else uses, or to nothing, or "
+            f"delete the group if nobody needs it (rpk group delete {self.group})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFailed(Event):
+    """The offsets of the consumer group were not committed; each batch tries again, and is none the worse."""
+
+    name = "group_failed"
+    level = logging.WARNING
+    group: str
+    problem: str
+
+    def __str__(self) -> str:
+        """Return the problem, and what it means."""
+        return (
+            f"consumer group {self.group} does not show how far this output is: {self.problem}. Batches are not "
+            "affected, and each one tries again"
+        )

@@ -12,6 +12,7 @@ from processor.config import ProcessorConfig
 from processor.duplicates import NO_DUPLICATES, Duplicates, part, ranges_of, require_same_reading
 from processor.events import Done, GapAccepted, Idle, Interrupted, Merged, Published, SparkLost
 from processor.forgotten import concerning
+from processor.group import GroupOffsets
 from processor.lag import Lag, lag_of, total
 from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange, plan_batch, starts, within
@@ -85,6 +86,7 @@ class SparkProcessor:
         heartbeat: Heartbeat,
         clock: Clock,
         display: Display,
+        group: GroupOffsets,
     ) -> None:
         self._config = config
         self._output = output
@@ -94,6 +96,7 @@ class SparkProcessor:
         self._heartbeat = heartbeat
         self._clock = clock
         self._display = display
+        self._group = group
         self._status = StatusFile(output.root, config.interval_s, output.disk, clock.now)
         self._ids = IdSet(ids_folder(output), output.disk) if config.dedupe == "all" else None
         self._manifest: Manifest | None = None
@@ -117,6 +120,7 @@ class SparkProcessor:
                         self._topic.check()
                     self._repeat()
                 finally:
+                    self._group.close()
                     # If the output folder was replaced meanwhile, the new one is not ours to change.
                     if self._output.is_own():
                         self._output.remove_replaced()
@@ -213,6 +217,8 @@ class SparkProcessor:
             self._compact()
             self._status.set("idle", end_offsets=ends)
             tell(_log, Idle(self._config.topic, total(self._lag)))
+            if self._manifest is not None:
+                self._group.show(self._manifest)
         while batch is not None and not self._shutdown.asked:
             self._publish(batch, ends)
             self._compact()
@@ -313,6 +319,7 @@ class SparkProcessor:
             self._ids.prepare(change.commit_id, run)
         output.commit(record)
         self._manifest = record.manifest
+        self._group.show(record.manifest)
         if self._ids is not None:
             self._ids.open(output, record.manifest)
         self._heartbeat.beat()

@@ -3,6 +3,7 @@
 import os
 
 from processor.config import ProcessorConfig
+from processor.group import GroupOffsets, KafkaGroup
 from processor.processor import SparkProcessor
 from processor.tasks import SparkTasks
 from processor.topic import Topic
@@ -20,4 +21,8 @@ def run(config: ProcessorConfig, stop: Shutdown) -> None:
     topic = Topic(config.broker, config.security, config.topic, stop)
     tasks = SparkTasks(config, output.state, stop)
     heartbeat = Heartbeat.from_environment(os.environ)
-    SparkProcessor(config, output, topic, tasks, stop, heartbeat, clock, choose_display(config.log_format)).run()
+    group = GroupOffsets(
+        config.consumer_group, KafkaGroup(config.broker, config.security, config.consumer_group).commit
+    )
+    display = choose_display(config.log_format)
+    SparkProcessor(config, output, topic, tasks, stop, heartbeat, clock, display, group).run()

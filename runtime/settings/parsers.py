@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
+_LONGEST_GROUP = 249
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _MEMORY = re.compile(r"[0-9]{1,9}[mg]", re.IGNORECASE)
 _MASTER = re.compile(
@@ -45,6 +46,16 @@ def topic(text: str) -> str:
     """Return a legal Kafka topic name."""
     if not _TOPIC.fullmatch(text) or text in {".", ".."}:
         raise ValueError("must be 1 to 249 letters, digits, '.', '_' or '-', e.g. client_tickets")
+    return text
+
+
+def consumer_group(text: str) -> str:
+    """Return the name of a consumer group, nothing for none."""
+    if len(text) > _LONGEST_GROUP or text != text.strip():
+        raise ValueError(
+            f"must be the name of a consumer group, at most {_LONGEST_GROUP} characters without spaces at its ends, or "
+            "empty for none"
+        )
     return text
 
 

@@ -236,7 +236,7 @@ def test_the_effective_settings_fit_on_one_line_and_hide_the_password(env_file: 
     config = load(env_file, "--output-path", "/o", "--interval", "30", **login)
     assert config.describe() == (
         "broker localhost:9092 (SASL_SSL), topic client_tickets, output /o (parquet), Spark local[*] with 2g, "
-        "every 30 s, at most 5,000,000 messages a batch, dedupe off"
+        "every 30 s, at most 5,000,000 messages a batch, dedupe off, consumer group client-tickets-processor"
     )
     assert "hunter2" not in repr(config)
 

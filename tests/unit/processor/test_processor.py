@@ -17,6 +17,7 @@ import pytest
 from contract.ticket import encode
 from processor.config import ProcessorConfig
 from processor.duplicates import Duplicates
+from processor.group import GroupOffsets, Position
 from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange
 from processor.processor import SparkProcessor
@@ -173,6 +174,8 @@ class Bench:
         self.root = folder / "output"
         self.beat = folder / "heartbeat"
         self.topic, self.tasks, self.time, self.disk = Topic(), Tasks(), Time(), WatchedDisk()
+        self.committed: list[Position] = []
+        self.group = GroupOffsets("g", self.committed.append)
 
     def run(
         self,
@@ -202,7 +205,9 @@ class Bench:
             until=until,
         )
         output, heartbeat = Output(location, self.disk, self.time), Heartbeat(self.beat)
-        SparkProcessor(config, output, self.topic, self.tasks, self.time, heartbeat, self.time, LogDisplay()).run()
+        SparkProcessor(
+            config, output, self.topic, self.tasks, self.time, heartbeat, self.time, LogDisplay(), self.group
+        ).run()
 
     def manifest(self) -> Manifest:
         found = read_manifest(Disk(), self.root)
@@ -326,6 +331,7 @@ def test_a_batch_and_a_look_that_finds_nothing_tell_how_much_is_unread(
         ("idle", None, 0),
         ("done", None, None),
     ]
+    assert bench.committed[-1] == Position("client_tickets", bench.manifest().output_id, {0: 5})
     first = events[0]
     assert (first["read"], first["tickets"], first["rejected"]) == (2, 2, 0)
     assert caplog.messages[0].endswith(f"in {bench.root}, lag 5")
