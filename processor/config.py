@@ -48,6 +48,15 @@ ANSWERS = Setting(
     anchored=True,
 )
 
+STATUS = Setting(
+    None,
+    False,
+    lambda text: text == "true",
+    "show what the processor does, what is published, and the lag if the broker answers, and exit",
+    "--status",
+    switch=True,
+)
+
 COMPACT = Setting(
     None,
     False,
@@ -136,6 +145,7 @@ SETTINGS: dict[str, Setting] = {
     "accept_gap": ACCEPT_GAP,
     "verify": VERIFY,
     "answers": ANSWERS,
+    "status": STATUS,
     "compact": COMPACT,
     "forget": FORGET,
     "forget_file": FORGET_FILE,
@@ -149,6 +159,7 @@ SETTINGS: dict[str, Setting] = {
 _FORGETTING = ("output", "broker", "topic", "readers_stopped", "forget", "forget_file")
 _BESIDE = {
     "verify": ("output", "broker", "topic", "answers"),
+    "status": ("output", "broker"),
     "compact": ("output", "readers_stopped"),
     "forget": _FORGETTING,
     "forget_file": _FORGETTING,
@@ -285,6 +296,27 @@ class VerifyConfig:
         if "broker" in values:
             values["security"] = KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusConfig:
+    """What ``--status`` needs to know. The topic is the one of the ledger."""
+
+    output: OutputLocation
+    broker: str
+    log_level: str = catalogue.LOG_LEVEL.default
+    log_format: str = catalogue.LOG_FORMAT.default
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
+
+    @classmethod
+    def from_sources(
+        cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
+    ) -> "StatusConfig":
+        """Resolve command line, environment and ``.env``. Raises SettingError."""
+        catalogue.refuse_typos(env_file)
+        login = KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
+        fields = ("output", "broker", "log_level", "log_format")
+        return cls(security=login, **resolve({name: SETTINGS[name] for name in fields}, flags, environ, env_file))
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,16 @@ def test_a_consumer_group_shows_the_lag_also_of_an_idle_service_and_is_left_to_w
     # Messages that arrive while nobody reads are lag.
     produce(processes, broker, topic, 30)
     assert group.lag(topic) == 30
+    status = ("processor/spark_processor.py", "--status", "--output-path", output, "--broker", broker.address)
+    shown = processes.run(*status)
+    assert (shown.stdout.splitlines()[0], shown.stderr) == (str(output), "")
+    assert "Processor stopped. It was stopped " in shown.stdout
+    assert "Last batch: 1, " in shown.stdout
+    assert f"Lag in topic {topic}: 30\n" in shown.stdout
+    content = json.loads(processes.run(*status, env={"LOG_FORMAT": "json"}).stdout)
+    offsets = {partition["partition"]: partition["next_offset"] for partition in content["partitions"]}
+    assert offsets == group.offsets()
+    assert (content["lag"], content["lag_problem"], content["lag_at_last_look"]) == (30, None, 0)
 
     other = processes.run(*processor(broker, topic, tmp_path / "other", "--consumer-group", group.name))
     assert other.stderr.count(f"consumer group {group.name} is left alone, because it holds an offset of topic") == 1

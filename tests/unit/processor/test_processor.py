@@ -281,6 +281,7 @@ def test_what_the_topic_holds_is_published(bench: Bench) -> None:
     Published(bench.root).require_agreement()
     assert bench.manifest().partitions == {0: Partition(0, 3, tickets=3), 1: Partition(7, 9, tickets=2)}
     assert bench.manifest().updated_at == datetime(2026, 1, 31, 11, tzinfo=UTC)
+    assert bench.committed == [Position("client_tickets", bench.manifest().output_id, {0: 3, 1: 9})]
     assert bench.tasks.ran == [[OffsetRange(0, 0, 3), OffsetRange(1, 7, 9)]]
     assert bench.staged() == []
     assert bench.beat.exists()
@@ -293,6 +294,7 @@ def test_nothing_new_makes_no_batch(going_on: Bench, caplog: pytest.LogCaptureFi
         going_on.run()
     assert going_on.files() == before
     assert (going_on.tasks.ran, going_on.tasks.stopped) == ([], 1)
+    assert going_on.committed == [Position("client_tickets", going_on.manifest().output_id, {0: 3})]
     assert caplog.messages == [
         "nothing new in topic client_tickets, lag 0",
         "done; run it again for newer messages, or with --interval 30 to go on by itself",
