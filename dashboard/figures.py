@@ -14,7 +14,7 @@ from contract.columns import UTC_MICROSECONDS
 from contract.routing import TEAMS
 from contract.ticket import URGENT
 from dashboard.choice import Choice
-from dashboard.words import of_bytes
+from runtime.process.words import of_bytes
 from store.counts import Totals
 from store.manifest import Manifest
 

@@ -6,8 +6,8 @@ from html import escape
 
 import pyarrow as pa
 
-from dashboard.condition import Condition
-from dashboard.words import number, share
+from runtime.process.words import number, share
+from store.condition import Condition
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import streamlit as st
 from contract.ticket import PRIORITIES, REQUEST_TYPES
 from dashboard import figures, markup, panels
 from dashboard.choice import PERIODS, REFRESHES, Choice
-from dashboard.condition import condition, known_up_to, unread
 from dashboard.markup import Tile
 from dashboard.snapshot import Look, Snapshots
-from dashboard.words import moment, number, share, span, things
+from runtime.process.words import moment, number, share, span, things
 from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT
+from store.condition import condition, known_up_to, unread
 
 
 def _snapshots(folder: str) -> Snapshots:

@@ -11,10 +11,10 @@ import streamlit as st
 from contract.ticket import PRIORITIES, REQUEST_TYPES, URGENT
 from dashboard import charts, figures, markup, spreadsheet
 from dashboard.choice import Choice
-from dashboard.condition import known_up_to
 from dashboard.snapshot import Look, Snapshot, Snapshots
-from dashboard.words import number, things
 from runtime.process.foreign_text import visible
+from runtime.process.words import number, things
+from store.condition import known_up_to
 
 _LISTED = 500
 _BUSIEST = 10

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from contract.ticket import MAX_CLIENT_ID_CHARACTERS
+from processor.events import Started
 from runtime.broker import security
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import SettingError
@@ -45,6 +46,15 @@ ANSWERS = Setting(
     "with --verify: the answer key that the producer wrote; reports what became of each injected fault",
     "--answers",
     anchored=True,
+)
+
+STATUS = Setting(
+    None,
+    False,
+    lambda text: text == "true",
+    "show what the processor does, what is published, and the lag if the broker answers, and exit",
+    "--status",
+    switch=True,
 )
 
 COMPACT = Setting(
@@ -131,9 +141,11 @@ SETTINGS: dict[str, Setting] = {
     "dedupe": catalogue.DEDUPE,
     "start": catalogue.TOPIC_FROM,
     "until": catalogue.TOPIC_UNTIL,
+    "consumer_group": catalogue.CONSUMER_GROUP,
     "accept_gap": ACCEPT_GAP,
     "verify": VERIFY,
     "answers": ANSWERS,
+    "status": STATUS,
     "compact": COMPACT,
     "forget": FORGET,
     "forget_file": FORGET_FILE,
@@ -149,6 +161,7 @@ SETTINGS: dict[str, Setting] = {
 _FORGETTING = ("output", "broker", "topic", "readers_stopped", "forget", "forget_file")
 _BESIDE = {
     "verify": ("output", "broker", "topic", "answers"),
+    "status": ("output", "broker"),
     "compact": ("output", "readers_stopped"),
     "forget": _FORGETTING,
     "forget_file": _FORGETTING,
@@ -175,6 +188,7 @@ class ProcessorConfig:
     dedupe: str = catalogue.DEDUPE.default
     start: str | datetime | None = catalogue.TOPIC_FROM.default
     until: datetime | None = catalogue.TOPIC_UNTIL.default
+    consumer_group: str = catalogue.CONSUMER_GROUP.default
     accept_gap: bool = ACCEPT_GAP.default
     compact_files: int = catalogue.COMPACT_FILES.default
     metrics_port: int = catalogue.METRICS_PORT.default
@@ -223,13 +237,27 @@ class ProcessorConfig:
         _require_past(config, (clock or Clock()).now())
         return config
 
+    def started(self) -> Started:
+        """Return what the log says at the start."""
+        return Started(
+            self.describe(),
+            broker=self.broker,
+            topic=self.topic,
+            output=str(self.output),
+            output_format=self.output_format,
+            interval=self.interval_s,
+            max_messages=self.max_messages,
+            dedupe=self.dedupe,
+        )
+
     def describe(self) -> str:
         """Return the settings on one line, without secrets."""
         every = f"every {self.interval_s:g} s" if self.interval_s else "once"
         return (
             f"broker {self.broker} ({self.security.protocol}), topic {self.topic}, output {self.output} "
             f"({self.output_format}), Spark {self.master} with {self.memory}, {every}, "
-            f"at most {self.max_messages:,} messages a batch, dedupe {self.dedupe}"
+            f"at most {self.max_messages:,} messages a batch, dedupe {self.dedupe}, "
+            f"consumer group {self.consumer_group or 'none'}"
             + (f", from {parsers.rfc_3339(self.start)}" if self.start else "")
             + (f", until {parsers.rfc_3339(self.until)}" if self.until else "")
         )
@@ -272,6 +300,27 @@ class VerifyConfig:
         if "broker" in values:
             values["security"] = KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusConfig:
+    """What ``--status`` needs to know. The topic is the one of the ledger."""
+
+    output: OutputLocation
+    broker: str
+    log_level: str = catalogue.LOG_LEVEL.default
+    log_format: str = catalogue.LOG_FORMAT.default
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
+
+    @classmethod
+    def from_sources(
+        cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
+    ) -> "StatusConfig":
+        """Resolve command line, environment and ``.env``. Raises SettingError."""
+        catalogue.refuse_typos(env_file)
+        login = KafkaSecurity.from_settings(resolve(security.SETTINGS, flags, environ, env_file))
+        fields = ("output", "broker", "log_level", "log_format")
+        return cls(security=login, **resolve({name: SETTINGS[name] for name in fields}, flags, environ, env_file))
 
 
 @dataclass(frozen=True, slots=True)

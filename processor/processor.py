@@ -10,20 +10,24 @@ from processor import same_topic, window
 from processor.batch import Batch, assemble, find_duplicates
 from processor.config import ProcessorConfig
 from processor.duplicates import NO_DUPLICATES, Duplicates, part, ranges_of, require_same_reading
+from processor.events import Done, GapAccepted, Idle, Interrupted, Merged, Published, SparkLost
 from processor.forgotten import concerning
-from processor.lag import Lag, lag_of
+from processor.group import GroupOffsets
+from processor.lag import Lag, lag_of, total
 from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange, plan_batch, starts, within
 from processor.progress import ReadingProgress
 from processor.receipt import Receipt, read_by_partition
 from processor.recorder import NoRecorder, Recorder, batch_of
-from processor.rejections import tell_rejections
+from processor.rejections import told
 from processor.same_topic import TopicLookUp
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
 from runtime.process.clock import Clock
 from runtime.process.display import Display
+from runtime.process.events import Retry
 from runtime.process.failpoint import failpoint
 from runtime.process.heartbeat import Heartbeat
+from runtime.process.logs import tell
 from runtime.process.shutdown import Shutdown, StopAsked
 from store.clients import open_clients
 from store.compact import Refused, compact, describe, plan
@@ -83,6 +87,7 @@ class SparkProcessor:
         heartbeat: Heartbeat,
         clock: Clock,
         display: Display,
+        group: GroupOffsets,
         recorder: Recorder | None = None,
     ) -> None:
         self._config = config
@@ -93,6 +98,7 @@ class SparkProcessor:
         self._heartbeat = heartbeat
         self._clock = clock
         self._display = display
+        self._group = group
         self._recorder = recorder or NoRecorder()
         self._status = StatusFile(output.root, config.interval_s, output.disk, clock.now)
         self._ids = IdSet(ids_folder(output), output.disk) if config.dedupe == "all" else None
@@ -118,6 +124,7 @@ class SparkProcessor:
                         self._topic.check()
                     self._repeat()
                 finally:
+                    self._group.close()
                     # If the output folder was replaced meanwhile, the new one is not ours to change.
                     if self._output.is_own():
                         self._output.remove_replaced()
@@ -134,12 +141,12 @@ class SparkProcessor:
                 self._catch_up()
                 lost = 0
             except StopAsked as stop:
-                _log.info("stopped in the middle of %s: nothing of it was published, the next start does it", stop)
+                tell(_log, Interrupted(str(stop)))
             except TasksLost as error:
                 lost += 1
                 if lost == _LOST_AT_MOST:
                     raise PipelineError(f"{error}; that was {lost} times in a row: is there enough memory?") from None
-                _log.warning("%s; starting a new one", error)
+                tell(_log, SparkLost(str(error), lost))
                 continue
             except BrokerError as error:
                 if self._shutdown.asked:
@@ -148,7 +155,7 @@ class SparkProcessor:
                 if not self._config.interval_s:
                     raise
                 pause = min(self._config.interval_s, _RETRY_S)
-                _log.warning("%s; trying again in %g s", error, pause)
+                tell(_log, Retry(str(error), pause))
                 self._status.set("waiting for broker")
                 # No heartbeat here: waiting for a broker or a topic is not progress.
                 self._shutdown.wait(pause)
@@ -169,11 +176,11 @@ class SparkProcessor:
         """Say once that everything was read. After the end of a window nothing more comes, so Spark is stopped."""
         if self._manifest is not None and self._manifest.is_complete:
             if not self._told_of_end:
-                _log.info("done: topic %s %s is published", self._manifest.source.topic, self._manifest.window)
+                tell(_log, Done(f"done: topic {self._manifest.source.topic} {self._manifest.window} is published"))
             self._told_of_end = True
             self._tasks.stop()
         elif not self._config.interval_s and not self._shutdown.asked:
-            _log.info("done; run it again for newer messages, or with --interval 30 to go on by itself")
+            tell(_log, Done("done; run it again for newer messages, or with --interval 30 to go on by itself"))
 
     def _rest(self, seconds: float) -> None:
         """Wait, and remove replaced folders as soon as readers have had their ten minutes."""
@@ -218,7 +225,9 @@ class SparkProcessor:
             self._compact()
             self._status.set("idle", end_offsets=ends)
             self._recorder.succeeded(self._clock.now())
-            _log.info("nothing new in topic %s", self._config.topic)
+            tell(_log, Idle(self._config.topic, total(self._lag)))
+            if self._manifest is not None:
+                self._group.show(self._manifest)
         while batch is not None and not self._shutdown.asked:
             with batch_of(self._recorder):
                 self._publish(batch, ends)
@@ -279,7 +288,8 @@ class SparkProcessor:
             return
         self._manifest = done
         self._heartbeat.beat()
-        _log.info("merged %s in %.1f s", describe(merges), self._clock.seconds() - began)
+        files = sum(len(merge.names) for merge in merges)
+        tell(_log, Merged(describe(merges), files, self._clock.seconds() - began))
 
     def _go_on(self, what: str) -> None:
         """Report progress; raise StopAsked if somebody asked to stop."""
@@ -301,7 +311,7 @@ class SparkProcessor:
     def _publish(self, batch: Batch, ends: Mapping[int, int]) -> None:
         output, before = self._output, self._manifest
         for gap in batch.gaps:
-            _log.warning("partition %d: offsets %d to %d were deleted unread", gap.partition, gap.start, gap.end - 1)
+            tell(_log, GapAccepted(gap.partition, gap.start, gap.end))
         if self._ids is not None:
             self._ids.open(output, before, self._while_indexing)
         else:
@@ -322,13 +332,14 @@ class SparkProcessor:
         self._manifest = record.manifest
         if bounds is not None:
             self._bounds = self._wanted(bounds)
+        self._group.show(record.manifest)
         if self._ids is not None:
             self._ids.open(output, record.manifest)
         self._heartbeat.beat()
         seconds = self._clock.seconds() - began
         self._recorder.published(receipts, seconds, self._clock.now())
         self._recorder.lag(self._lag)
-        _report(output, batch, receipts, seconds)
+        _report(output, batch, receipts, seconds, total(self._lag))
 
     def _while_indexing(self) -> None:
         self._status.set("indexing")
@@ -423,24 +434,19 @@ def _warn_of_conversion(found: str, config: ProcessorConfig) -> None:
     )
 
 
-def _report(output: Output, batch: Batch, receipts: Sequence[Receipt], seconds: float) -> None:
+def _report(output: Output, batch: Batch, receipts: Sequence[Receipt], seconds: float, lag: int) -> None:
     reads = read_by_partition(receipts).values()
-    messages, rejected = sum(read.messages for read in reads), sum(read.rejected for read in reads)
-    duplicates = sum(read.duplicates for read in reads)
-    forgotten = sum(read.forgotten for read in reads)
-    _log.info(
-        "batch %d: %s messages read, %s tickets, %s rejected%s, published in %.1f s in %s",
-        batch.batch_id,
-        f"{messages:,}",
-        f"{sum(read.tickets for read in reads):,}",
-        f"{rejected:,}",
-        "".join(
-            f", {count:,} {what}"
-            for count, what in ((duplicates, "duplicates"), (forgotten, "of forgotten clients left out"))
-            if count
-        ),
-        seconds,
-        output.root,
+    published = Published(
+        str(output.root),
+        batch=batch.batch_id,
+        read=sum(read.messages for read in reads),
+        tickets=sum(read.tickets for read in reads),
+        rejected=sum(read.rejected for read in reads),
+        duplicates=sum(read.duplicates for read in reads),
+        forgotten=sum(read.forgotten for read in reads),
+        seconds=seconds,
+        lag=lag,
     )
-    if rejected:
-        _log.warning("%s", tell_rejections(messages, [receipt.reasons for receipt in receipts]))
+    tell(_log, published)
+    if published.rejected:
+        tell(_log, told(batch.batch_id, published.read, [receipt.reasons for receipt in receipts]))

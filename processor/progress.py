@@ -2,17 +2,34 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from runtime.process.display import Display
+from runtime.process.logs import Event
 
 
-def tell(batch_id: int, messages: int, of: int, read: int, seconds: float) -> str:
-    """Return a line of progress: ``messages`` of ``of`` offsets are read, ``read`` of them in the last ``seconds``."""
-    line = f"batch {batch_id}: {messages:,} of {of:,} messages"
-    if not read or seconds <= 0:
-        return line
-    rate = read / seconds
-    return f"{line} ({100 * messages // of} %), {rate:,.0f}/s, about {span((of - messages) / rate)} left"
+@dataclass(frozen=True, slots=True)
+class Reading(Event):
+    """Of a batch ``read`` offsets of ``of`` are read; ``rate`` is how many a second, None where that is not known."""
+
+    name = "reading"
+    batch: int
+    read: int
+    of: int
+    rate: float | None = None
+
+    def __str__(self) -> str:
+        """Return how far it is and how long the rest may take."""
+        line = f"batch {self.batch}: {self.read:,} of {self.of:,} messages"
+        if not self.rate:
+            return line
+        left = span((self.of - self.read) / self.rate)
+        return f"{line} ({100 * self.read // self.of} %), {self.rate:,.0f}/s, about {left} left"
+
+
+def how_far(batch_id: int, messages: int, of: int, read: int, seconds: float) -> Reading:
+    """Return how far a batch is of which ``messages`` offsets of ``of`` are read, ``read`` of them in ``seconds``."""
+    return Reading(batch_id, messages, of, read / seconds if seconds > 0 and read else None)
 
 
 def span(seconds: float) -> str:
@@ -52,7 +69,7 @@ class ReadingProgress:
             return
         messages = self._done + read
         if is_due(now - self._shown_at, self._display.every_s, messages, self._of):
-            self._display.show(tell(self._batch_id, messages, self._of, read, now - self._began))
+            self._display.show(how_far(self._batch_id, messages, self._of, read, now - self._began))
             self._shown_at = now
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from contract.ticket import kind_of
+from processor.events import Rejected
 from store.datasets import REJECTED
 
 # Keeps a receipt small, whatever is in the topic. Real topics hold a handful of kinds.
@@ -34,20 +35,22 @@ def _add(known: dict[str, Rejections], kind: str, new: Rejections) -> None:
     known[kind] = new if before is None else msgspec.structs.replace(before, count=before.count + new.count)
 
 
-def tell_rejections(messages: int, of_tasks: Iterable[Mapping[str, Rejections]]) -> str:
-    """Return the line of the log on rejected messages: how many of ``messages``, and the commonest reasons."""
+def told(batch_id: int, messages: int, of_tasks: Iterable[Mapping[str, Rejections]]) -> Rejected:
+    """Return what the log says of rejected messages: how many of ``messages``, and the commonest reasons."""
     known: dict[str, Rejections] = {}
     for of_task in of_tasks:
         for kind, found in of_task.items():
             _add(known, kind, found)
     rejected = sum(found.count for found in known.values())
     ordered = sorted(known.items(), key=lambda item: -item[1].count)
-    told = "; ".join(
+    commonest = "; ".join(
         f"{found.count:,} times {kind} (as at offset {found.offset} of partition {found.partition})"
         for kind, found in ordered[:_TOLD]
     )
     rest = "; and others" if len(ordered) > _TOLD else ""
-    return (
+    return Rejected(
         f"{rejected:,} of {messages:,} messages were rejected as invalid; {REJECTED.name} holds them with the reason: "
-        f"{told}{rest}"
+        f"{commonest}{rest}",
+        *(batch_id, messages, rejected),
+        reasons={kind: found.count for kind, found in ordered},
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from processor.config import ProcessorConfig
+from processor.group import GroupOffsets, KafkaGroup
 from processor.processor import SparkProcessor
 from processor.recorder import NoRecorder, Recorder
 from processor.tasks import SparkTasks
@@ -23,8 +24,12 @@ def run(config: ProcessorConfig, stop: Shutdown) -> None:
     topic = Topic(config.broker, config.security, config.topic, stop)
     tasks = SparkTasks(config, output.state, stop)
     heartbeat = Heartbeat.from_environment(os.environ)
+    group = GroupOffsets(
+        config.consumer_group, KafkaGroup(config.broker, config.security, config.consumer_group).commit
+    )
+    display = choose_display(config.log_format)
     with _recorder(config, heartbeat) as recorder:
-        SparkProcessor(config, output, topic, tasks, stop, heartbeat, clock, choose_display(), recorder).run()
+        SparkProcessor(config, output, topic, tasks, stop, heartbeat, clock, display, group, recorder).run()
 
 
 @contextmanager

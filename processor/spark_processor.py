@@ -17,7 +17,16 @@ from runtime.process.interpreter import prepare
 if __name__ == "__main__":
     prepare("processor/spark_processor.py", "processor")
 
-from processor.config import SETTINGS, CompactConfig, ForgetConfig, ProcessorConfig, VerifyConfig, senseless, task_of
+from processor.config import (
+    SETTINGS,
+    CompactConfig,
+    ForgetConfig,
+    ProcessorConfig,
+    StatusConfig,
+    VerifyConfig,
+    senseless,
+    task_of,
+)
 from runtime.process import entry, logs
 from runtime.process.absent import do_without
 from runtime.process.failpoint import warn_of_failpoint
@@ -51,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return entry.run(lambda: _TASKS[task](flags))
 
 
-def _set_up_logging(config: ProcessorConfig | VerifyConfig | CompactConfig | ForgetConfig) -> None:
+def _set_up_logging(config: ProcessorConfig | VerifyConfig | StatusConfig | CompactConfig | ForgetConfig) -> None:
     logs.configure_logging(config.log_level, config.log_format)
     catalogue.warn_of_near_misses(os.environ)
 
@@ -66,7 +75,7 @@ def _ready_to_change(config: ProcessorConfig | CompactConfig | ForgetConfig) -> 
 def _process(flags: argparse.Namespace) -> None:
     config = ProcessorConfig.from_sources(flags, os.environ)
     stop = _ready_to_change(config)
-    _log.info("%s", config.describe())
+    logs.tell(_log, config.started())
     # Imported here, so that a bad setting is reported before heavy libraries are loaded.
     from processor.run import run
 
@@ -77,6 +86,14 @@ def _verify(flags: argparse.Namespace) -> None:
     config = VerifyConfig.from_sources(flags, os.environ)
     _set_up_logging(config)
     from processor.verification import run
+
+    run(config)
+
+
+def _status(flags: argparse.Namespace) -> None:
+    config = StatusConfig.from_sources(flags, os.environ)
+    _set_up_logging(config)
+    from processor.status import run
 
     run(config)
 
@@ -97,7 +114,14 @@ def _forget(flags: argparse.Namespace) -> None:
     run(config, stop)
 
 
-_TASKS = {None: _process, "verify": _verify, "compact": _compact, "forget": _forget, "forget_file": _forget}
+_TASKS = {
+    None: _process,
+    "verify": _verify,
+    "status": _status,
+    "compact": _compact,
+    "forget": _forget,
+    "forget_file": _forget,
+}
 
 
 if __name__ == "__main__":

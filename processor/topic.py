@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+from processor.events import BrokerAway, BrokerBack
 from processor.outcome import ConsumeFailed
 from processor.plan import Bounds, OffsetRange
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError
+from runtime.process.logs import tell
 from runtime.process.shutdown import Shutdown
 from store.manifest import Record, Source
 
@@ -51,9 +53,9 @@ class Topic:
             while not done.wait(_ASK_EVERY_S):
                 problem = try_broker(self._brokers, self._security, _ASK_EVERY_S, self._stop)
                 if problem and not away:
-                    _log.warning("%s; tasks wait for it", problem)
+                    tell(_log, BrokerAway(problem))
                 elif away and not problem:
-                    _log.info("the broker is back")
+                    tell(_log, BrokerBack())
                 away = problem
 
         # A daemon that is not joined: it may still wait for the broker's answer when the block ends.

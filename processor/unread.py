@@ -19,7 +19,7 @@ from store.manifest import Source, Window
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
-_REQUEST_TIMEOUT_S = 10
+_REQUEST_TIMEOUT_S = 10.0
 
 
 class Unread(msgspec.Struct, frozen=True):
@@ -69,16 +69,23 @@ def compare(
 
 def ask(brokers: str, security: KafkaSecurity, topic: str) -> tuple[Source, dict[int, Bounds]]:
     """Return the identity of the topic and the offsets of its partitions. Raises BrokerError with the failed step."""
-    from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.admin import AdminClient
-
     from runtime.broker.preflight import check_broker
 
     check_broker(brokers, security)
+    return look_up(brokers, security, topic)
+
+
+def look_up(
+    brokers: str, security: KafkaSecurity, topic: str, timeout_s: float = _REQUEST_TIMEOUT_S
+) -> tuple[Source, dict[int, Bounds]]:
+    """Return the same of a broker that can be reached; each question may take ``timeout_s``. Raises BrokerError."""
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient
+
     admin = AdminClient(
         {
             "bootstrap.servers": brokers,
-            "client.id": "client-tickets-verify",
+            "client.id": "client-tickets-unread",
             "allow.auto.create.topics": False,
             # Without this, librdkafka prints connection problems to standard error.
             "log_level": 0,
@@ -86,7 +93,7 @@ def ask(brokers: str, security: KafkaSecurity, topic: str) -> tuple[Source, dict
         }
     )
     try:
-        return _look_up(admin, topic)
+        return _look_up(admin, topic, timeout_s)
     except KafkaException as error:
         if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise BrokerError(
@@ -99,13 +106,13 @@ def ask(brokers: str, security: KafkaSecurity, topic: str) -> tuple[Source, dict
         ) from None
 
 
-def _look_up(admin: "AdminClient", topic: str) -> tuple[Source, dict[int, Bounds]]:
+def _look_up(admin: "AdminClient", topic: str, timeout_s: float) -> tuple[Source, dict[int, Bounds]]:
     from confluent_kafka import IsolationLevel, TopicCollection, TopicPartition
     from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # it is in the documentation
 
     specs: Any = OffsetSpec
-    cluster = admin.describe_cluster(request_timeout=_REQUEST_TIMEOUT_S)
-    (described,) = admin.describe_topics(TopicCollection([topic]), request_timeout=_REQUEST_TIMEOUT_S).values()
+    cluster = admin.describe_cluster(request_timeout=timeout_s)
+    (described,) = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout_s).values()
     description: Any = described.result()
     partitions = [TopicPartition(topic, info.id) for info in description.partitions]
     bounds: list[dict[int, int]] = []
@@ -114,7 +121,7 @@ def _look_up(admin: "AdminClient", topic: str) -> tuple[Source, dict[int, Bounds
         asked: dict[TopicPartition, Future[Any]] = admin.list_offsets(
             dict.fromkeys(partitions, spec),
             isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=_REQUEST_TIMEOUT_S,
+            request_timeout=timeout_s,
         )
         bounds.append({place.partition: future.result().offset for place, future in asked.items()})
     first, end = bounds

@@ -1,7 +1,5 @@
 """``--verify``: check an output, ask the broker if ``--broker`` was given, and print what was found."""
 
-import os
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,8 +8,9 @@ import msgspec
 
 from processor.answers import Outcome, judge, lines, read_key
 from processor.config import VerifyConfig
+from processor.printed import write
 from processor.unread import Unread, ask, compare
-from runtime.errors import BrokerError, DataConflict, OutputUnavailable
+from runtime.errors import BrokerError, DataConflict
 from store.manifest import WAY_OUT
 from store.reader import open_output
 from store.verify import Report, verify
@@ -36,7 +35,7 @@ def run(config: VerifyConfig) -> None:
     if config.answers is not None and (reader := open_output(config.output)) is not None:
         outcome = judge(reader, read_key(config.answers))
     tell = as_json if config.log_format == "json" else as_text
-    _write(tell(report, unread, str(silent) if silent else None, outcome))
+    write(tell(report, unread, str(silent) if silent else None, outcome))
     if report.differences:
         raise DataConflict(
             f"{config.output} is not what its ledger says: {len(report.differences):,} differences, the first is that "
@@ -139,16 +138,3 @@ def _wrapped(sentences: Any) -> Iterator[str]:
 def _printable(text: str) -> str:
     """Return text with control characters, such as those in a file name, written out, so a terminal does not act."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-def _write(text: str) -> None:
-    """Write to standard output in UTF-8, whatever the locale. Raises OutputUnavailable."""
-    try:
-        sys.stdout.flush()
-        with open(sys.stdout.fileno(), "wb", closefd=False) as out:
-            out.write(text.encode())
-    except OSError as error:
-        raise OutputUnavailable(
-            f"cannot write the report to standard output: {os.strerror(error.errno or 0)}; run it again with its "
-            "output redirected to a file on a disk with room"
-        ) from None

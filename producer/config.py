@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from producer.events import Started
 from producer.sources import config as sources
 from producer.sources.config import SourceConfig
 from runtime.broker import security
@@ -105,6 +106,19 @@ class ProducerConfig:
         """Return the config of one of the workers, counted from 0: together they do the whole work."""
         whole, rest = divmod(self.count, self.workers)
         return replace(self, rate=self.rate / self.workers, count=whole + (worker < rest), workers=1)
+
+    def started(self) -> Started:
+        """Return what the log says at the start."""
+        return Started(
+            self.describe(),
+            broker=self.brokers,
+            topic=self.topic,
+            source=self.source.shown,
+            rate=self.rate,
+            count=self.count,
+            duration=self.duration,
+            workers=self.workers,
+        )
 
     def describe(self) -> str:
         """Return one line on what the run will do, without secrets."""

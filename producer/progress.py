@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from producer.events import Done, Resumed, Sending, Stalled
 from runtime.process.display import Display
 from runtime.process.heartbeat import Heartbeat
+from runtime.process.logs import tell
 
 _log = logging.getLogger(__name__)
 
@@ -63,34 +65,43 @@ class Reporter:
             self._moves(progress, now)
         elif now - self._moved_at > STALLED_AFTER_S and not self._stalled:
             self._stalled = True
-            _log.warning(
-                "no acknowledgement for %.0f s, %s tickets in flight; the client keeps trying",
-                STALLED_AFTER_S,
-                f"{progress.in_flight:,}",
-            )
+            tell(_log, Stalled(progress.in_flight, STALLED_AFTER_S))
         self._latest = progress
         if now - self._shown_at >= self._display.every_s:
             current = (progress.acknowledged - self._shown.acknowledged) / (now - self._shown_at)
-            self._display.show(f"{_counts(progress)}, {current:,.1f}/s now, {self._overall(progress, now)} overall")
+            self._display.show(
+                Sending(
+                    *(progress.sent, progress.acknowledged, progress.failed, progress.in_flight),
+                    rate=current,
+                    rate_overall=self._overall(progress, now),
+                )
+            )
             self._shown, self._shown_at = progress, now
 
     def close(self) -> None:
         """Stop showing, and log the final counts."""
         self._display.close()
-        _log.info("done: %s, %s since the start", _counts(self._latest), self._overall(self._latest, self._counted_at))
+        last = self._latest
+        tell(
+            _log,
+            Done(
+                *(last.sent, last.acknowledged, last.failed),
+                seconds=self._elapsed(self._counted_at),
+                rate=self._overall(last, self._counted_at),
+            ),
+        )
 
     def _moves(self, progress: Progress, now: float) -> None:
         if progress.acknowledged > self._latest.acknowledged:
             self._heartbeat.beat(self._rest_s)
             if self._stalled:
-                _log.info("the broker acknowledges again after %.0f s", now - self._moved_at)
+                tell(_log, Resumed(now - self._moved_at))
         self._stalled = False
         self._moved_at = now
 
-    def _overall(self, progress: Progress, now: float) -> str:
-        elapsed = now - (now if self._started is None else self._started)
-        return f"{progress.acknowledged / elapsed if elapsed else 0:,.1f}/s"
+    def _overall(self, progress: Progress, now: float) -> float:
+        elapsed = self._elapsed(now)
+        return progress.acknowledged / elapsed if elapsed else 0.0
 
-
-def _counts(progress: Progress) -> str:
-    return f"sent {progress.sent:,}, acknowledged {progress.acknowledged:,}, failed {progress.failed:,}"
+    def _elapsed(self, now: float) -> float:
+        return now - (now if self._started is None else self._started)

@@ -10,11 +10,14 @@ from dataclasses import replace
 from queue import Empty, Full, Queue
 
 from producer import mapping
+from producer.events import BadRowFound, BadRowsLeftOut
 from producer.mapping import BadRow, Rules
 from producer.state import Sent, State
 from producer.ticket import Message, Place, Row, RowSource
 from runtime.errors import SettingError, SourceUnreachable
+from runtime.process.events import Retry
 from runtime.process.heartbeat import Heartbeat
+from runtime.process.logs import tell
 
 _log = logging.getLogger(__name__)
 
@@ -113,13 +116,7 @@ class RealTickets:
                 self._source.close()
         bad = sum(self._bad.values())
         if bad:
-            reasons = ", ".join(f"{field} {count:,}" for field, count in self._bad.most_common())
-            _log.warning(
-                "%s bad rows were left out: %s. To send them too, correct the flags, remove the state and start again: "
-                "the ids stay the same",
-                f"{bad:,}",
-                reasons,
-            )
+            tell(_log, BadRowsLeftOut(bad, dict(self._bad.most_common())))
         if self._error is not None:
             raise self._error
         if bad and not self._taken and self.ended and self._before.place is None:
@@ -189,7 +186,7 @@ class RealTickets:
                 if not contacted or (self._poll_s is None and self._clock() - reached_at > PATIENCE_S):
                     raise
                 pause = min(_LONGEST_PAUSE_S, 2.0**failures)
-                _log.warning("%s; trying again in %.0f s", error, pause)
+                tell(_log, Retry(str(error), pause))
                 failures += 1
             if self._sleep(pause):
                 return
@@ -207,7 +204,7 @@ class RealTickets:
         except BadRow as error:
             self._bad[str(error).partition(":")[0] if not row.problem else "unreadable"] += 1
             if sum(self._bad.values()) <= _SHOWN_BAD_ROWS:
-                _log.warning("row %s: %s", f"{row.number:,}", error)
+                tell(_log, BadRowFound(row.number, str(error)))
             return None
 
     def _put(self, batch: list[_Converted] | None) -> None:

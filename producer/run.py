@@ -37,7 +37,7 @@ def _produce(config: ProducerConfig, stop: Shutdown, heartbeat: Heartbeat, count
         return
     topic_id = ensure_topic(config)
     rest_s = max(1 / config.rate if config.rate else 0.0, config.source.poll_s if config.source.follow else 0.0)
-    reporter = Reporter(choose_display(), heartbeat, rest_s)
+    reporter = Reporter(choose_display(config.log_format), heartbeat, rest_s)
 
     def report(progress: Progress) -> None:
         count(progress)

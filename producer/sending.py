@@ -4,12 +4,14 @@ import logging
 from contextlib import ExitStack
 
 from producer.config import ProducerConfig
+from producer.events import GoingOn
 from producer.producer import Report, send
 from producer.reading import RealTickets
 from producer.sources.config import STDIN
 from producer.sources.kinds import identity, open_source
 from producer.state import State
 from runtime.process.heartbeat import Heartbeat
+from runtime.process.logs import tell
 from runtime.process.shutdown import Shutdown
 
 _log = logging.getLogger(__name__)
@@ -25,7 +27,7 @@ def send_source(
         if source.source != STDIN:
             state = stack.enter_context(State(source.state, source.known_as, identity(source), config.topic, topic_id))
             if state.sent.place is not None:
-                _log.info("going on after the %s tickets that %s counts as sent", f"{state.sent.tickets:,}", state.file)
+                tell(_log, GoingOn(state.sent.tickets, str(state.file)))
         rows = open_source(source, stop.wait)
         poll_s = source.poll_s if source.follow else None
         tickets = RealTickets(rows, source.rules, state, stop.wait, poll_s, heartbeat).start()

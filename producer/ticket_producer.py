@@ -51,7 +51,7 @@ def _produce(flags: argparse.Namespace) -> None:
     logs.configure_logging(config.log_level, config.log_format)
     catalogue.warn_of_near_misses(os.environ)
     stop = Shutdown().install()
-    _log.info("%s", config.describe())
+    logs.tell(_log, config.started())
     # Imported here, so that a bad setting is reported before these libraries are loaded.
     from producer.run import run
 

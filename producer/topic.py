@@ -7,7 +7,9 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from producer.config import ProducerConfig
+from producer.events import TopicCreated
 from runtime.errors import BrokerError
+from runtime.process.logs import tell
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ def _ensure(admin: KafkaAdminClient, config: ProducerConfig) -> None:
             admin.create_topics({config.topic: options}, timeout_ms=TIMEOUT_MS, wait_for_metadata=True)
         except TopicAlreadyExistsError:
             return
-        _log.info("created topic %s with %d partitions", config.topic, config.partitions)
+        tell(_log, TopicCreated(config.topic, config.partitions))
     elif found["error_code"]:
         raise for_code(found["error_code"])
     elif len(found["partitions"]) != config.partitions:

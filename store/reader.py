@@ -1,19 +1,21 @@
 """Read an output: which files belong to it, and what they hold."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from sys import maxsize
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 
-from runtime.errors import DataConflict
+from runtime.errors import DataConflict, PipelineError
 from runtime.settings.location import OutputLocation
 from store.datasets import Dataset
 from store.files import Disk, checksum, reading
 from store.formats import Damaged, read_last_tables, read_tables
 from store.manifest import WAY_OUT, Manifest, PublishedFile, read_manifest
+
+T = TypeVar("T")
 
 
 class Reader:
@@ -93,3 +95,20 @@ def open_output(location: OutputLocation, disk: Disk | None = None) -> Reader | 
     disk = disk or Disk()
     manifest = read_manifest(disk, location.folder)
     return None if manifest is None else Reader(location.folder, manifest, disk)
+
+
+def read_current(location: OutputLocation, read: Callable[[Reader], T], disk: Disk | None = None) -> T | None:
+    """Return what ``read`` makes of the output as it is now; None when nothing was published yet.
+
+    A processor may work meanwhile: if files go because of another commit, those of that one are read. Raises what
+    ``open_output`` and ``read`` raise.
+    """
+    before = None
+    while reader := open_output(location, disk):
+        try:
+            return read(reader)
+        except PipelineError:
+            if before == reader.manifest.commit_id:
+                raise
+            before = reader.manifest.commit_id
+    return None

@@ -14,6 +14,8 @@ from typing import Protocol
 from runtime.broker.conversation import Conversation, StepFailed, connect
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError
+from runtime.process.events import WaitingForBroker
+from runtime.process.logs import tell
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ def check_broker(brokers: str, security: KafkaSecurity, timeout_s: float = 20, s
         if hopeless or time.monotonic() + RETRY_S >= deadline:
             raise BrokerError(message)
         if not warned:
-            _log.warning("%s; trying again for up to %.0f s", message, deadline - time.monotonic())
+            tell(_log, WaitingForBroker(message, deadline - time.monotonic()))
             warned = True
         time.sleep(RETRY_S)
 

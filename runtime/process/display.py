@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import IO, Any, Protocol
 
+from runtime.process.logs import Event, tell
+
 _log = logging.getLogger(__name__)
 
 _ERASE = "\r\x1b[K"
@@ -18,8 +20,8 @@ class Display(Protocol):
 
     every_s: float
 
-    def show(self, line: str) -> None:
-        """Show ``line`` in place of the one before, or below it in a log."""
+    def show(self, progress: Event) -> None:
+        """Show a line in place of the one before, or below it in a log."""
 
     def close(self) -> None:
         """Remove the line from the terminal; ``show`` may be called again."""
@@ -30,9 +32,9 @@ class LogDisplay:
 
     every_s = 5.0
 
-    def show(self, line: str) -> None:
+    def show(self, progress: Event) -> None:
         """Log the line."""
-        _log.info("%s", line)
+        tell(_log, progress)
 
     def close(self) -> None:
         """Do nothing: lines of a log stay."""
@@ -53,10 +55,10 @@ class TerminalDisplay:
         # Progress and log lines come from different threads.
         self._lock = threading.RLock()
 
-    def show(self, line: str) -> None:
+    def show(self, progress: Event) -> None:
         """Replace the line."""
         with self._lock:
-            self._line = line[: max(0, self._columns() - 1)]
+            self._line = str(progress)[: max(0, self._columns() - 1)]
             self._stream.write(_ERASE + self._line)
             self._stream.flush()
         _move_log(self._stream, self)
@@ -92,9 +94,9 @@ def draws_in_place(is_a_terminal: bool, terminal: str) -> bool:
     return is_a_terminal and terminal != "dumb"
 
 
-def choose_display() -> Display:
-    """Return a display on the terminal if standard error is one, otherwise in the log."""
-    if draws_in_place(sys.stderr.isatty(), os.environ.get("TERM", "")):
+def choose_display(log_format: str) -> Display:
+    """Return a display on the terminal if standard error is one and the log is text, otherwise in the log."""
+    if log_format == "text" and draws_in_place(sys.stderr.isatty(), os.environ.get("TERM", "")):
         return TerminalDisplay(sys.stderr, _columns)
     return LogDisplay()
 

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runtime.errors import PipelineError
+from runtime.process.events import Failed
 from runtime.process.interpreter import ROOT
+from runtime.process.logs import tell
 
 _log = logging.getLogger(__name__)
 
@@ -29,13 +31,13 @@ def run(body: Callable[[], None]) -> int:
         if not logging.getLogger().handlers:
             # A bad setting is found before logging is set up, and must be shown anyway.
             logging.basicConfig(format="%(levelname)s %(message)s")
-        _log.error("%s", error)
+        tell(_log, Failed(error.exit_code, str(error)))
         return error.exit_code
     except KeyboardInterrupt:
         # Ctrl-C before the service has set its own handler, so there is nothing to clean up.
         return 128 + signal.SIGINT
     except Exception:
-        _log.exception("unexpected error; please report it with the lines above")
+        tell(_log, Failed(1, "unexpected error; please report it with the lines above"), traceback=True)
         return 1
     return 0
 

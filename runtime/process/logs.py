@@ -4,12 +4,41 @@ import json
 import logging
 import sys
 import time
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMATS = ("text", "json")
 
 # Libraries that log each attempt to reconnect as an error, and at DEBUG the bytes of a login. We log the outcome.
 _CHATTY = ("kafka", "py4j", "faker")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, with its values: ``str`` is the sentence for people, the fields are for programs.
+
+    A text log shows the sentence. A JSON log has beside it ``event``, which is ``name``, and each field by its name,
+    but those that begin with an underscore, which are for the sentence only. docs/logs.md lists all of them.
+    """
+
+    name: ClassVar[str]
+    level: ClassVar[int] = logging.INFO
+
+    def values(self) -> dict[str, Any]:
+        """Return what a JSON log has beside the sentence."""
+        names = (field.name for field in fields(self) if not field.name.startswith("_"))
+        return {"event": self.name, **{name: _rounded(getattr(self, name)) for name in names}}
+
+
+def _rounded(value: Any) -> Any:
+    """Return a number of seconds, or a rate, to three places."""
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def tell(logger: logging.Logger, event: Event, *, traceback: bool = False) -> None:
+    """Log an event, with the traceback of the exception that is being handled if asked for."""
+    logger.log(event.level, "%s", event, exc_info=traceback or None, extra={"event": event}, stacklevel=2)
 
 
 # A file name or a broker's text may hold control characters that move the cursor and so forge a log line.
@@ -24,19 +53,22 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC), level, logger, message, and traceback where there is one."""
+    """One JSON object a line: time (UTC), level, logger, message; then the values of an event, and a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        event = {
+        line = {
             "time": f"{moment}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
+        event = getattr(record, "event", None)
+        if isinstance(event, Event):
+            line |= event.values()
         if record.exc_info:
-            event["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(event, ensure_ascii=False)
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
 
 
 def configure_logging(level: str, log_format: str) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>[0-9]{1,5})")
 # The resolver raises an error of its own for labels of another length. An address of IP version 4 is a name, too.
 _NAME = re.compile(r"([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}")
+
+_LONGEST_GROUP = 249
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _MEMORY = re.compile(r"[0-9]{1,9}[mg]", re.IGNORECASE)
 _MASTER = re.compile(
@@ -63,6 +65,16 @@ def topic(text: str) -> str:
     """Return a legal Kafka topic name."""
     if not _TOPIC.fullmatch(text) or text in {".", ".."}:
         raise ValueError("must be 1 to 249 letters, digits, '.', '_' or '-', e.g. client_tickets")
+    return text
+
+
+def consumer_group(text: str) -> str:
+    """Return the name of a consumer group, nothing for none."""
+    if len(text) > _LONGEST_GROUP or text != text.strip():
+        raise ValueError(
+            f"must be the name of a consumer group, at most {_LONGEST_GROUP} characters without spaces at its ends, or "
+            "empty for none"
+        )
     return text
 
 

@@ -28,7 +28,8 @@ class Setting:
 
     ``parse`` turns text into the value, or raises ValueError with the words "must be …". An ``anchored`` setting is a
     path: its ``parse`` takes as a second argument the folder where a relative path starts, and its default is text. If
-    ``several``, the flag may be repeated, and the value is a tuple.
+    ``several``, the flag may be repeated, and the value is a tuple. If it ``may_be_empty``, the empty text is a value
+    like any other.
     """
 
     key: str | None
@@ -40,6 +41,7 @@ class Setting:
     secret: bool = False
     anchored: bool = False
     several: bool = False
+    may_be_empty: bool = False
 
     def describe(self) -> str:
         """Return the help text with the ``.env`` key and the default, as ``--help`` shows it."""
@@ -106,10 +108,10 @@ def resolve(
 ) -> dict[str, Any]:
     """Return field → value for each of ``settings`` (field → Setting). Raises SettingError.
 
-    An empty text counts as not given, so ``KEY=`` in ``.env`` and ``${KEY:-}`` in Compose mean the default. The address
-    that Kubernetes puts into a variable with the name of one of our ports counts as not given, too. A relative path
-    from the command line or the environment starts at the current folder; one from ``.env`` or the default starts at
-    the root of the repository, so that it is the same from every folder.
+    An empty text counts as not given, so ``KEY=`` in ``.env`` and ``${KEY:-}`` in Compose mean the default, unless the
+    setting may be empty. The address that Kubernetes puts into a variable with the name of one of our ports counts as
+    not given, too. A relative path from the command line or the environment starts at the current folder; one from
+    ``.env`` or the default starts at the root of the repository, so that it is the same from every folder.
     """
     from_file = read_env_file(env_file)
     values = {}
@@ -143,9 +145,13 @@ def _given(
         if text is not None:
             return Given(text, setting.flag, Path.cwd())
     if setting.key is not None:
-        if (text := environ.get(setting.key)) and not _is_of_kubernetes(setting.key, text):
+        text = environ.get(setting.key)
+        if text and _is_of_kubernetes(setting.key, text):
+            text = None
+        if text or (text is not None and setting.may_be_empty):
             return Given(text, f"{setting.key} (from the environment)", Path.cwd())
-        if text := from_file.get(setting.key):
+        text = from_file.get(setting.key)
+        if text or (text is not None and setting.may_be_empty):
             return Given(text, f"{setting.key} (from {env_file})", ROOT)
     return None
 

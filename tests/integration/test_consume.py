@@ -17,6 +17,7 @@ from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, R
 
 from embedded.broker import EmbeddedBroker
 from processor.consume import QUEUE_KIB, Piece, consume, utc_microseconds
+from processor.group import KafkaGroup, NotCommitted, NotOurs, Position
 from processor.outcome import ConsumeFailed, Failure, FailureKind, RangeRead
 from processor.plan import OffsetRange
 from runtime.broker.security import KafkaSecurity
@@ -506,3 +507,24 @@ def test_the_right_to_read_the_topic_is_needed_and_no_right_to_a_group(secured: 
 
     assert failure(secured.sasl_ssl, theirs, OffsetRange(0, 0, 1), security=options).kind == FailureKind.ACCESS_REFUSED
     assert read(secured.sasl_ssl, mine, OffsetRange(0, 0, 1), security=options).values == [b"x"]
+
+
+def test_offsets_are_committed_to_a_group_that_one_has_a_right_to_and_to_no_other(secured: Secured, topic: str) -> None:
+    topics.create(secured.plain, topic)
+    theirs = ResourcePattern(ResourceType.GROUP, f"{topic}-theirs")
+    with closing(KafkaAdminClient(bootstrap_servers=secured.plain)) as admin:
+        admin.create_acls([ACL("User:bob", "*", ACLOperation.READ, ACLPermissionType.ALLOW, theirs)])
+        alice = KafkaSecurity("SASL_SSL", "PLAIN", "alice", PASSWORD, secured.cafile)
+        place = Position(topic, "output-1", {0: 3})
+
+        with pytest.raises(
+            NotCommitted, match=r"does not let this user \(GroupAuthorizationFailedError\); it takes READ"
+        ):
+            KafkaGroup(secured.sasl_ssl, alice, theirs.resource_name).commit(place)
+
+        mine = KafkaGroup(secured.sasl_ssl, alice, f"{topic}-mine")
+        mine.commit(place)
+        (committed,) = admin.list_group_offsets(f"{topic}-mine")[f"{topic}-mine"].values()
+        assert (committed.offset, committed.metadata) == (3, "output-1")
+        with pytest.raises(NotOurs, match=f"it holds an offset of topic {topic}, partition 0"):
+            mine.commit(Position(topic, "output-2", {0: 9}))

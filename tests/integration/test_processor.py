@@ -30,7 +30,7 @@ def test_tickets_go_all_the_way_in_growing_batches_and_through_both_formats(
     assert "batch 1: 500 messages read, 500 tickets, 0 rejected" in first.stderr
     assert "heap 1024 MiB (asked for 1g)" in first.stderr
     assert re.search(
-        rf"500 tickets, 0 rejected, published in \d+\.\d s in {re.escape(str(output))}$", first.stderr, re.M
+        rf"500 tickets, 0 rejected, published in \d+\.\d s in {re.escape(str(output))}, lag 0$", first.stderr, re.M
     )
     published = Published(output)
     published.require_agreement()

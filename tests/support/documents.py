@@ -20,6 +20,7 @@ NAMES = (
     "docs/faults.md",
     "docs/glossary.md",
     "docs/guarantees.md",
+    "docs/logs.md",
     "docs/manifest.md",
     "docs/metrics.md",
     "docs/operations.md",

@@ -32,9 +32,11 @@ _KEPT = (
 def clean_environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a process of ours: that of the machine, defaults for every key of ``.env``, ``given``.
 
-    The defaults are set because a developer may have edited ``.env``; the environment overrides it.
+    The defaults are set because a developer may have edited ``.env``; the environment overrides it. There is no
+    consumer group: many outputs share one broker, and it would belong to the first.
     """
     defaults = {key: str(setting.default) for key, setting in catalogue.ALL.items() if setting.default is not None}
+    defaults["CONSUMER_GROUP"] = ""
     machine = {key: os.environ[key] for key in _KEPT if key in os.environ}
     return {**machine, **defaults, **(given or {})}
 

@@ -1,5 +1,7 @@
 """A display that records what it shows."""
 
+from runtime.process.logs import Event
+
 
 class Screen:
     """Takes a line every five seconds."""
@@ -9,9 +11,9 @@ class Screen:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def show(self, line: str) -> None:
+    def show(self, progress: Event) -> None:
         """Record a line."""
-        self.lines.append(line)
+        self.lines.append(str(progress))
 
     def close(self) -> None:
         """Record that it was closed."""

@@ -3,8 +3,8 @@
 import pyarrow as pa
 
 from dashboard import charts, markup
-from dashboard.condition import Condition
 from dashboard.markup import Tile
+from store.condition import Condition
 
 HOSTILE = '<script>alert(1)</script> & "quotes" [a](javascript:alert(1)) $x$'
 ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;quotes&quot; [a](javascript:alert(1)) $x$"

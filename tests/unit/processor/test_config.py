@@ -181,7 +181,7 @@ def test_a_part_of_the_topic_is_asked_for_in_any_zone(env_file: Path) -> None:
     assert config.start == datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
     assert config.until == datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
     assert (config.start_source, config.until_source) == ("--from", "TOPIC_UNTIL (from the environment)")
-    assert config.describe().endswith(", dedupe off, from 2026-01-31T09:30:00Z, until 2026-01-31T12:00:00Z")
+    assert config.describe().endswith(", from 2026-01-31T09:30:00Z, until 2026-01-31T12:00:00Z")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_the_effective_settings_fit_on_one_line_and_hide_the_password(env_file: 
     config = load(env_file, "--output-path", "/o", "--interval", "30", **login)
     assert config.describe() == (
         "broker localhost:9092 (SASL_SSL), topic client_tickets, output /o (parquet), Spark local[*] with 2g, "
-        "every 30 s, at most 5,000,000 messages a batch, dedupe off"
+        "every 30 s, at most 5,000,000 messages a batch, dedupe off, consumer group client-tickets-processor"
     )
     assert "hunter2" not in repr(config)
 

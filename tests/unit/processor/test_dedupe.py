@@ -15,6 +15,7 @@ from processor.batch import find_duplicates
 from processor.config import ProcessorConfig
 from processor.consume import Piece
 from processor.duplicates import NO_DUPLICATES, Duplicates
+from processor.group import GroupOffsets
 from processor.outcome import TasksLost
 from processor.plan import Bounds, OffsetRange
 from processor.processor import SparkProcessor
@@ -137,7 +138,15 @@ class Pipeline:
         )
         output, heartbeat = Output(location, disk or QuickDisk()), Heartbeat(self.root.parent / "heartbeat")
         SparkProcessor(
-            config, output, self.topic, self.tasks, stop or Shutdown(), heartbeat, Clock(), LogDisplay()
+            config,
+            output,
+            self.topic,
+            self.tasks,
+            stop or Shutdown(),
+            heartbeat,
+            Clock(),
+            LogDisplay(),
+            GroupOffsets("", print),
         ).run()
         found = read_manifest(Disk(), self.root)
         assert found is not None

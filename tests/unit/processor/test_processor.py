@@ -17,6 +17,7 @@ import pytest
 from contract.ticket import encode
 from processor.config import ProcessorConfig
 from processor.duplicates import Duplicates
+from processor.group import GroupOffsets, Position
 from processor.lag import Lag
 from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange
@@ -194,6 +195,8 @@ class Bench:
         self.root = folder / "output"
         self.beat = folder / "heartbeat"
         self.topic, self.tasks, self.time, self.disk = Topic(), Tasks(), Time(), WatchedDisk()
+        self.committed: list[Position] = []
+        self.group = GroupOffsets("g", self.committed.append)
         self.recorder = Told()
 
     def run(
@@ -224,8 +227,8 @@ class Bench:
             until=until,
         )
         output, heartbeat = Output(location, self.disk, self.time), Heartbeat(self.beat)
-        collaborators = (self.topic, self.tasks, self.time, heartbeat, self.time, LogDisplay(), self.recorder)
-        SparkProcessor(config, output, *collaborators).run()
+        collaborators = (self.topic, self.tasks, self.time, heartbeat, self.time, LogDisplay(), self.group)
+        SparkProcessor(config, output, *collaborators, self.recorder).run()
 
     def manifest(self) -> Manifest:
         found = read_manifest(Disk(), self.root)
@@ -299,6 +302,7 @@ def test_what_the_topic_holds_is_published(bench: Bench) -> None:
     Published(bench.root).require_agreement()
     assert bench.manifest().partitions == {0: Partition(0, 3, tickets=3), 1: Partition(7, 9, tickets=2)}
     assert bench.manifest().updated_at == datetime(2026, 1, 31, 11, tzinfo=UTC)
+    assert bench.committed == [Position("client_tickets", bench.manifest().output_id, {0: 3, 1: 9})]
     assert bench.tasks.ran == [[OffsetRange(0, 0, 3), OffsetRange(1, 7, 9)]]
     assert bench.staged() == []
     assert bench.beat.exists()
@@ -311,8 +315,9 @@ def test_nothing_new_makes_no_batch(going_on: Bench, caplog: pytest.LogCaptureFi
         going_on.run()
     assert going_on.files() == before
     assert (going_on.tasks.ran, going_on.tasks.stopped) == ([], 1)
+    assert going_on.committed == [Position("client_tickets", going_on.manifest().output_id, {0: 3})]
     assert caplog.messages == [
-        "nothing new in topic client_tickets",
+        "nothing new in topic client_tickets, lag 0",
         "done; run it again for newer messages, or with --interval 30 to go on by itself",
     ]
 
@@ -328,6 +333,31 @@ def test_a_backlog_is_read_in_batches_of_limited_size_up_to_the_end_as_of_the_fi
     assert bench.manifest().batch_id == 3
     assert bench.manifest().partitions == {0: Partition(0, 5, tickets=5)}
     Published(bench.root).require_agreement()
+
+
+def test_a_batch_and_a_look_that_finds_nothing_tell_how_much_is_unread(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.topic.holds((0, 5))
+    # Two more arrived while the first batch was read.
+    bench.topic.afterwards = [(SOURCE, {0: Bounds(0, 7)})]
+    with caplog.at_level(logging.INFO):
+        bench.run(max_messages=2)
+        bench.topic.holds((0, 5))
+        bench.run()
+    events = [record.event.values() for record in caplog.records if hasattr(record, "event")]
+    assert [(each["event"], each.get("batch"), each.get("lag")) for each in events] == [
+        ("batch", 1, 5),
+        ("batch", 2, 1),
+        ("batch", 3, 0),
+        ("done", None, None),
+        ("idle", None, 0),
+        ("done", None, None),
+    ]
+    assert bench.committed[-1] == Position("client_tickets", bench.manifest().output_id, {0: 5})
+    first = events[0]
+    assert (first["read"], first["tickets"], first["rejected"]) == (2, 2, 0)
+    assert caplog.messages[0].endswith(f"in {bench.root}, lag 5")
 
 
 def test_messages_deleted_unread_are_refused_and_nothing_is_changed(going_on: Bench) -> None:

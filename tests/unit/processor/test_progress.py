@@ -2,29 +2,29 @@
 
 import pytest
 
-from processor.progress import ReadingProgress, is_due, span, tell
+from processor.progress import ReadingProgress, how_far, is_due, span
 from tests.support.screen import Screen
 
 
 def test_a_line_has_messages_total_rate_and_time_left() -> None:
-    assert tell(3, 1_250_000, 4_000_000, 1_250_000, 10.0) == (
+    assert str(how_far(3, 1_250_000, 4_000_000, 1_250_000, 10.0)) == (
         "batch 3: 1,250,000 of 4,000,000 messages (31 %), 125,000/s, about 22 s left"
     )
 
 
 def test_what_was_read_before_counts_as_read_but_not_for_the_rate() -> None:
-    assert tell(1, 3_000_000, 4_000_000, 500_000, 10.0) == (
+    assert str(how_far(1, 3_000_000, 4_000_000, 500_000, 10.0)) == (
         "batch 1: 3,000,000 of 4,000,000 messages (75 %), 50,000/s, about 20 s left"
     )
 
 
 @pytest.mark.parametrize(("read", "seconds"), [(0, 10.0), (100, 0.0)])
 def test_without_a_rate_the_line_has_no_time_left(read: int, seconds: float) -> None:
-    assert tell(1, read, 200, read, seconds) == f"batch 1: {read} of 200 messages"
+    assert str(how_far(1, read, 200, read, seconds)) == f"batch 1: {read} of 200 messages"
 
 
 def test_a_line_of_a_large_batch_fits_into_80_columns() -> None:
-    line = tell(999, 9_750_000, 10_000_000, 9_750_000, 45.0)
+    line = str(how_far(999, 9_750_000, 10_000_000, 9_750_000, 45.0))
     assert line == "batch 999: 9,750,000 of 10,000,000 messages (97 %), 216,667/s, about 2 s left"
     assert len(line) == 77
 

@@ -1,7 +1,7 @@
 """The line of the log on rejected messages."""
 
 from processor.receipt import Receipt, decode_receipt, encode_receipt
-from processor.rejections import MOST_KINDS, Rejections, count_rejections, tell_rejections
+from processor.rejections import MOST_KINDS, Rejections, count_rejections, told
 from tests.support import golden
 
 BAD_PRIORITY = "priority: must be one of low, medium, high, critical"
@@ -14,7 +14,7 @@ def test_the_three_commonest_reasons_are_told_with_a_count_and_an_offset_each() 
         BAD_PRIORITY: Rejections(20, 0, 9),
     }
     second = {"not UTF-8": Rejections(15, 3, 1), "not UTF-8 but UTF-16": Rejections(4, 3, 2_000_000)}
-    assert tell_rejections(120_042, [first, second]) == (
+    assert str(told(7, 120_042, [first, second])) == (
         "120,040 of 120,042 messages were rejected as invalid; rejected_messages holds them with the reason: "
         "120,004 times not UTF-8 but UTF-16 (as at offset 17 of partition 0); "
         "20 times priority: must be one of low, medium, high, critical (as at offset 9 of partition 0); "
@@ -23,7 +23,7 @@ def test_the_three_commonest_reasons_are_told_with_a_count_and_an_offset_each() 
 
 
 def test_a_single_reason_is_named_without_others() -> None:
-    assert tell_rejections(9, [{"no value (a tombstone)": Rejections(2, 1, 3)}, {}]) == (
+    assert str(told(7, 9, [{"no value (a tombstone)": Rejections(2, 1, 3)}, {}])) == (
         "2 of 9 messages were rejected as invalid; rejected_messages holds them with the reason: "
         "2 times no value (a tombstone) (as at offset 3 of partition 1)"
     )
@@ -54,7 +54,10 @@ def test_a_receipt_stays_small_whatever_is_in_the_topic() -> None:
     receipt = Receipt(reasons=known)
     assert len(encode_receipt(receipt)) < 2_000
     assert decode_receipt(encode_receipt(receipt)) == receipt
-    assert tell_rejections(100_000, [known]).startswith("100,000 of 100,000 messages were rejected as invalid;")
+    event = told(7, 100_000, [known])
+    assert str(event).startswith("100,000 of 100,000 messages were rejected as invalid;")
+    assert (event.batch, event.read, event.rejected, len(event.reasons)) == (7, 100_000, 100_000, MOST_KINDS + 1)
+    assert event.reasons["reason 0"] == 1
 
 
 def test_all_golden_rejections_together_have_few_kinds() -> None:

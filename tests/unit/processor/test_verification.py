@@ -208,10 +208,10 @@ def test_a_broker_that_cannot_be_asked_is_reported_with_the_rest(
 def test_a_report_that_cannot_be_written_is_an_error_in_words(output: Path, alone: pytest.MonkeyPatch) -> None:
     reader, writer = socket.socketpair()
     reader.close()
-    from processor.verification import _write
+    from processor.printed import write
     from runtime.errors import OutputUnavailable
 
     with writer, writer.makefile("w") as stdout:
         alone.setattr("sys.stdout", stdout)
         with pytest.raises(OutputUnavailable, match="cannot write the report to standard output: Broken pipe"):
-            _write("report")
+            write("report")

@@ -100,7 +100,25 @@ def test_a_json_log_keeps_the_traceback_inside_the_line(capsys: pytest.CaptureFi
     configure_logging("INFO", "json")
     entry.run(raising(ZeroDivisionError("oops")))
 
-    assert "ZeroDivisionError: oops" in json.loads(capsys.readouterr().err)["traceback"]
+    line = json.loads(capsys.readouterr().err)
+    assert "ZeroDivisionError: oops" in line["traceback"]
+    assert (line["event"], line["exit_code"]) == ("failed", 1)
+
+
+def test_a_json_log_says_with_which_exit_code_a_process_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO", "json")
+    entry.run(raising(DataConflict("the topic was replaced")))
+
+    line = json.loads(capsys.readouterr().err)
+    del line["time"]
+    assert line == {
+        "level": "ERROR",
+        "logger": "runtime.process.entry",
+        "message": "the topic was replaced",
+        "event": "failed",
+        "exit_code": 4,
+        "problem": "the topic was replaced",
+    }
 
 
 @pytest.mark.parametrize(("level", "shown"), [("DEBUG", ["info"]), ("INFO", [])])

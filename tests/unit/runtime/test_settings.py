@@ -77,6 +77,20 @@ def test_an_empty_text_counts_as_not_given(tmp_path: Path) -> None:
     assert resolve(None, {"TOPIC_NAME": ""}, write(tmp_path, "TOPIC_NAME=from_file\n")) == "from_file"
 
 
+def test_for_a_setting_that_may_be_empty_the_empty_text_is_a_value(tmp_path: Path) -> None:
+    def found(flag: str | None, environ: dict[str, str], in_file: str) -> str:
+        flags, ours = argparse.Namespace(consumer_group=flag), {"group": catalogue.CONSUMER_GROUP}
+        group: str = settings.resolve(ours, flags, environ, write(tmp_path, in_file))["group"]
+        return group
+
+    assert found(None, {}, "") == "client-tickets-processor"
+    assert found(None, {}, "CONSUMER_GROUP=\n") == ""
+    assert found(None, {"CONSUMER_GROUP": ""}, "CONSUMER_GROUP=from_file\n") == ""
+    assert found("", {"CONSUMER_GROUP": "from_environment"}, "") == ""
+    with pytest.raises(SettingError, match="--consumer-group must be the name of a consumer group, at most 249"):
+        found("ends with a space ", {}, "")
+
+
 def test_an_empty_flag_is_a_mistake() -> None:
     with pytest.raises(SettingError, match="--topic must be"):
         resolve("")
@@ -130,7 +144,7 @@ def test_a_secret_is_not_shown_in_an_error(tmp_path: Path) -> None:
         ("KAFKA_SASL_PASWORD", "did you mean KAFKA_SASL_PASSWORD?"),
         (
             "OUTPUT_AWS_SECRET_ACCESS_KEY",
-            "the keys are BATCH_INTERVAL, BATCH_MAX_MESSAGES, COMPACT_FILES, DASHBOARD_PORT, DEDUPE,",
+            "the keys are BATCH_INTERVAL, BATCH_MAX_MESSAGES, COMPACT_FILES, CONSUMER_GROUP, DASHBOARD_PORT,",
         ),
     ],
 )

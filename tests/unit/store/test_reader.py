@@ -14,7 +14,7 @@ from store.convert import convert
 from store.datasets import METRICS, REJECTED, TICKETS
 from store.manifest import Manifest
 from store.output import Output
-from store.reader import Reader, open_output
+from store.reader import Reader, open_output, read_current
 from tests.support.disks import QuickDisk
 from tests.support.staging import UPDATED_AT, messages, publish_batch, ticket
 
@@ -76,6 +76,26 @@ def test_a_file_that_is_gone_cannot_be_read(output: Output, manifest: Manifest) 
         opened(output).rows(METRICS)
     with pytest.raises(DataConflict, match=rf"{path} was published and is gone"):
         opened(output).require_intact(METRICS, "metrics.parquet")
+
+
+def test_what_is_read_while_a_commit_takes_files_away_is_read_again_as_of_that_commit(
+    output: Output, manifest: Manifest
+) -> None:
+    looks = []
+
+    def read(reader: Reader) -> int:
+        looks.append(reader.manifest.format)
+        if len(looks) == 1:
+            convert(output, manifest, "json", UPDATED_AT)
+        return len(reader.rows(TICKETS))
+
+    assert read_current(OutputLocation(output.root), read) == 2
+    assert looks == ["parquet", "json"]
+    assert read_current(OutputLocation(output.root / "nowhere"), read) is None
+
+    (output.root / "metrics" / "metrics.json").unlink()
+    with pytest.raises(OutputUnavailable, match="No such file"):
+        read_current(OutputLocation(output.root), lambda reader: reader.rows(METRICS))
 
 
 def test_reading_an_output_needs_neither_kafka_nor_spark() -> None:

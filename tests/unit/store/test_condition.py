@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from dashboard.condition import condition, known_up_to, unread
+from store.condition import condition, known_up_to, unread
 from store.counts import Totals
 from store.manifest import Manifest, Partition, Window
 from store.status import Progress, State, Status
@@ -61,6 +61,20 @@ def test_a_processor_is_gone_if_its_status_is_older_than_interval_and_patience(
 
 def test_without_a_status_the_processor_is_unknown() -> None:
     assert condition(None, NOON).words == "Processor unknown"
+
+
+@pytest.mark.parametrize(
+    ("state", "beat_s", "words"),
+    [
+        ("reading", 59.0, "Reading a batch"),
+        # A planned rest counts from its end.
+        ("idle", -20.0, "Waiting for the next batch"),
+        ("reading", 91.0, "Processor gone"),
+        ("stopped", 1.0, "Processor stopped"),
+    ],
+)
+def test_a_heartbeat_is_a_sign_of_life_too(state: State, beat_s: float, words: str) -> None:
+    assert condition(status(state, 3_600), NOON, beat_s=beat_s).words == words
 
 
 def test_a_status_from_the_future_does_not_count_as_gone() -> None:

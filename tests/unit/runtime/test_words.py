@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dashboard.words import moment, number, of_bytes, share, span, things
+from runtime.process.words import moment, number, of_bytes, share, span, things
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 

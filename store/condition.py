@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from dashboard.words import span, things
+from runtime.process.words import span, things
 from store.manifest import Manifest
 from store.status import Status
 
@@ -38,8 +38,13 @@ class Condition:
     detail: str = ""
 
 
-def condition(status: Status | None, now: datetime, manifest: Manifest | None = None) -> Condition:
-    """Return the condition of the processor that wrote ``status`` and the ledger ``manifest``."""
+def condition(
+    status: Status | None, now: datetime, manifest: Manifest | None = None, beat_s: float | None = None
+) -> Condition:
+    """Return the condition of the processor that wrote ``status`` and the ledger ``manifest``.
+
+    ``beat_s`` is the age of its heartbeat in seconds if that can be seen: a sign of life like the status.
+    """
     if status is None:
         return Condition("bad", "Processor unknown", "The output has no readable status file. Start the processor.")
     if status.state in ("idle", "done", "stopped") and manifest is not None and manifest.is_complete:
@@ -55,6 +60,8 @@ def condition(status: Status | None, now: datetime, manifest: Manifest | None = 
         return Condition(
             "good", "Single run, ended", f"It ended {span(silent)} ago. Run the processor again for newer tickets."
         )
+    if beat_s is not None:
+        silent = min(silent, max(0.0, beat_s))
     if silent > status.interval_s + (_LONG_PATIENCE_S if status.state in _SILENT_STATES else _PATIENCE_S):
         did = _WORDS.get(status.state, status.state)
         return Condition(
