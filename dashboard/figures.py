@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,9 +15,9 @@ from contract.columns import UTC_MICROSECONDS
 from contract.routing import TEAMS
 from contract.ticket import URGENT
 from dashboard.choice import Choice
-from runtime.process.words import of_bytes
 from store.counts import Totals
 from store.manifest import Manifest
+from store.reasons import count_reasons
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 HOURS_OF_A_WEEK = 7 * 24
@@ -28,6 +29,17 @@ _MICROSECOND = timedelta(microseconds=1)
 
 Unit = Literal["minute", "hour", "day"]
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+_REASONS = pa.schema(
+    [
+        ("reason", pa.string()),
+        ("messages", pa.int64()),
+        ("example", pa.string()),
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("received_at", UTC_MICROSECONDS),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -241,26 +253,10 @@ def searched(tickets: pa.Table, chosen: Choice, text: str, as_of: datetime) -> p
     return shown.sort_by([("created_at", "descending"), ("ticket_id", "ascending")])
 
 
-def reasons(rejected: pa.Table, longest: int = 160) -> pa.Table:
+def reasons(rejected: pa.Table) -> pa.Table:
     """Return ``reason``, ``messages``; of the newest one ``example``, ``partition``, ``offset``, ``received_at``."""
-    order = pa.array(np.arange(rejected.num_rows, dtype=np.int64))
-    sums = (
-        pa.table({"reason": rejected["reason"], "place": order})
-        .group_by("reason")
-        .aggregate([("place", "count"), ("place", "max")])
-        .sort_by([("place_count", "descending"), ("reason", "ascending")])
-    )
-    newest = rejected.take(sums["place_max"])
-    return pa.table(
-        {
-            "reason": sums["reason"],
-            "messages": sums["place_count"],
-            "example": pa.array([of_bytes(one, longest) for one in newest["payload"].to_pylist()], pa.string()),
-            "partition": newest["partition"],
-            "offset": newest["offset"],
-            "received_at": newest["received_at"],
-        }
-    )
+    rows = [msgspec.structs.asdict(reason) for reason in count_reasons([rejected])]
+    return pa.Table.from_pylist(rows, _REASONS)
 
 
 def losses(manifest: Manifest) -> dict[str, int]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-import pyarrow as pa
 
 from processor.duplicates import Duplicates, Sifting
 from processor.plan import OffsetRange
@@ -61,7 +60,7 @@ def assemble(
     require_complete(batch.ranges, receipts)
     hours = [count for receipt in receipts for count in receipt.hours]
     rejected = sum(read.rejected + read.duplicates for read in read_by_partition(receipts).values())
-    known_hours = _published_hours(output, before)
+    known_hours = output.reader(before).intact_table(BY_HOUR) if before else BY_HOUR.schema.empty_table()
     with writing(clients.path):
         new_clients = clients.add(lambda: _staged_clients(change, receipts), change.commit, change.commit_id)
     with writing(change.staging.folder):
@@ -121,15 +120,6 @@ def account(before: Mapping[int, Partition], batch: Batch, receipts: Sequence[Re
             last_record=records.get(offsets.partition, known.last_record) if batch.source.topic_id is None else None,
         )
     return partitions
-
-
-def _published_hours(output: Output, before: Manifest | None) -> pa.Table:
-    if before is None:
-        return BY_HOUR.schema.empty_table()
-    reader = output.reader(before)
-    for name in reader.files(BY_HOUR):
-        reader.require_intact(BY_HOUR, name)
-    return reader.table(BY_HOUR)
 
 
 def _append(change: Change, batch_id: int, receipts: Sequence[Receipt]) -> None:

@@ -107,11 +107,44 @@ FORGET_FILE = Setting(
     anchored=True,
 )
 
+LIST_REJECTED = Setting(
+    None,
+    False,
+    lambda text: text == "true",
+    "show why messages were rejected, how many, and an example of each, and end; asks no broker",
+    "--list-rejected",
+    switch=True,
+)
+
+RETRY_REJECTED = Setting(
+    None,
+    False,
+    lambda text: text == "true",
+    "publish the rejected messages that are tickets by the contract of this release, and end; asks no broker",
+    "--retry-rejected",
+    switch=True,
+)
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must be a reason that --list-rejected shows")
+    return text
+
+
+REASON = Setting(
+    None,
+    None,
+    _reason,
+    "with --retry-rejected: only messages that were rejected for this reason",
+    "--reason",
+)
+
 READERS_STOPPED = Setting(
     None,
     False,
     lambda text: text == "true",
-    "for --compact and --forget: all readers are stopped, so folders need not be exchanged",
+    "for --compact, --forget and --retry-rejected: all readers are stopped, so folders need not be exchanged",
     "--readers-stopped",
     switch=True,
 )
@@ -149,6 +182,9 @@ SETTINGS: dict[str, Setting] = {
     "compact": COMPACT,
     "forget": FORGET,
     "forget_file": FORGET_FILE,
+    "list_rejected": LIST_REJECTED,
+    "retry_rejected": RETRY_REJECTED,
+    "reason": REASON,
     "readers_stopped": READERS_STOPPED,
     "metrics_port": catalogue.METRICS_PORT,
     "metrics_host": catalogue.METRICS_HOST,
@@ -165,8 +201,10 @@ _BESIDE = {
     "compact": ("output", "readers_stopped"),
     "forget": _FORGETTING,
     "forget_file": _FORGETTING,
+    "list_rejected": ("output",),
+    "retry_rejected": ("output", "reason", "readers_stopped"),
 }
-_OF_OTHER_TASKS = {*_BESIDE, "answers", "readers_stopped"}
+_OF_OTHER_TASKS = {*_BESIDE, "answers", "reason", "readers_stopped"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +407,44 @@ class ForgetConfig:
         return cls(security=login, client_ids=client_ids, **values)
 
 
+@dataclass(frozen=True, slots=True)
+class ListRejectedConfig:
+    """What ``--list-rejected`` needs to know."""
+
+    output: OutputLocation
+    log_level: str = catalogue.LOG_LEVEL.default
+    log_format: str = catalogue.LOG_FORMAT.default
+
+    @classmethod
+    def from_sources(
+        cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
+    ) -> "ListRejectedConfig":
+        """Resolve command line, environment and ``.env``. Raises SettingError."""
+        catalogue.refuse_typos(env_file)
+        fields = ("output", "log_level", "log_format")
+        return cls(**resolve({name: SETTINGS[name] for name in fields}, flags, environ, env_file))
+
+
+@dataclass(frozen=True, slots=True)
+class RetryConfig:
+    """What ``--retry-rejected`` needs to know. ``reason`` None: all. ``readers_stopped``: nobody reads meanwhile."""
+
+    output: OutputLocation
+    reason: str | None = None
+    readers_stopped: bool = READERS_STOPPED.default
+    log_level: str = catalogue.LOG_LEVEL.default
+    log_format: str = catalogue.LOG_FORMAT.default
+
+    @classmethod
+    def from_sources(
+        cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
+    ) -> "RetryConfig":
+        """Resolve command line, environment and ``.env``. Raises SettingError."""
+        catalogue.refuse_typos(env_file)
+        fields = ("output", "reason", "readers_stopped", "log_level", "log_format")
+        return cls(**resolve({name: SETTINGS[name] for name in fields}, flags, environ, env_file))
+
+
 def task_of(flags: argparse.Namespace) -> str | None:
     """Return the task that the flags ask for instead of reading the topic (the first one typed), or None."""
     return next((task for task in _BESIDE if getattr(flags, task) is not None), None)
@@ -382,7 +458,11 @@ def senseless(task: str | None, flags: argparse.Namespace) -> list[str]:
         if setting.flag and getattr(flags, setting.flag.lstrip("-").replace("-", "_")) is not None
     }
     if task is None:
-        owners = {"readers_stopped": "--compact or --forget", "answers": "--verify"}
+        owners = {
+            "reason": "--retry-rejected",
+            "readers_stopped": "--compact, --forget or --retry-rejected",
+            "answers": "--verify",
+        }
         return [f"{typed[name]} without {owner}" for name, owner in owners.items() if name in typed]
     without = [flag for name, flag in typed.items() if name not in (task, *_BESIDE[task])]
     topic_alone = task == "verify" and "topic" in typed and "broker" not in typed

@@ -6,12 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from contract.arrays import Integers, Mask
 from contract.columns import DecodedMessages
 from processor.consume import Piece
 from processor.plan import OffsetRange
 from store.erasure import is_erased
 from store.manifest import Erasure
-from store.mentions import is_of_client
+from store.mentions import IsClient, is_of_client
 
 
 def concerning(erasures: Sequence[Erasure], ranges: Sequence[OffsetRange]) -> tuple[Erasure, ...]:
@@ -30,13 +31,29 @@ def erased_rows(erasures: Sequence[Erasure], piece: Piece, decoded: DecodedMessa
     return rows
 
 
+def of_erased_clients(
+    erasures: Sequence[Erasure], clients: pa.ChunkedArray, partition: Integers, offset: Integers
+) -> Mask:
+    """Say which tickets, whose clients and places in the topic are given, are of clients who were forgotten."""
+    erased = np.zeros(len(clients), bool)
+    for erasure in erasures:
+        below = np.zeros(len(clients), np.int64)
+        for number, end in erasure.below.items():
+            below[partition == number] = end
+        erased |= _are_of(is_erased(erasure), clients) & (offset < below)
+    return erased
+
+
+def _are_of(is_client: IsClient, clients: pa.ChunkedArray) -> Mask:
+    found = [client for client in pc.unique(clients).to_pylist() if is_client(client.encode())]
+    mask: Mask = pc.is_in(clients, pa.array(found, pa.string())).to_numpy()
+    return mask
+
+
 def _rows_of_clients(erasure: Erasure, piece: Piece, decoded: DecodedMessages) -> Iterator[int]:
     is_client = is_erased(erasure)
-    clients = decoded.tickets["client_id"]
-    found = [client for client in pc.unique(clients).to_pylist() if is_client(client.encode())]
-    if found:
-        of_tickets = np.delete(np.arange(len(piece.values)), decoded.rejected)
-        yield from of_tickets[pc.is_in(clients, pa.array(found)).to_numpy()].tolist()
+    of_tickets = np.delete(np.arange(len(piece.values)), decoded.rejected)
+    yield from of_tickets[_are_of(is_client, decoded.tickets["client_id"])].tolist()
     for row in decoded.rejected:
         if is_of_client(piece.messages[row].key(), piece.values[row], erasure.lengths, is_client):
             yield row

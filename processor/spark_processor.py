@@ -21,7 +21,9 @@ from processor.config import (
     SETTINGS,
     CompactConfig,
     ForgetConfig,
+    ListRejectedConfig,
     ProcessorConfig,
+    RetryConfig,
     StatusConfig,
     VerifyConfig,
     senseless,
@@ -60,12 +62,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return entry.run(lambda: _TASKS[task](flags))
 
 
-def _set_up_logging(config: ProcessorConfig | VerifyConfig | StatusConfig | CompactConfig | ForgetConfig) -> None:
+_Changing = ProcessorConfig | CompactConfig | ForgetConfig | RetryConfig
+
+
+def _set_up_logging(config: _Changing | VerifyConfig | StatusConfig | ListRejectedConfig) -> None:
     logs.configure_logging(config.log_level, config.log_format)
     catalogue.warn_of_near_misses(os.environ)
 
 
-def _ready_to_change(config: ProcessorConfig | CompactConfig | ForgetConfig) -> Shutdown:
+def _ready_to_change(config: _Changing) -> Shutdown:
     """Set up logging and signals for a task that changes the output, and return what tells it to stop."""
     _set_up_logging(config)
     warn_of_failpoint(os.environ)
@@ -114,6 +119,22 @@ def _forget(flags: argparse.Namespace) -> None:
     run(config, stop)
 
 
+def _list_rejected(flags: argparse.Namespace) -> None:
+    config = ListRejectedConfig.from_sources(flags, os.environ)
+    _set_up_logging(config)
+    from processor.listing import run
+
+    run(config)
+
+
+def _retry_rejected(flags: argparse.Namespace) -> None:
+    config = RetryConfig.from_sources(flags, os.environ)
+    stop = _ready_to_change(config)
+    from processor.retrying import run
+
+    run(config, stop)
+
+
 _TASKS = {
     None: _process,
     "verify": _verify,
@@ -121,6 +142,8 @@ _TASKS = {
     "compact": _compact,
     "forget": _forget,
     "forget_file": _forget,
+    "list_rejected": _list_rejected,
+    "retry_rejected": _retry_rejected,
 }
 
 

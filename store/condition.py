@@ -14,7 +14,7 @@ Level = Literal["good", "busy", "bad"]
 # While it publishes a batch of millions, or converts, it does not write the status until that ends.
 _PATIENCE_S = 60.0
 _LONG_PATIENCE_S = 900.0
-_SILENT_STATES = ("publishing", "converting", "compacting", "erasing", "indexing")
+_SILENT_STATES = ("publishing", "converting", "compacting", "erasing", "retrying", "indexing")
 
 _WORDS = {
     "waiting for broker": "Waiting for the broker",
@@ -23,6 +23,7 @@ _WORDS = {
     "converting": "Converting to another format",
     "compacting": "Merging small files",
     "erasing": "Erasing clients",
+    "retrying": "Retrying rejected messages",
     "indexing": "Looking for known ticket ids",
     "idle": "Waiting for the next batch",
     "done": "Everything published",

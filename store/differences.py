@@ -212,7 +212,7 @@ def of_metrics(found: Sequence[Mapping[str, Any]], manifest: Manifest, rows: Row
         if found[0][column] != count:
             yield Difference(METRICS.name, f"{column} is {found[0][column]:,}, it should be {count:,}")
     # Commits of other kinds change no count, so they leave metrics as it was.
-    if manifest.kind in ("batch", "erasure") and found[0]["updated_at"] != manifest.updated_at:
+    if manifest.kind in ("batch", "erasure", "retry") and found[0]["updated_at"] != manifest.updated_at:
         yield Difference(METRICS.name, f"updated_at is {found[0]['updated_at']}, the ledger says {manifest.updated_at}")
 
 

@@ -16,7 +16,6 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from runtime.errors import OutputUnavailable
 from store.clients import open_clients
 from store.counts import HourCount, count_by_hour, merge_hours, summaries
 from store.datasets import BY_HOUR, DUPLICATE, HIGH_PRIORITY, REJECTED, TICKETS, Dataset
@@ -70,11 +69,9 @@ def forget(
         output.discard_staging()
         return Forgotten(manifest, 0, 0, 0, {})
     if not readers_stopped:
-        _exchange_folders(output, change)
+        output.exchange_folders(change)
     totals = manifest.totals.add(gone.negative_hours(), -gone.rejected.total(), -len(gone.clients))
-    for name in reader.files(BY_HOUR):
-        reader.require_intact(BY_HOUR, name)
-    hours = merge_hours(reader.table(BY_HOUR), gone.negative_hours())
+    hours = merge_hours(reader.intact_table(BY_HOUR), gone.negative_hours())
     with writing(change.staging.folder):
         change.replace(summaries(totals, hours, manifest.batch_id, now).items(), manifest.batch_id)
     record = change.record(now, totals=totals, **_ledger(manifest, gone, client_ids, unread))
@@ -82,17 +79,6 @@ def forget(
         clients.remove(gone.clients, change.commit, change.commit_id)
     output.commit(record)
     return Forgotten(record.manifest, len(gone.clients), gone.tickets, gone.rejected.total(), unread)
-
-
-def _exchange_folders(output: Output, change: Change) -> None:
-    with writing(change.staging.folder):
-        refused = change.exchange_folders()
-    if refused:
-        output.discard_staging()
-        raise OutputUnavailable(
-            f"{output.root} cannot be changed while it may be read ({refused}): its file system does not exchange "
-            "folders; stop whatever reads the output, then run this again with --readers-stopped: nothing was changed"
-        )
 
 
 @dataclass

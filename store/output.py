@@ -224,6 +224,21 @@ class Output:
             folders = [self.root / dataset.name for dataset in DATASETS]
             return exchange.refusal(self.disk, self._staging, folders)
 
+    def exchange_folders(self, change: Change) -> None:
+        """Let each dataset that loses files by ``change`` change as a whole. Call it once all files are named.
+
+        Raises OutputUnavailable where the file system does not exchange folders: then nothing was changed.
+        """
+        with writing(change.staging.folder):
+            refused = change.exchange_folders()
+        if refused:
+            self.discard_staging()
+            raise OutputUnavailable(
+                f"{self.root} cannot be changed while it may be read ({refused}): its file system does not exchange "
+                "folders; stop whatever reads the output, then run this again with --readers-stopped: nothing was "
+                "changed"
+            )
+
     def _require_nobodys_files(self, record: CommitRecord) -> None:
         """Raise DataConflict if a folder to exchange holds a file that readers count but the ledger does not have."""
         for each in record.exchanges:

@@ -45,6 +45,12 @@ class Reader:
         """Return all rows of a dataset."""
         return pa.concat_tables([dataset.schema.empty_table(), *self.tables(dataset)])
 
+    def intact_table(self, dataset: Dataset) -> pa.Table:
+        """Return all rows of a dataset, once its files were found to be what was published."""
+        for name in self.files(dataset):
+            self.require_intact(dataset, name)
+        return self.table(dataset)
+
     def rows(self, dataset: Dataset) -> list[dict[str, Any]]:
         """Return all rows of a dataset, as Python values."""
         found: list[dict[str, Any]] = self.table(dataset).to_pylist()

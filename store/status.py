@@ -23,6 +23,7 @@ State = Literal[
     "converting",
     "compacting",
     "erasing",
+    "retrying",
     "indexing",
     "idle",
     "done",

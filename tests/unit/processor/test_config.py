@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.config import CompactConfig, ForgetConfig, ProcessorConfig, VerifyConfig, senseless, task_of
+from processor.config import CompactConfig, ForgetConfig, ProcessorConfig, RetryConfig, VerifyConfig, senseless, task_of
 from processor.spark_processor import build_parser, main
 from runtime.errors import SettingError
 from runtime.settings.location import OutputLocation
@@ -279,7 +279,17 @@ def test_verifying_needs_no_heap_and_no_login_where_no_broker_is_asked(
     [
         ([], None, []),
         (["--interval", "30", "--broker", "b:1"], None, []),
-        (["--readers-stopped"], None, ["--readers-stopped without --compact or --forget"]),
+        (["--readers-stopped"], None, ["--readers-stopped without --compact, --forget or --retry-rejected"]),
+        (["--reason", "priority"], None, ["--reason without --retry-rejected"]),
+        (
+            ["--retry-rejected", "--reason", "priority", "--output-path", "/o", "--readers-stopped"],
+            "retry_rejected",
+            [],
+        ),
+        (["--retry-rejected", "--broker", "b:1", "--dedupe", "all"], "retry_rejected", ["--broker", "--dedupe"]),
+        (["--list-rejected", "--output-path", "/o"], "list_rejected", []),
+        (["--list-rejected", "--retry-rejected", "--reason", "x"], "list_rejected", ["--retry-rejected", "--reason"]),
+        (["--forget", "C", "--reason", "x"], "forget", ["--reason"]),
         (["--answers", "key"], None, ["--answers without --verify"]),
         (["--verify", "--answers", "key"], "verify", []),
         (["--compact", "--answers", "key"], "compact", ["--answers"]),
@@ -312,7 +322,7 @@ def test_a_flag_without_effect_on_the_task_is_a_usage_error(
         with pytest.raises(SystemExit) as ended:
             main(argv)
         assert ended.value.code == 2
-        where = f" with --{task}" if task else ""
+        where = f" with --{task.replace('_', '-')}" if task else ""
         assert f"leave out what has no effect{where}: {', '.join(wrong)}" in capsys.readouterr().err
 
 
@@ -325,6 +335,12 @@ def test_compacting_needs_an_output_and_nothing_else(env_file: Path, monkeypatch
     env_file.write_text("COMPACT_FILE=3\n")
     with pytest.raises(SettingError, match="did you mean COMPACT_FILES"):
         CompactConfig.from_sources(flags, {}, env_file)
+
+
+def test_a_reason_is_not_empty(env_file: Path) -> None:
+    flags = build_parser().parse_args(["--retry-rejected", "--reason", ""])
+    with pytest.raises(SettingError, match="--reason must be a reason that --list-rejected shows, found ''"):
+        RetryConfig.from_sources(flags, {}, env_file)
 
 
 def load_forget(env_file: Path, *argv: str, **environ: str) -> ForgetConfig:

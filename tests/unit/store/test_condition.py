@@ -44,6 +44,7 @@ def manifest(*next_offsets: int) -> Manifest:
         ("converting", 929, 30, "Converting to another format", "busy"),
         ("compacting", 929, 30, "Merging small files", "busy"),
         ("erasing", 899, 0, "Erasing clients", "busy"),
+        ("retrying", 899, 0, "Retrying rejected messages", "busy"),
         ("indexing", 929, 30, "Looking for known ticket ids", "busy"),
         ("waiting for broker", 6, 30, "Waiting for the broker", "busy"),
         ("stopped", 5, 30, "Processor stopped", "bad"),

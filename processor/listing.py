@@ -1,0 +1,101 @@
+"""``--list-rejected``: why messages were rejected, how many, and an example of each. No lock, no broker, no JVM."""
+
+import textwrap
+from collections.abc import Iterator
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from processor.config import ListRejectedConfig
+from processor.printed import write
+from runtime.errors import PipelineError, SettingError
+from runtime.settings.location import OutputLocation
+from store.datasets import REJECTED
+from store.files import Disk
+from store.manifest import Manifest
+from store.reader import Reader, open_output
+from store.reasons import COLUMNS, Reason, count_reasons
+
+_WIDTH = 80
+# More of a payload is not shown, so more need not be held.
+_PAYLOAD_BYTES = 1000
+
+
+def run(config: ListRejectedConfig) -> None:
+    """Print the reasons.
+
+    Raises SettingError when there is no output; DataConflict when ledger and files do not belong together;
+    OutputUnavailable when something cannot be read.
+    """
+    manifest, reasons = read_reasons(config.output)
+    tell = as_json if config.log_format == "json" else as_text
+    write(tell(str(config.output), manifest, reasons))
+
+
+def read_reasons(location: OutputLocation, disk: Disk | None = None) -> tuple[Manifest, list[Reason]]:
+    """Return the reasons in an output as of one commit, and its manifest.
+
+    A processor may work meanwhile: if files go because of another commit, those of that one are read.
+    """
+    reader = _open(location, disk)
+    while True:
+        try:
+            return reader.manifest, count_reasons(map(_shorten, reader.tables(REJECTED, COLUMNS)))
+        except PipelineError:
+            before, reader = reader.manifest, _open(location, disk)
+            if reader.manifest.commit_id == before.commit_id:
+                raise
+
+
+def _open(location: OutputLocation, disk: Disk | None) -> Reader:
+    reader = open_output(location, disk)
+    if reader is None:
+        raise SettingError(f"there is no output in {location}, so no rejected message; correct --output-path")
+    return reader
+
+
+def _shorten(rejected: pa.Table) -> pa.Table:
+    payload = pc.binary_slice(rejected["payload"], 0, _PAYLOAD_BYTES)
+    return rejected.set_column(rejected.schema.get_field_index("payload"), "payload", payload)
+
+
+def as_json(output: str, manifest: Manifest, reasons: list[Reason]) -> str:
+    """Return one JSON object on one line."""
+    told = {
+        "output": output,
+        "commit": manifest.commit,
+        "commit_id": manifest.commit_id,
+        "rejected": manifest.totals.rejected,
+        "reasons": msgspec.to_builtins(reasons),
+    }
+    return msgspec.json.encode(told).decode() + "\n"
+
+
+def as_text(output: str, manifest: Manifest, reasons: list[Reason]) -> str:
+    """Return each reason with its count and its newest example, in 80 columns."""
+    return "".join(f"{line}\n" for line in _lines(output, manifest, reasons))
+
+
+def _lines(output: str, manifest: Manifest, reasons: list[Reason]) -> Iterator[str]:
+    yield output
+    if not reasons:
+        yield "No message is rejected."
+        return
+    messages = "message is" if manifest.totals.rejected == 1 else "messages are"
+    yield f"{manifest.totals.rejected:,} {messages} rejected, of each reason the newest is shown:"
+    for reason in reasons:
+        yield ""
+        yield from _wrapped(f"{reason.messages:,} × {reason.reason}", "", "  ")
+        if reason.in_full != reason.reason:
+            yield from _wrapped(reason.in_full, "  ", "  ")
+        when = "" if reason.received_at is None else f", received {reason.received_at:%Y-%m-%d %H:%M:%S} UTC"
+        yield f"  partition {reason.partition}, offset {reason.offset}{when}"
+        # An example is a text of somebody else: it is not broken at its spaces, which belong to it.
+        yield from (
+            f"  {reason.example[start : start + _WIDTH - 2]}" for start in range(0, len(reason.example), _WIDTH - 2)
+        )
+
+
+def _wrapped(sentence: str, first: str, then: str) -> list[str]:
+    return textwrap.wrap(sentence, _WIDTH, initial_indent=first, subsequent_indent=then, break_on_hyphens=False)

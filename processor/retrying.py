@@ -1,0 +1,74 @@
+"""``--retry-rejected``: publish what is a ticket by now, and tell what became of the rest. No broker, no JVM."""
+
+import logging
+
+from processor.config import RetryConfig
+from processor.retry import Done, retry
+from runtime.errors import SettingError
+from runtime.process.clock import Clock
+from runtime.process.shutdown import Shutdown, StopAsked
+from store.datasets import REJECTED
+from store.files import Disk
+from store.manifest import read_manifest
+from store.output import Output
+from store.reasons import COLUMNS, count_reasons
+from store.status import StatusFile
+
+_log = logging.getLogger(__name__)
+
+
+def run(config: RetryConfig, stop: Shutdown, clock: Clock | None = None, disk: Disk | None = None) -> None:
+    """Retry as the config says, or until asked to stop.
+
+    Raises SettingError when there is no output, OutputUnavailable when another processor works on it, when it cannot be
+    changed under its readers, or when something cannot be read or written; DataConflict when ledger and files do not
+    belong together.
+    """
+    clock = clock or Clock()
+    output = Output(config.output, disk, clock)
+    if read_manifest(output.disk, output.root) is None:
+        raise SettingError(f"there is no output in {output.root}, so no rejected message; correct --output-path")
+
+    def between() -> None:
+        if stop.asked:
+            raise StopAsked
+
+    status = StatusFile(output.root, 0, output.disk, clock.now)
+    with output.locked():
+        status.set("retrying")
+        try:
+            manifest = output.recover()
+            assert manifest is not None
+            done = retry(output, manifest, config.reason, clock.now(), config.readers_stopped, between)
+            _tell(output, config.reason, done)
+            output.replaced.remove_old(config.readers_stopped)
+        except StopAsked:
+            output.discard_staging()
+            _log.warning("stopped before anything was published; run it again")
+        finally:
+            if output.is_own():
+                status.set("stopped")
+
+
+def _tell(output: Output, wanted: str | None, done: Done) -> None:
+    if not done.asked and wanted is not None:
+        reader = output.reader(done.manifest)
+        reasons = [reason.reason for reason in count_reasons(reader.tables(REJECTED, COLUMNS))]
+        there_are = f"the reasons are: {'; '.join(reasons)}" if reasons else "no message is rejected"
+        _log.warning("no message that could be retried was rejected for the reason %r; %s", wanted, there_are)
+        return
+    _log.info(
+        "%s rejected messages were decoded again: %s are tickets now and published%s, %s are still rejected%s",
+        f"{done.asked:,}",
+        f"{done.tickets:,}",
+        "".join(
+            f", {count:,} {what}"
+            for count, what in (
+                (done.duplicates, "repeat the ticket_id of another and are rejected as duplicates"),
+                (done.forgotten, "of forgotten clients are left out"),
+            )
+            if count
+        ),
+        f"{done.left:,}",
+        "; --list-rejected shows why" if done.left else "",
+    )
