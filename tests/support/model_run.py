@@ -6,8 +6,12 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
+
 from contract.ticket import Ticket
 from contract.ticket import encode as encode_ticket
+from processor.consume import Piece
+from processor.retry import retry
 from runtime.process.clock import Clock
 from runtime.settings.location import OutputLocation
 from store.compact import compact, plan
@@ -17,9 +21,13 @@ from store.ids import IdSet, forget_ids, ids_folder
 from store.manifest import Manifest
 from store.output import Output
 from tests.support.model_disk import Call, Fault, ModelDisk, Surface
+from tests.support.older_contract import older_contract
 from tests.support.staging import UPDATED_AT, messages, publish_batch
 
 ERASED_AT = UPDATED_AT + timedelta(hours=1)
+RETRIED_AT = UPDATED_AT + timedelta(hours=2)
+
+_STRANGE = "A text that an older contract refused"
 
 # Files that may be in .pipeline while no process runs, besides the ids: the lock, the set of clients, and an unfinished
 # record of a crash, which the next record overwrites.
@@ -86,11 +94,21 @@ class Run:
         self._held.enter_context(self.output.locked())
         self.manifest = self.output.recover()
 
-    def batch(self, tickets: Sequence[Ticket], rejected: int = 0, dedupe: bool = False) -> None:
-        """Publish the next messages of the topic: tickets, then messages that are not tickets."""
+    def batch(
+        self, tickets: Sequence[Ticket], rejected: int = 0, dedupe: bool = False, refused: Sequence[Ticket] = ()
+    ) -> None:
+        """Publish the next messages of the topic: tickets, then messages that are not tickets.
+
+        Last come tickets that an older contract ``refused``: they are rejected, and can be retried.
+        """
         first = self.manifest.next_offsets.get(0, 0) if self.manifest else 0
-        values = [*map(encode_ticket, tickets), *[b"bad"] * rejected]
+        refused = [msgspec.structs.replace(one, request=_STRANGE) for one in refused]
+        values = [*map(encode_ticket, tickets), *[b"bad"] * rejected, *map(encode_ticket, refused)]
         tasks = [[messages(values, first_offset=first)]] if values else []
+        with older_contract(lambda made: "request: is strange" if made.request == _STRANGE else None):
+            self._publish(tasks, dedupe)
+
+    def _publish(self, tasks: Sequence[Sequence[Piece]], dedupe: bool) -> None:
         if not dedupe:
             forget_ids(self.output)
             self.manifest = publish_batch(self.output, self.manifest, self.file_format, tasks)
@@ -126,6 +144,11 @@ class Run:
         self.manifest = forget(
             self.output, self.manifest, [client_id], ends, ERASED_AT, readers_stopped=readers_stopped
         ).manifest
+
+    def retry(self, readers_stopped: bool = False) -> None:
+        """Publish what was rejected and is a ticket today."""
+        assert self.manifest is not None
+        self.manifest = retry(self.output, self.manifest, None, RETRIED_AT, readers_stopped).manifest
 
     def stop(self) -> None:
         """End normally."""

@@ -211,6 +211,18 @@ def erasure_of_unread_messages(run: Run) -> None:
     run.forget("CLIENT_3", unread=2)
 
 
+def refused_batch(run: Run) -> None:
+    run.batch([ticket(4)], rejected=1, refused=[ticket(5, priority="high", client_id="CLIENT_4"), ticket(6)])
+
+
+def retry(run: Run) -> None:
+    run.retry()
+
+
+def retry_without_readers(run: Run) -> None:
+    run.retry(readers_stopped=True)
+
+
 def before(call: str, name: str) -> KillAt:
     """Kill the process before the first such call on a path of this name."""
     return lambda called, path: (called, path.name) == (call, name)
@@ -254,6 +266,16 @@ def published_twice(root: Path) -> Surface:
     for dataset in EXCHANGED:
         with ModelDisk(surface).create(root / dataset / "notes.txt") as file:
             file.write(b"mine")
+    surface.force_everything()
+    return surface
+
+
+def with_refused_tickets(root: Path) -> Surface:
+    """Return a disk with an output of two batches, of which the second has rejected tickets, and somebody's file."""
+    surface = published_once(root)
+    Scenario(root, surface).run(refused_batch)
+    with ModelDisk(surface).create(root / "rejected_messages" / "notes.txt") as file:
+        file.write(b"mine")
     surface.force_everything()
     return surface
 
@@ -313,6 +335,10 @@ SCENARIOS: dict[str, Callable[[Path], Scenario]] = {
     "an erasure": lambda root: Scenario(root, published_twice(root)).run(erasure),
     "an erasure without readers": lambda root: Scenario(root, published_twice(root)).run(erasure_without_readers),
     "an erasure of unread messages": lambda root: Scenario(root, published_twice(root)).run(erasure_of_unread_messages),
+    "a retry": lambda root: Scenario(root, with_refused_tickets(root)).run(retry),
+    "a retry without exchanges": lambda root: Scenario(root, with_refused_tickets(root)).run(
+        retry_without_readers, refuses=no_exchange
+    ),
     "an upgrade of version 1 after a kill": lambda root: Scenario(root, of_version_1(root, "second-committed")).run(
         then=next_batch
     ),
@@ -343,6 +369,15 @@ IN_VAIN = {
         *(f"sync_folder {dataset} #2" for dataset in EXCHANGED),
     ],
     "a compaction without exchanges": ["sync_folder . #1"],
+    # What is staged of a file in which nothing changes is not published.
+    "a retry": [
+        "sync_folder . #1",
+        "sync .pipeline/staging/retry-000003/rejected_messages-first-batch-000001-0000.parquet #1",
+    ],
+    "a retry without exchanges": [
+        "sync_folder . #1",
+        "sync .pipeline/staging/retry-000003/rejected_messages-first-batch-000001-0000.parquet #1",
+    ],
     # A file without rows is not published.
     "an erasure": [
         "sync_folder . #1",

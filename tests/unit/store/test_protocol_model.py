@@ -86,14 +86,27 @@ class Expected:
     file_format: str = "parquet"
     next_offset: int = 0
     to_come: tuple[int, ...] = ()
+    duplicates: int = 0
+    # Whether the last batch looked for duplicates.
+    deduped: bool = False
     # These cannot be seen in the published files.
     erased: tuple[str, ...] = field(default=(), compare=False)
     duplicates_of: tuple[str, ...] = field(default=(), compare=False)
+    # Rejected messages that are tickets today.
+    refused: tuple[Ticket, ...] = field(default=(), compare=False)
 
-    def read(self, tickets: Sequence[Ticket], rejected: int, dedupe: bool) -> "Expected":
+    def read(
+        self, tickets: Sequence[Ticket], rejected: int, dedupe: bool, refused: Sequence[Ticket] = ()
+    ) -> "Expected":
         """Return the expected content after another batch."""
         kept, duplicates_of = list(self.tickets), list(self.duplicates_of)
-        next_offset = self.next_offset + len(tickets) + rejected
+        to_retry = list(self.refused)
+        first_refused = self.next_offset + len(tickets) + rejected
+        next_offset = first_refused + len(refused)
+        for offset, made in enumerate(refused, first_refused):
+            if not any(offset < end and made.client_id == client for end, client in self._erasures()):
+                to_retry.append(made)
+                rejected += 1
         for offset, made in enumerate(tickets, self.next_offset):
             if any(offset < end and made.client_id == client for end, client in self._erasures()):
                 continue
@@ -110,18 +123,42 @@ class Expected:
             next_offset=next_offset,
             to_come=tuple(end for end, _ in left),
             erased=tuple(client for _, client in left),
+            duplicates=len(duplicates_of),
             duplicates_of=tuple(duplicates_of),
+            refused=tuple(to_retry),
+            deduped=dedupe,
+        )
+
+    def retry(self) -> "Expected":
+        """Return the expected content after the rejected messages were retried."""
+        kept, duplicates_of = list(self.tickets), list(self.duplicates_of)
+        for made in self.refused:
+            if self.deduped and made.ticket_id in {known.ticket_id for known in kept}:
+                duplicates_of.append(made.client_id)
+            else:
+                kept.append(made)
+        return replace(
+            self,
+            tickets=tuple(kept),
+            rejected=self.rejected - len(kept) + len(self.tickets),
+            duplicates=len(duplicates_of),
+            duplicates_of=tuple(duplicates_of),
+            refused=(),
         )
 
     def forget(self, client_id: str, unread: int) -> "Expected":
         """Return the expected content after a client was erased."""
         duplicates_of = tuple(client for client in self.duplicates_of if client != client_id)
+        refused = tuple(made for made in self.refused if made.client_id != client_id)
+        gone = len(self.duplicates_of) - len(duplicates_of) + len(self.refused) - len(refused)
         return replace(
             self,
             tickets=tuple(made for made in self.tickets if made.client_id != client_id),
-            rejected=self.rejected - len(self.duplicates_of) + len(duplicates_of),
+            rejected=self.rejected - gone,
+            refused=refused,
             to_come=(*self.to_come, *[self.next_offset + unread] * (unread > 0)),
             erased=(*self.erased, *[client_id] * (unread > 0)),
+            duplicates=len(duplicates_of),
             duplicates_of=duplicates_of,
         )
 
@@ -227,6 +264,7 @@ class Protocol(RuleBasedStateMachine):
         repeated=st.integers(0, 2),
         rejected=st.integers(0, 2),
         dedupe=st.booleans(),
+        refused=TICKETS,
     )
     def batch(
         self,
@@ -236,16 +274,22 @@ class Protocol(RuleBasedStateMachine):
         repeated: int,
         rejected: int,
         dedupe: bool,
+        refused: Sequence[tuple[str, Any, Any]] = (),
     ) -> None:
         before = self.running() or Expected()
-        tickets = [
-            ticket(self.drawn + n, client_id=client, request_type=kind, priority=priority)
+        tickets, strange = self.draw(made), self.draw(refused)
+        repeats = [*before.tickets[-1:], *tickets][:repeated]
+        # Some come again, and some will be retried when they have come before.
+        tickets, strange = [*tickets, *repeats], [*strange, *(repeats if strange else [])]
+        after = before.read(tickets, rejected, dedupe, strange)
+        self.do(data, fate, lambda run: run.batch(tickets, rejected, dedupe, strange), after)
+
+    def draw(self, made: Sequence[tuple[str, Any, Any]]) -> list[Ticket]:
+        first, self.drawn = self.drawn, self.drawn + len(made)
+        return [
+            ticket(first + n, client_id=client, request_type=kind, priority=priority)
             for n, (client, kind, priority) in enumerate(made)
         ]
-        self.drawn += len(tickets)
-        tickets += [*before.tickets[-1:], *tickets][:repeated]
-        after = before.read(tickets, rejected, dedupe)
-        self.do(data, fate, lambda run: run.batch(tickets, rejected, dedupe), after)
 
     @rule(data=st.data(), fate=FATES)
     def convert(self, data: st.DataObject, fate: Fate) -> None:
@@ -272,6 +316,14 @@ class Protocol(RuleBasedStateMachine):
         else:
             after = before.forget(client, unread)
             self.do(data, fate, lambda run: run.forget(client, unread, readers_stopped), after)
+
+    @rule(data=st.data(), fate=FATES, readers_stopped=st.booleans())
+    def retry(self, data: st.DataObject, fate: Fate, readers_stopped: bool) -> None:
+        before = self.running()
+        if before is None:
+            self.batch(data, fate, [], 0, 0, dedupe=True)
+        else:
+            self.do(data, fate, lambda run: run.retry(readers_stopped), before.retry())
 
     def running(self) -> Expected | None:
         """Start a process if none runs, and return what is published."""
@@ -408,7 +460,10 @@ def read_published(surface: Surface, root: Path) -> Expected | None:
     ]
     to_come = tuple(erasure["below"]["0"] for erasure in ledger["erasures"])
     next_offset = ledger["partitions"]["0"]["next_offset"]
-    return Expected(tuple(made), len(rows["rejected_messages"]), ledger["format"], next_offset, to_come)
+    rejected = rows["rejected_messages"]
+    duplicates = sum(row["reason"].startswith("duplicate: ") for row in rejected)
+    deduped = ledger["deduped_from"] is not None
+    return Expected(tuple(made), len(rejected), ledger["format"], next_offset, to_come, duplicates, deduped)
 
 
 def read_rows(file_format: str, content: bytes) -> list[dict[str, Any]]:
@@ -449,13 +504,21 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Before:
     run = Run(root, surface)
     run.start()
     run.batch([ticket(0), ticket(1, priority="high")], rejected=1, dedupe=True)
-    run.batch([ticket(1, client_id="CLIENT_2")], dedupe=True)
+    refused = (ticket(4, client_id="CLIENT_3"), ticket(0))
+    run.batch([ticket(1, client_id="CLIENT_2")], dedupe=True, refused=refused)
     run.batch([ticket(2, client_id="CLIENT_2")], dedupe=True)
     run.stop()
     published = read_published(surface, root)
     assert published == Expected(
-        (ticket(0), ticket(1, priority="high"), ticket(2, client_id="CLIENT_2")), 2, "parquet", 5
+        (ticket(0), ticket(1, priority="high"), ticket(2, client_id="CLIENT_2")),
+        4,
+        "parquet",
+        7,
+        duplicates=1,
+        deduped=True,
     )
+    # What the messages are today, nobody reads in what is published.
+    published = replace(published, duplicates_of=("CLIENT_2",), refused=refused)
     return Before(root, surface, (root / ".pipeline" / "clients.sqlite").read_bytes(), published)
 
 
@@ -468,9 +531,10 @@ WORKS: dict[str, tuple[Callable[[Run], None], Callable[[Expected], Expected]]] =
     ),
     "conversion": (Run.convert, lambda before: replace(before, file_format="json")),
     "compaction": (Run.compact, lambda before: before),
+    "retry": (Run.retry, Expected.retry),
     "erasure": (
         lambda run: run.forget("CLIENT_2", unread=1),
-        lambda before: replace(before, tickets=before.tickets[:2], rejected=1, to_come=(6,)),
+        lambda before: replace(before, tickets=before.tickets[:2], rejected=3, to_come=(8,), duplicates=0),
     ),
 }
 
@@ -484,6 +548,7 @@ WORKS: dict[str, tuple[Callable[[Run], None], Callable[[Expected], Expected]]] =
         ("conversion", "disk broken"),
         ("compaction", "disk broken"),
         ("erasure", "disk broken"),
+        ("retry", "disk broken"),
     ],
 )
 def test_if_any_disk_call_fails_the_output_is_as_before_or_as_after(before: Before, name: str, what: str) -> None:
