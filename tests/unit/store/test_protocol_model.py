@@ -317,13 +317,29 @@ class Protocol(RuleBasedStateMachine):
             after = before.forget(client, unread)
             self.do(data, fate, lambda run: run.forget(client, unread, readers_stopped), after)
 
-    @rule(data=st.data(), fate=FATES, readers_stopped=st.booleans())
-    def retry(self, data: st.DataObject, fate: Fate, readers_stopped: bool) -> None:
+    @rule(
+        data=st.data(),
+        fate=FATES,
+        made=TICKETS.filter(bool),
+        repeated=st.integers(0, 2),
+        dedupe=st.booleans(),
+        readers_stopped=st.booleans(),
+    )
+    def retry(
+        self,
+        data: st.DataObject,
+        fate: Fate,
+        made: list[tuple[str, Any, Any]],
+        repeated: int,
+        dedupe: bool,
+        readers_stopped: bool,
+    ) -> None:
         before = self.running()
-        if before is None:
-            self.batch(data, fate, [], 0, 0, dedupe=True)
-        else:
-            self.do(data, fate, lambda run: run.retry(readers_stopped), before.retry())
+        if before is None or not before.refused:
+            self.batch(data, Fate(), [], repeated, 1, dedupe, made)
+            before = self.running()
+            assert before is not None
+        self.do(data, fate, lambda run: run.retry(readers_stopped), before.retry())
 
     def running(self) -> Expected | None:
         """Start a process if none runs, and return what is published."""
@@ -407,6 +423,9 @@ class Protocol(RuleBasedStateMachine):
         """After a start, exactly one of the possible contents is published, and nothing is left anywhere else."""
         assert self.run is not None
         self.run.output.replaced.remove_old(readers_stopped=True)
+        if self.faults.happened:
+            # What a broken disk has kept of it goes at a later start.
+            self.run.output.discard_staging()
         found = read_published(self.surface, self.root)
         self.possible = [expected for expected in self.possible if expected == found][:1]
         assert self.possible, found

@@ -21,10 +21,14 @@ def test_reasons_that_differ_in_what_was_found_are_one_kind_and_its_newest_messa
     tables = [
         table((0, 7, NOON, f'{PRIORITY}, found "urgent"', b"1"), (0, 8, NOON, "empty message", b"")),
         table((0, 9, None, f'{PRIORITY}, found "asap"', b"2"), (1, 2, NOON, f'{PRIORITY}, found "urgent"', b"3")),
-        table((0, 10, None, f'{PRIORITY}, found "asap"', b"4")),
+        table(
+            (0, 10, None, f'{PRIORITY}, found "asap"', b"4"),
+            (0, 11, None, f'{PRIORITY}, found "urgent"', b"5"),
+            (0, 12, None, f'{PRIORITY}, found "asap"', b"6"),
+        ),
     ]
     assert count_reasons(tables) == [
-        Reason(PRIORITY, 4, f'{PRIORITY}, found "asap"', "4", 0, 10, None),
+        Reason(PRIORITY, 6, f'{PRIORITY}, found "asap"', "6", 0, 12, None),
         Reason("empty message", 1, "empty message", "", 0, 8, NOON),
     ]
     assert count_reasons([]) == count_reasons([table()]) == []
