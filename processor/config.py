@@ -120,7 +120,7 @@ RETRY_REJECTED = Setting(
     None,
     False,
     lambda text: text == "true",
-    "publish the rejected messages that are tickets by the contract of this release, and end; asks no broker",
+    "publish rejected messages that are valid tickets in this release, and end; asks no broker",
     "--retry-rejected",
     switch=True,
 )

@@ -162,12 +162,12 @@ class Erasure(msgspec.Struct, frozen=True):
 class Manifest(msgspec.Struct, frozen=True):
     """The state of an output after one commit.
 
-    ``commit`` counts commits of every kind, ``batch_id`` those that read messages. ``contents`` holds the files of
-    each dataset; in the JSON file their names are also in ``files``, for readers. From the batch ``deduped_from`` on,
-    duplicates were rejected: if it is 1, no two tickets have the same id; if it is None, the last batch did not look
-    for duplicates. ``erased_tickets`` were published and then erased; partitions go on counting them as tickets,
-    because their offsets are not known. If ``window`` is None, the output holds the whole topic, from its first message
-    on and without an end.
+    ``commit`` counts commits of every kind, ``batch_id`` those that publish messages, of the topic or retried ones.
+    ``contents`` holds the files of each dataset; in the JSON file their names are also in ``files``, for readers. From
+    the batch ``deduped_from`` on, duplicates were rejected: if it is 1, no two tickets have the same id; if it is None,
+    the last batch did not look for duplicates. ``erased_tickets`` were published and then erased; partitions go on
+    counting them as tickets, because their offsets are not known. If ``window`` is None, the output holds the whole
+    topic, from its first message on and without an end.
     """
 
     output_id: str

@@ -250,7 +250,7 @@ def test_the_dashboard_opens_nothing_but_by_the_store_and_needs_no_broker_and_no
         "runtime.process.words",
         *("runtime.settings", "runtime.settings.location", "runtime.settings.setting"),
         *("store.condition", "store.counts", "store.datasets", "store.files", "store.manifest", "store.reader"),
-        "store.status",
+        *("store.reasons", "store.status"),
     }
     assert not re.search(r"\bopen\(|read_bytes|read_text|\block\(|parquet\.", used.replace("self._lock", ""))
 
