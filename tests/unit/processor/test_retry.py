@@ -1,21 +1,25 @@
 """Rejected messages that are tickets by now: published in one commit, and gone from rejected_messages with it."""
 
 import errno
+import tarfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pyarrow as pa
 import pytest
 
+from contract.columns import DecodedMessages, decode_columns
 from contract.ticket import encode
 from processor.duplicates import NO_DUPLICATES
 from processor.retried import Moved, account, count_moves, retry_messages
 from processor.retry import Done, retry
 from runtime.errors import DataConflict, OutputUnavailable
 from runtime.settings.location import OutputLocation
+from runtime.settings.setting import ROOT
 from store.compact import compact, plan
 from store.convert import convert
 from store.datasets import REJECTED
@@ -352,6 +356,37 @@ def test_messages_from_before_an_upgrade_are_counted_with_it(output: Output) -> 
         "partitions": {0: Partition(10, 20, tickets=2, rejected=8), 1: Partition(4, 4)},
         "upgrade": Upgrade(1, 102, 8),
     }
+
+
+@pytest.mark.parametrize(
+    ("version", "partitions", "upgrade"),
+    [
+        (1, {0: Partition(13, 13), 1: Partition(6, 6)}, Upgrade(1, 19, 0)),
+        (2, {0: Partition(0, 32, tickets=32)}, None),
+    ],
+)
+def test_an_output_of_an_earlier_version_is_retried_too(
+    tmp_path: Path, version: int, partitions: dict[int, Partition], upgrade: Upgrade | None
+) -> None:
+    with tarfile.open(ROOT / f"tests/golden/outputs-version-{version}.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    root = tmp_path / {1: "one", 2: "json"}[version]
+    output = Output(OutputLocation(root), QuickDisk(), StoppedClock())
+    manifest = output.recover()
+    assert manifest is not None
+
+    def lenient(payloads: Sequence[bytes | None]) -> DecodedMessages:
+        return decode_columns([encode(ticket(900 + number)) for number in range(len(payloads))])
+
+    with patch("processor.retried.decode_columns", lenient):
+        done = retry(output, manifest, None, NOW)
+    assert (done.asked, done.tickets, done.left) == (3, 3, 0)
+    assert (done.manifest.partitions, done.manifest.upgrade) == (partitions, upgrade)
+    assert output.recover() == done.manifest
+    assert rejected(output) == []
+    after = publish_batch(output, done.manifest, done.manifest.format, [])
+    assert after.batch_id == done.manifest.batch_id + 1
+    Published(root).require_agreement()
 
 
 def test_a_table_in_which_nothing_changes_is_the_same_table() -> None:

@@ -287,6 +287,7 @@ def test_metrics_of_another_moment_or_of_more_rows() -> None:
     ]
     # A conversion writes them again unchanged.
     assert said(differences.of_metrics([earlier], ledger(kind="conversion"), ROWS)) == []
+    assert len(said(differences.of_metrics([earlier], ledger(kind="retry"), ROWS))) == 1
     assert said(differences.of_metrics([METRICS, METRICS], LEDGER, ROWS)) == [("metrics", "has 2 rows instead of one")]
     assert said(differences.of_metrics([], LEDGER, ROWS)) == [("metrics", "has 0 rows instead of one")]
 
