@@ -42,6 +42,8 @@ def run(config: RetryConfig, stop: Shutdown, clock: Clock | None = None, disk: D
             done = retry(output, manifest, config.reason, clock.now(), config.readers_stopped, between)
             _tell(output, config.reason, done)
             output.replaced.remove_old(config.readers_stopped)
+            if done.manifest is not manifest and output.replaced.next_s() is not None:
+                _log.info("the old files stay for ten minutes, for readers; a run after that removes them")
         except StopAsked:
             output.discard_staging()
             _log.warning("stopped before anything was published; run it again")

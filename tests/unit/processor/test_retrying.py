@@ -65,8 +65,9 @@ def test_what_became_of_the_messages_is_told(
     assert asked(output, "--retry-rejected") == 0
     assert (
         "4 rejected messages were decoded again: 2 are tickets now and published, 2 are still rejected; "
-        "--list-rejected shows why" in capsys.readouterr().err
+        "--list-rejected shows why" in (said := capsys.readouterr().err)
     )
+    assert "the old files stay for ten minutes, for readers" in said
     assert asked(output, "--retry-rejected") == 0
     assert (
         "2 rejected messages were decoded again: 0 are tickets now and published, 2 are still rejected"
