@@ -83,7 +83,7 @@ def _lines(output: str, manifest: Manifest, reasons: list[Reason]) -> Iterator[s
         yield "No message is rejected."
         return
     messages = "message is" if manifest.totals.rejected == 1 else "messages are"
-    yield f"{manifest.totals.rejected:,} {messages} rejected, of each reason the newest is shown:"
+    yield f"{manifest.totals.rejected:,} {messages} rejected. The newest of each reason:"
     for reason in reasons:
         yield ""
         yield from _wrapped(f"{reason.messages:,} × {reason.reason}", "", "  ")

@@ -60,7 +60,7 @@ def _tell(output: Output, wanted: str | None, done: Done) -> None:
         _log.warning("no message that could be retried was rejected for the reason %r; %s", wanted, there_are)
         return
     _log.info(
-        "%s rejected messages were decoded again: %s are tickets now and published%s, %s are still rejected%s",
+        "%s rejected messages were decoded again: %s are valid now and were published%s, %s are still rejected%s",
         f"{done.asked:,}",
         f"{done.tickets:,}",
         "".join(

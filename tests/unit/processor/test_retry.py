@@ -274,7 +274,7 @@ def test_a_ticket_whose_id_was_published_meanwhile_goes_back_as_a_duplicate(outp
     assert rejected(output) == [(1, EARLIER), (3, EARLIER)]
     assert done.manifest.partitions == {0: Partition(0, 5, tickets=3, duplicates=2)}
     assert done.manifest.deduped_from == 1
-    # None of the two comes back, whoever asks.
+    # Neither of the two comes back, whatever reason is named.
     for wanted in (None, "duplicate", EARLIER):
         assert retry(output, done.manifest, wanted, NOW) == Done(done.manifest, 0)
 
@@ -301,7 +301,7 @@ def test_an_id_that_was_retried_is_known_to_the_next_batch(output: Output) -> No
     assert after.deduped_from == 1
 
 
-def test_where_nobody_looks_for_duplicates_each_message_is_a_ticket(output: Output) -> None:
+def test_without_a_look_for_duplicates_each_message_is_a_ticket(output: Output) -> None:
     with older_contract():
         manifest = publish(output, None, [encode(ticket(0)), *[encode(ticket(0, priority="critical"))] * 2])
     done = retry(output, manifest, None, NOW)
@@ -329,7 +329,7 @@ def table(*rows: tuple[int, int, str, bytes | None]) -> pa.Table:
 
 
 def test_a_message_is_left_out_if_its_client_was_to_be_forgotten_when_it_was_read(output: Output) -> None:
-    # Nobody could read in these messages whose they were.
+    # When the client was erased, its id could not be found in these messages.
     of_client = table(*((0, offset, "strange", encode(ticket(offset))) for offset in (4, 5)))
     retried = retry_messages(of_client, None, NO_DUPLICATES, [erasure_of(["CLIENT_1"], {0: 5}), erasure_of(["X"], {})])
     assert (retried.published.offset.tolist(), retried.forgotten.offset.tolist()) == ([5], [4])

@@ -33,7 +33,7 @@ from tests.support.time import Time
 @pytest.fixture
 def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Output:
     monkeypatch.chdir(tmp_path)
-    # Nobody lists the folders meanwhile.
+    # No reader lists the folders meanwhile.
     monkeypatch.setattr("store.exchange.LISTING_S", 0)
     return Output(OutputLocation(tmp_path / "output"), QuickDisk(), StoppedClock())
 
@@ -64,13 +64,13 @@ def test_what_became_of_the_messages_is_told(
 ) -> None:
     assert asked(output, "--retry-rejected") == 0
     assert (
-        "4 rejected messages were decoded again: 2 are tickets now and published, 2 are still rejected; "
+        "4 rejected messages were decoded again: 2 are valid now and were published, 2 are still rejected; "
         "--list-rejected shows why" in (said := capsys.readouterr().err)
     )
     assert "the old files stay for ten minutes, for readers" in said
     assert asked(output, "--retry-rejected") == 0
     assert (
-        "2 rejected messages were decoded again: 0 are tickets now and published, 2 are still rejected"
+        "2 rejected messages were decoded again: 0 are valid now and were published, 2 are still rejected"
         in capsys.readouterr().err
     )
     assert '"state": "stopped"' in (output.root / "_status.json").read_text()
@@ -79,7 +79,7 @@ def test_what_became_of_the_messages_is_told(
     assert datasets.count("tickets_with_assignment") == 3
 
 
-def test_of_a_reason_that_nobody_was_rejected_for_those_that_there_are_are_told(
+def test_for_an_unknown_reason_the_known_ones_are_told(
     output: Output, manifest: Manifest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert asked(output, "--retry-rejected", "--reason", "priorty") == 0
@@ -88,7 +88,7 @@ def test_of_a_reason_that_nobody_was_rejected_for_those_that_there_are_are_told(
     assert "priority: must be one of low, medium, high; missing field: " in said
     assert read_manifest(Disk(), output.root) == manifest
     assert asked(output, "--retry-rejected", "--reason", "priority") == 0
-    assert "2 rejected messages were decoded again: 2 are tickets now and published, 0 are still rejected\n" in (
+    assert "2 rejected messages were decoded again: 2 are valid now and were published, 0 are still rejected\n" in (
         capsys.readouterr().err
     )
 
@@ -135,7 +135,7 @@ def test_the_list_shows_each_reason_with_its_count_and_its_newest_message(
     lines = capfd.readouterr().out.splitlines()
     assert lines[:7] == [
         str(output.root),
-        "4 messages are rejected, of each reason the newest is shown:",
+        "4 messages are rejected. The newest of each reason:",
         "",
         "2 × priority: must be one of low, medium, high",
         f"  {UNKNOWN_PRIORITY}",
@@ -223,7 +223,7 @@ def test_killed_at_any_point_it_is_done_or_not_and_a_second_run_finds_the_rest(
 
     again = subprocess.run(command, cwd=ROOT, env=clean_environment(), check=True, capture_output=True, text=True)
     assert ("finishing retry 3, which an earlier run had decided" in again.stderr) == is_done
-    assert ("0 are tickets now" if is_done else "2 are tickets now") in again.stderr
+    assert ("0 are valid now" if is_done else "2 are valid now") in again.stderr
     datasets = Published(output.root)
     datasets.require_agreement()
     assert datasets.rows("SELECT ticket_id[-1] FROM tickets_with_assignment") == [("0",), ("1",), ("2",)]
