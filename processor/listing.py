@@ -9,12 +9,12 @@ import pyarrow.compute as pc
 
 from processor.config import ListRejectedConfig
 from processor.printed import write
-from runtime.errors import PipelineError, SettingError
+from runtime.errors import SettingError
 from runtime.settings.location import OutputLocation
 from store.datasets import REJECTED
 from store.files import Disk
 from store.manifest import Manifest
-from store.reader import Reader, open_output
+from store.reader import Reader, read_current
 from store.reasons import COLUMNS, Reason, count_reasons
 
 _WIDTH = 80
@@ -38,21 +38,14 @@ def read_reasons(location: OutputLocation, disk: Disk | None = None) -> tuple[Ma
 
     A processor may work meanwhile: if files go because of another commit, those of that one are read.
     """
-    reader = _open(location, disk)
-    while True:
-        try:
-            return reader.manifest, count_reasons(map(_shorten, reader.tables(REJECTED, COLUMNS)))
-        except PipelineError:
-            before, reader = reader.manifest, _open(location, disk)
-            if reader.manifest.commit_id == before.commit_id:
-                raise
-
-
-def _open(location: OutputLocation, disk: Disk | None) -> Reader:
-    reader = open_output(location, disk)
-    if reader is None:
+    found = read_current(location, _read, disk)
+    if found is None:
         raise SettingError(f"there is no output in {location}, so no rejected message; correct --output-path")
-    return reader
+    return found
+
+
+def _read(reader: Reader) -> tuple[Manifest, list[Reason]]:
+    return reader.manifest, count_reasons(map(_shorten, reader.tables(REJECTED, COLUMNS)))
 
 
 def _shorten(rejected: pa.Table) -> pa.Table:
