@@ -17,7 +17,16 @@ from runtime.process.interpreter import prepare
 if __name__ == "__main__":
     prepare("processor/spark_processor.py", "processor")
 
-from processor.config import SETTINGS, CompactConfig, ForgetConfig, ProcessorConfig, VerifyConfig, senseless, task_of
+from processor.config import (
+    SETTINGS,
+    CompactConfig,
+    ExplainConfig,
+    ForgetConfig,
+    ProcessorConfig,
+    VerifyConfig,
+    senseless,
+    task_of,
+)
 from runtime.process import entry, logs
 from runtime.process.absent import do_without
 from runtime.process.failpoint import warn_of_failpoint
@@ -51,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return entry.run(lambda: _TASKS[task](flags))
 
 
-def _set_up_logging(config: ProcessorConfig | VerifyConfig | CompactConfig | ForgetConfig) -> None:
+def _set_up_logging(config: ProcessorConfig | VerifyConfig | CompactConfig | ForgetConfig | ExplainConfig) -> None:
     logs.configure_logging(config.log_level, config.log_format)
     catalogue.warn_of_near_misses(os.environ)
 
@@ -97,7 +106,22 @@ def _forget(flags: argparse.Namespace) -> None:
     run(config, stop)
 
 
-_TASKS = {None: _process, "verify": _verify, "compact": _compact, "forget": _forget, "forget_file": _forget}
+def _explain(flags: argparse.Namespace) -> None:
+    config = ExplainConfig.from_sources(flags, os.environ)
+    _set_up_logging(config)
+    from processor.explanation import run
+
+    run(config)
+
+
+_TASKS = {
+    None: _process,
+    "verify": _verify,
+    "compact": _compact,
+    "forget": _forget,
+    "forget_file": _forget,
+    "explain": _explain,
+}
 
 
 if __name__ == "__main__":

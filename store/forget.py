@@ -76,7 +76,8 @@ def forget(
         reader.require_intact(BY_HOUR, name)
     hours = merge_hours(reader.table(BY_HOUR), gone.negative_hours())
     with writing(change.staging.folder):
-        change.replace(summaries(totals, hours, manifest.batch_id, now).items(), manifest.batch_id)
+        teams = manifest.rule_sets[-1].routing.teams
+        change.replace(summaries(totals, hours, manifest.batch_id, now, teams).items(), manifest.batch_id)
     record = change.record(now, totals=totals, **_ledger(manifest, gone, client_ids, unread))
     with closing(open_clients(output, manifest)) as clients, writing(clients.path):
         clients.remove(gone.clients, change.commit, change.commit_id)

@@ -73,6 +73,14 @@ DEDUPE = Setting(
     "all rejects tickets whose ticket_id was published before, off publishes them again",
     "--dedupe",
 )
+ROUTING_FILE = Setting(
+    "ROUTING_FILE",
+    None,
+    parsers.readable_file,
+    "file of the rules that assign teams, instead of the default rules",
+    "--routing-file",
+    anchored=True,
+)
 DASHBOARD_PORT = Setting(
     "DASHBOARD_PORT", 8501, parsers.integer(1, "8501", 65_535), "port of the dashboard on this machine", "--port"
 )
@@ -116,7 +124,10 @@ ALL: dict[str, Setting] = {
 }
 
 # A key of our ``.env`` that begins like this is meant for us.
-PREFIXES = ("BATCH_", "COMPACT_", "DASHBOARD_", "KAFKA_S", "METRICS_", "OUTPUT_", "PRODUCER_", "REDPANDA_", "TOPIC_")
+PREFIXES = (
+    *("BATCH_", "COMPACT_", "DASHBOARD_", "KAFKA_S", "METRICS_", "OUTPUT_", "PRODUCER_", "REDPANDA_", "ROUTING_"),
+    "TOPIC_",
+)
 
 # Only docker-compose.yml reads these, from the same ``.env``.
 OF_COMPOSE = ("PROCESSOR_MEM_LIMIT", "PROCESSOR_METRICS_PORT", "PRODUCER_METRICS_PORT")

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import msgspec
 import pytest
 
+from contract.routing import DEFAULT
 from contract.ticket import encode
 from processor.config import ProcessorConfig
 from processor.duplicates import Duplicates
@@ -22,18 +23,19 @@ from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange
 from processor.processor import SparkProcessor
 from processor.receipt import Receipt
+from processor.routing_file import RoutingFile
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError, SettingError
 from runtime.process.display import LogDisplay
 from runtime.process.heartbeat import Heartbeat
 from runtime.settings.location import OutputLocation
 from store.datasets import DATASETS
 from store.files import Disk
-from store.manifest import Erasure, Gap, Manifest, Partition, Record, Source, Window, read_manifest
+from store.manifest import Erasure, Gap, Manifest, Partition, Record, RuleSet, Source, Window, read_manifest
 from store.output import Output
 from store.staging import Staging
 from tests.support.datasets import Published
 from tests.support.disks import QuickDisk
-from tests.support.staging import SOURCE, messages, stage, ticket
+from tests.support.staging import NIGHT_SHIFT, SOURCE, messages, stage, ticket
 from tests.support.time import Time
 
 Progress = Callable[[int], None]
@@ -207,6 +209,7 @@ class Bench:
         start: str | datetime | None = None,
         until: datetime | None = None,
         topic: str = "client_tickets",
+        routing_file: RoutingFile | None = None,
     ) -> None:
         location = OutputLocation(self.root)
         config = ProcessorConfig(
@@ -222,6 +225,7 @@ class Bench:
             compact_files=compact_files,
             start=start,
             until=until,
+            routing_file=routing_file,
         )
         output, heartbeat = Output(location, self.disk, self.time), Heartbeat(self.beat)
         collaborators = (self.topic, self.tasks, self.time, heartbeat, self.time, LogDisplay(), self.recorder)
@@ -328,6 +332,36 @@ def test_a_backlog_is_read_in_batches_of_limited_size_up_to_the_end_as_of_the_fi
     assert bench.manifest().batch_id == 3
     assert bench.manifest().partitions == {0: Partition(0, 5, tickets=5)}
     Published(bench.root).require_agreement()
+
+
+def test_new_rules_are_kept_and_told_once_with_the_batch_in_which_they_begin(
+    going_on: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = RoutingFile(Path("routing.toml"), NIGHT_SHIFT, (1, 5, 8, 11, 14))
+    told = (
+        "batch 2 is the first with new rules for teams: technical with high or critical priority to Night Shift "
+        "instead of Technical Support; what was published before keeps its teams"
+    )
+    with caplog.at_level(logging.INFO):
+        for end in (3, 5, 6):
+            # Without a new message no batch begins, so no rules do.
+            going_on.topic.answers.clear()
+            going_on.topic.holds((0, end))
+            going_on.run(routing_file=file)
+            assert [message for message in caplog.messages if "new rules for teams" in message] == (
+                [] if end == 3 else [told]
+            )
+    manifest = going_on.manifest()
+    assert manifest.batch_id == 3
+    assert manifest.routing == [RuleSet(1, list(DEFAULT.rules)), RuleSet(2, list(NIGHT_SHIFT.rules))]
+
+
+def test_a_new_output_tells_of_no_change_of_rules(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.topic.holds((0, 1))
+    with caplog.at_level(logging.INFO):
+        bench.run(routing_file=RoutingFile(Path("routing.toml"), NIGHT_SHIFT, (1, 5, 8, 11, 14)))
+    assert bench.manifest().routing == [RuleSet(1, list(NIGHT_SHIFT.rules))]
+    assert [message for message in caplog.messages if "new rules for teams" in message] == []
 
 
 def test_messages_deleted_unread_are_refused_and_nothing_is_changed(going_on: Bench) -> None:
