@@ -251,10 +251,10 @@ class ProcessorConfig:
         return (
             f"broker {self.broker} ({self.security.protocol}), topic {self.topic}, output {self.output} "
             f"({self.output_format}), Spark {self.master} with {self.memory}, {every}, "
-            f"at most {self.max_messages:,} messages a batch, dedupe {self.dedupe}, teams by "
-            f"{self.routing_file.path if self.routing_file else 'the default rules'}"
+            f"at most {self.max_messages:,} messages a batch, dedupe {self.dedupe}"
             + (f", from {parsers.rfc_3339(self.start)}" if self.start else "")
             + (f", until {parsers.rfc_3339(self.until)}" if self.until else "")
+            + f", teams by {self.routing_file.path if self.routing_file else 'the default rules'}"
         )
 
 

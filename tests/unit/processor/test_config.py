@@ -183,7 +183,7 @@ def test_a_part_of_the_topic_is_asked_for_in_any_zone(env_file: Path) -> None:
     assert config.start == datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
     assert config.until == datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
     assert (config.start_source, config.until_source) == ("--from", "TOPIC_UNTIL (from the environment)")
-    assert config.describe().endswith(", dedupe off, from 2026-01-31T09:30:00Z, until 2026-01-31T12:00:00Z")
+    assert ", dedupe off, from 2026-01-31T09:30:00Z, until 2026-01-31T12:00:00Z, teams by " in config.describe()
 
 
 @pytest.mark.parametrize(
