@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 
 from benchmarks.figures import Figures
 from contract.columns import UTC_MICROSECONDS
-from contract.routing import TEAMS
+from contract.routing import DEFAULT, TEAMS
 from contract.ticket import PRIORITIES, REQUEST_TYPES, URGENT
 from dashboard.config import DashboardConfig
 from dashboard.serve import command, environment
@@ -109,7 +109,7 @@ def publish(output: Output, before: Manifest | None, file_format: str, tickets: 
     totals = (before.totals if before else Totals()).add(
         hours, 0, 0 if before else len(pc.unique(tickets["client_id"]))
     )
-    change.replace(summaries(totals, merge_hours(known, hours), batch_id, now).items(), batch_id)
+    change.replace(summaries(totals, merge_hours(known, hours), batch_id, now, DEFAULT.teams).items(), batch_id)
     offset = totals.tickets
     record = change.record(
         now,

@@ -30,7 +30,7 @@ _SAID_IN_WORDS = {
         "seconds. Finer than a microsecond is rounded."
     ),
     "request": "Any characters; a character is a Unicode code point.",
-    "request_type": "Decides which team is assigned.",
+    "request_type": "Decides which team is assigned, perhaps together with the priority.",
     "priority": "High and critical are published a second time, in high_priority_tickets.",
 }
 

@@ -12,11 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contract.columns import UTC_MICROSECONDS
-from contract.routing import TEAMS
 from contract.ticket import URGENT
 from dashboard.choice import Choice
-from store.counts import Totals
-from store.manifest import Manifest
+from store.manifest import Manifest, RuleSet
 from store.reasons import count_reasons
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -82,17 +80,13 @@ def created_in(hours: pa.Table, tickets: pa.Table, length: timedelta, as_of: dat
     return Count(found, exact)
 
 
-def teams_of_types(totals: Totals) -> Mapping[str, str] | None:
-    """Return which team serves each type, so that counts by team follow from counts by type.
-
-    If another team served a type in the past, they do not follow, because its earlier tickets count for the earlier
-    team: then return None.
-    """
-    teams = {str(kind): team for kind, team in TEAMS.items()}
-    by_team: Counter[str] = Counter()
-    for kind, count in totals.by_type.items():
-        by_team[teams.get(kind, "")] += count
-    return teams if +by_team == +Counter(totals.by_team) else None
+def teams_of_kinds(rule_sets: Sequence[RuleSet]) -> dict[tuple[str, str], str | None]:
+    """Return the team of each request type and priority; None if the rules changed it."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for rules in rule_sets:
+        for kind, team in rules.routing.assignments().items():
+            found.setdefault(kind, set()).add(team)
+    return {kind: min(teams) if len(teams) == 1 else None for kind, teams in found.items()}
 
 
 def load(hours: pa.Table, column: str, names: Sequence[str]) -> pa.Table:
@@ -102,17 +96,21 @@ def load(hours: pa.Table, column: str, names: Sequence[str]) -> pa.Table:
     return counts_table({name: found.get(name, 0) for name in dict.fromkeys([*names, *sorted(found)])})
 
 
-def load_of_teams(hours: pa.Table, totals: Totals, chosen: Choice) -> pa.Table | None:
-    """Return ``name``, ``tickets`` for each team; None if the chosen tickets cannot be counted by team."""
+def load_of_teams(hours: pa.Table, manifest: Manifest, chosen: Choice) -> pa.Table | None:
+    """Return ``name``, ``tickets`` for each team; None if the chosen tickets cannot be counted by team.
+
+    Teams follow from types and priorities, unless a change of the rules concerned some of the chosen tickets.
+    """
+    sums: Counter[str] = Counter(dict.fromkeys(manifest.rule_sets[-1].routing.teams, 0))
     if chosen == Choice():
-        return counts_table({**dict.fromkeys(TEAMS.values(), 0), **totals.by_team})
-    teams = teams_of_types(totals)
-    if teams is None:
-        return None
-    by_type = load(hours, "request_type", list(teams)).to_pylist()
-    sums: Counter[str] = Counter(dict.fromkeys(teams.values(), 0))
-    for row in by_type:
-        sums[teams[row["name"]]] += row["tickets"]
+        return counts_table({**sums, **manifest.totals.by_team})
+    teams = teams_of_kinds(manifest.rule_sets)
+    counted = hours.group_by(["request_type", "priority"]).aggregate([("count", "sum")])
+    for row in counted.to_pylist():
+        team = teams.get((row["request_type"], row["priority"]))
+        if team is None:
+            return None
+        sums[team] += row["count_sum"]
     return counts_table(sums)
 
 

@@ -94,12 +94,10 @@ def _load(of: Snapshot, chosen: Choice, as_of: datetime) -> None:
     st.subheader("Load", anchor=False)
     st.html(markup.caption(f"{things(tickets, 'ticket', 'tickets')}, {chosen.describe()}"))
     team, kind, priority = st.columns(3, gap="large")
-    teams = figures.load_of_teams(hours, of.manifest.totals, chosen)
+    teams = figures.load_of_teams(hours, of.manifest, chosen)
     with team:
         if teams is None:
-            st.text(
-                "In the past another team served one of the request types, so only all tickets can be counted by team."
-            )
+            st.text("The rules for some of these tickets have changed, so they cannot be counted by team.")
         else:
             st.html(markup.load("by team", teams, {}))
     with kind:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import msgspec
 
+from contract.routing import Routing
 from processor.duplicates import Duplicates, Sifting
 from processor.plan import OffsetRange
 from processor.receipt import PartitionRead, Receipt, incomplete, last_records, read_by_partition, require_complete
@@ -15,7 +16,7 @@ from store.datasets import BY_HOUR, DATASETS
 from store.erasure import still_to_come
 from store.files import reading, writing
 from store.ids import IdSet, Run
-from store.manifest import CommitRecord, Gap, Manifest, Partition, Source, Window
+from store.manifest import CommitRecord, Gap, Manifest, Partition, RuleSet, Source, Window
 from store.output import Output
 from store.staging import Change, Staging, read_clients, read_ids
 
@@ -48,12 +49,14 @@ def assemble(
     batch: Batch,
     receipts: Sequence[Receipt],
     clients: ClientSet,
+    routing: Routing,
     now: datetime,
     deduped: bool = False,
 ) -> CommitRecord:
     """Return the record that publishes ``batch``, whose files wait in the staging folder of ``change``.
 
-    ``deduped`` says that duplicates were rejected, so none of its tickets was published before.
+    ``routing`` has assigned the teams of its tickets. ``deduped`` says that duplicates were rejected, so none of its
+    tickets was published before.
     Raises DataConflict when the receipts do not account for every message, OutputUnavailable when a file cannot be
     written.
     """
@@ -66,7 +69,7 @@ def assemble(
     with writing(change.staging.folder):
         totals = (before.totals if before else Totals()).add(hours, rejected, new_clients)
         _append(change, batch.batch_id, receipts)
-        tables = summaries(totals, merge_hours(known_hours, hours), batch.batch_id, now)
+        tables = summaries(totals, merge_hours(known_hours, hours), batch.batch_id, now, routing.teams)
         change.replace(tables.items(), batch.batch_id)
     partitions = account(before.partitions if before else {}, batch, receipts)
     return change.record(
@@ -79,6 +82,7 @@ def assemble(
         deduped_from=((before and before.deduped_from) or batch.batch_id) if deduped else None,
         gaps=[*(before.gaps if before else ()), *batch.gaps],
         window=before.window if before else batch.window,
+        routing=_rule_sets(before, routing, batch.batch_id),
     )
 
 
@@ -120,6 +124,14 @@ def account(before: Mapping[int, Partition], batch: Batch, receipts: Sequence[Re
             last_record=records.get(offsets.partition, known.last_record) if batch.source.topic_id is None else None,
         )
     return partitions
+
+
+def _rule_sets(before: Manifest | None, routing: Routing, batch_id: int) -> list[RuleSet]:
+    """Return the rule sets of the ledger after ``batch_id``, which follows ``before``."""
+    known = before.rule_sets if before else []
+    if known and known[-1].routing.assignments() == routing.assignments():
+        return known
+    return [*known, RuleSet(batch_id, list(routing.rules))]
 
 
 def _append(change: Change, batch_id: int, receipts: Sequence[Receipt]) -> None:

@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from contract.routing import DEFAULT, Kind, Routing
 from contract.ticket import MAX_CLIENT_ID_CHARACTERS
 from processor.events import Started
+from processor.routing_file import RoutingFile, kind, read_routing
 from runtime.broker import security
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import SettingError
@@ -140,6 +143,15 @@ REASON = Setting(
     "--reason",
 )
 
+EXPLAIN = Setting(
+    None,
+    None,
+    kind,
+    "print the team of tickets of this type and priority, and the rule that says so, and exit",
+    "--explain",
+    words=("TYPE", "PRIORITY"),
+)
+
 READERS_STOPPED = Setting(
     None,
     False,
@@ -175,6 +187,7 @@ SETTINGS: dict[str, Setting] = {
     "start": catalogue.TOPIC_FROM,
     "until": catalogue.TOPIC_UNTIL,
     "consumer_group": catalogue.CONSUMER_GROUP,
+    "routing_file": catalogue.ROUTING_FILE,
     "accept_gap": ACCEPT_GAP,
     "verify": VERIFY,
     "answers": ANSWERS,
@@ -188,6 +201,7 @@ SETTINGS: dict[str, Setting] = {
     "readers_stopped": READERS_STOPPED,
     "metrics_port": catalogue.METRICS_PORT,
     "metrics_host": catalogue.METRICS_HOST,
+    "explain": EXPLAIN,
     "log_level": catalogue.LOG_LEVEL,
     "log_format": catalogue.LOG_FORMAT,
     "compact_files": catalogue.COMPACT_FILES,
@@ -203,6 +217,7 @@ _BESIDE = {
     "forget_file": _FORGETTING,
     "list_rejected": ("output",),
     "retry_rejected": ("output", "reason", "readers_stopped"),
+    "explain": ("routing_file",),
 }
 _OF_OTHER_TASKS = {*_BESIDE, "answers", "reason", "readers_stopped"}
 
@@ -227,6 +242,8 @@ class ProcessorConfig:
     start: str | datetime | None = catalogue.TOPIC_FROM.default
     until: datetime | None = catalogue.TOPIC_UNTIL.default
     consumer_group: str = catalogue.CONSUMER_GROUP.default
+    # None: the default rules.
+    routing_file: RoutingFile | None = None
     accept_gap: bool = ACCEPT_GAP.default
     compact_files: int = catalogue.COMPACT_FILES.default
     metrics_port: int = catalogue.METRICS_PORT.default
@@ -271,9 +288,14 @@ class ProcessorConfig:
         values = resolve(fields, flags, environ, env_file)
         for name, of in (("format", "output_format"), ("start", "start"), ("until", "until")):
             values[f"{name}_source"] = source_of(SETTINGS[of], flags, environ, env_file)
-        config = cls(security=login, **values)
+        config = cls(security=login, **_with_routing(values))
         _require_past(config, (clock or Clock()).now())
         return config
+
+    @property
+    def routing(self) -> Routing:
+        """The rules that assign teams."""
+        return self.routing_file.routing if self.routing_file else DEFAULT
 
     def started(self) -> Started:
         """Return what the log says at the start."""
@@ -298,6 +320,7 @@ class ProcessorConfig:
             f"consumer group {self.consumer_group or 'none'}"
             + (f", from {parsers.rfc_3339(self.start)}" if self.start else "")
             + (f", until {parsers.rfc_3339(self.until)}" if self.until else "")
+            + f", teams by {self.routing_file.path if self.routing_file else 'the default rules'}"
         )
 
 
@@ -309,6 +332,12 @@ def _require_past(config: ProcessorConfig, now: datetime) -> None:
                 f"{source} must be a time that has passed, found {parsers.rfc_3339(place)}, and now it is "
                 f"{parsers.rfc_3339(now.replace(microsecond=0))}; start again after that time, or leave it out"
             )
+
+
+def _with_routing(values: dict[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with the content of the file that ``routing_file`` names. Raises SettingError."""
+    file = values["routing_file"]
+    return {**values, "routing_file": file and read_routing(file)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +434,25 @@ class ForgetConfig:
         one, several = values.pop("forget"), values.pop("forget_file") or ()
         client_ids = tuple(dict.fromkeys([*([one] if one else []), *several]))
         return cls(security=login, client_ids=client_ids, **values)
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainConfig:
+    """What ``--explain`` needs to know. Without ``routing_file`` the default rules hold."""
+
+    explain: Kind
+    routing_file: RoutingFile | None = None
+    log_level: str = catalogue.LOG_LEVEL.default
+    log_format: str = catalogue.LOG_FORMAT.default
+
+    @classmethod
+    def from_sources(
+        cls, flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE
+    ) -> "ExplainConfig":
+        """Resolve command line, environment and ``.env``. Raises SettingError."""
+        catalogue.refuse_typos(env_file)
+        fields = ("explain", "routing_file", "log_level", "log_format")
+        return cls(**_with_routing(resolve({name: SETTINGS[name] for name in fields}, flags, environ, env_file)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from contextlib import closing
 from functools import partial
 from typing import NoReturn, Protocol
 
+from contract.routing import tell_kinds
 from processor import same_topic, window
 from processor.batch import Batch, assemble, find_duplicates
 from processor.config import ProcessorConfig
@@ -325,7 +326,7 @@ class SparkProcessor:
         bounds = same_topic.confirm(self._topic, batch, receipts)
         with closing(open_clients(output, before)) as clients:
             now, deduped = self._clock.now(), self._ids is not None
-            record = assemble(output, change, before, batch, receipts, clients, now, deduped)
+            record = assemble(output, change, before, batch, receipts, clients, self._config.routing, now, deduped)
         if self._ids is not None:
             self._ids.prepare(change.commit_id, run)
         output.commit(record)
@@ -336,6 +337,7 @@ class SparkProcessor:
         if self._ids is not None:
             self._ids.open(output, record.manifest)
         self._heartbeat.beat()
+        _tell_of_rules(before, record.manifest)
         seconds = self._clock.seconds() - began
         self._recorder.published(receipts, seconds, self._clock.now())
         self._recorder.lag(self._lag)
@@ -424,6 +426,22 @@ class SparkProcessor:
         raise BrokerError(
             f"the topic could not be read ({failure.kind}: {failure.detail}); check the broker and its log"
         )
+
+
+def _tell_of_rules(before: Manifest | None, after: Manifest) -> None:
+    """Log which teams are assigned otherwise from this batch on, if any."""
+    if before is None or len(after.rule_sets) == len(before.rule_sets):
+        return
+    old, new = (rules.routing for rules in after.rule_sets[-2:])
+    told = (
+        f"{tell_kinds(kinds)} to {there}" + (f" instead of {here}" if here else "")
+        for (here, there), kinds in old.changes(new).items()
+    )
+    _log.info(
+        "batch %d is the first with new rules for teams: %s; what was published before keeps its teams",
+        after.batch_id,
+        "; ".join(told),
+    )
 
 
 def _warn_of_conversion(found: str, config: ProcessorConfig) -> None:

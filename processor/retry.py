@@ -123,6 +123,8 @@ class _Attempt:
     ) -> None:
         self._reader = output.reader(manifest)
         self._manifest = manifest
+        # The newest rules of the output: its next batch goes on with these, or names others.
+        self.routing = manifest.rule_sets[-1].routing
         self._staging = change.staging
         self._wanted = wanted
         self._between = between
@@ -191,7 +193,7 @@ class _Attempt:
         return retried.changed
 
     def _publish(self, tickets: pa.Table) -> None:
-        assigned = Transformations.assign_team(tickets)
+        assigned = Transformations.assign_team(tickets, self.routing)
         self._clients.update(pc.unique(assigned["client_id"]).to_pylist())
         for row in Transformations.count_by_hour(assigned):
             self._hours[row.hour, row.request_type, row.priority, row.team] += row.count
@@ -241,5 +243,6 @@ def _assemble(
     rejected = -sum(of.tickets + of.forgotten for of in attempt.moves.values())
     totals = manifest.totals.add(attempt.hours, rejected, new_clients)
     with writing(change.staging.folder):
-        change.replace(summaries(totals, merge_hours(published_hours, attempt.hours), batch_id, now).items(), batch_id)
+        tables = summaries(totals, merge_hours(published_hours, attempt.hours), batch_id, now, attempt.routing.teams)
+        change.replace(tables.items(), batch_id)
     return change.record(now, batch_id=batch_id, totals=totals, **account(manifest, attempt.moves))

@@ -20,6 +20,7 @@ if __name__ == "__main__":
 from processor.config import (
     SETTINGS,
     CompactConfig,
+    ExplainConfig,
     ForgetConfig,
     ListRejectedConfig,
     ProcessorConfig,
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 _Changing = ProcessorConfig | CompactConfig | ForgetConfig | RetryConfig
 
 
-def _set_up_logging(config: _Changing | VerifyConfig | StatusConfig | ListRejectedConfig) -> None:
+def _set_up_logging(config: _Changing | VerifyConfig | StatusConfig | ListRejectedConfig | ExplainConfig) -> None:
     logs.configure_logging(config.log_level, config.log_format)
     catalogue.warn_of_near_misses(os.environ)
 
@@ -119,6 +120,14 @@ def _forget(flags: argparse.Namespace) -> None:
     run(config, stop)
 
 
+def _explain(flags: argparse.Namespace) -> None:
+    config = ExplainConfig.from_sources(flags, os.environ)
+    _set_up_logging(config)
+    from processor.explanation import run
+
+    run(config)
+
+
 def _list_rejected(flags: argparse.Namespace) -> None:
     config = ListRejectedConfig.from_sources(flags, os.environ)
     _set_up_logging(config)
@@ -144,6 +153,7 @@ _TASKS = {
     "forget_file": _forget,
     "list_rejected": _list_rejected,
     "retry_rejected": _retry_rejected,
+    "explain": _explain,
 }
 
 

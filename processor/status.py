@@ -3,7 +3,6 @@
 import os
 import textwrap
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from contract.ticket import kind_of
 from processor.config import StatusConfig
 from processor.lag import Lag, lag_of, total
 from processor.plan import within
@@ -19,13 +17,14 @@ from processor.printed import write
 from processor.unread import compare, look_up
 from runtime.errors import BrokerError, SettingError
 from runtime.process import heartbeat
-from runtime.process.foreign_text import on_one_line, visible
+from runtime.process.foreign_text import visible
 from runtime.process.words import moment, span, things
 from store.condition import Condition, condition, unread
 from store.datasets import DATASETS, METRICS, REJECTED
 from store.files import Disk
 from store.manifest import Manifest
 from store.reader import Reader, read_current
+from store.reasons import count_kinds
 from store.status import Status, read_status
 
 _WIDTH = 80
@@ -69,12 +68,8 @@ def run(config: StatusConfig) -> None:
 def published_in(reader: Reader) -> Published:
     """Return what is published as of the commit of ``reader``. Raises PipelineError."""
     (metrics,) = reader.rows(METRICS)
-    reasons: Counter[str] = Counter()
-    for table in reader.tables(REJECTED, ["reason"]):
-        for each in table["reason"].value_counts().to_pylist():
-            reasons[on_one_line(kind_of(each["values"]))] += each["counts"]
-    ordered = dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
-    return Published(reader.manifest, metrics["batch_id"], metrics["updated_at"], ordered)
+    reasons = count_kinds(reader.tables(REJECTED, ["reason"]))
+    return Published(reader.manifest, metrics["batch_id"], metrics["updated_at"], reasons)
 
 
 def _ask(config: StatusConfig, manifest: Manifest) -> Asked:

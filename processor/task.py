@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from confluent_kafka import Message
 
 from contract.columns import decode_columns
+from contract.routing import Routing
 from contract.ticket import RequestType
 from contract.uuids import ids_of
 from processor.consume import Piece, consume, utc_microseconds
@@ -38,14 +39,16 @@ from store.staging import StagedWriter, Staging, TicketIds, write_clients, write
 class StagingTask:
     """Reads offset ranges of a topic and writes their files into staging.
 
-    ``security`` holds secrets. It travels with the code of the task, never in the ranges, and is not shown. Messages
-    that ``erasures`` concern are read and counted, but not published.
+    ``security`` holds secrets. It travels with the code of the task, never in the ranges, and is not shown. ``routing``
+    assigns the teams. It travels with the task as well, so a worker needs no routing file. Messages that ``erasures``
+    concern are read and counted, but not published.
     """
 
     staging: Staging
     brokers: str
     security: Mapping[str, str] = field(repr=False)
     topic: str
+    routing: Routing
     consume: Callable[..., Generator[Piece, None, None]] = consume
     erasures: Sequence[Erasure] = ()
 
@@ -57,7 +60,7 @@ class StagingTask:
         disk or deleted messages, is reported in the receipt, not raised.
         """
         # Spark may run a task twice, even at the same time, so the files of each attempt have their own names.
-        stage = _Stage(self.staging, uuid.uuid4().hex, duplicates, self.erasures)
+        stage = _Stage(self.staging, uuid.uuid4().hex, self.routing, duplicates, self.erasures)
         # Nothing here makes reference cycles, and searching so many messages for them takes a twentieth of the time.
         collects = gc.isenabled()
         gc.disable()
@@ -124,6 +127,7 @@ class _Stage:
 
     staging: Staging
     attempt: str
+    routing: Routing
     duplicates: Duplicates | None = None
     erasures: Sequence[Erasure] = ()
     writers: dict[str, StagedWriter] = field(default_factory=dict)
@@ -160,7 +164,7 @@ class _Stage:
             self._publish(tickets)
 
     def _publish(self, tickets: pa.Table) -> None:
-        assigned = Transformations.assign_team(tickets)
+        assigned = Transformations.assign_team(tickets, self.routing)
         self.clients.update(pc.unique(assigned["client_id"]).to_pylist())
         for row in Transformations.count_by_hour(assigned):
             self.hours[row.hour, row.request_type, row.priority, row.team] += row.count

@@ -74,8 +74,9 @@ class SparkTasks:
             (share, None if duplicates is None else duplicates.within(share))
             for share in share_out(ranges, context.defaultParallelism)
         ]
-        security = self._config.security.for_librdkafka()
-        task = StagingTask(staging, self._config.broker, security, self._config.topic, erasures=erasures)
+        config = self._config
+        security = config.security.for_librdkafka()
+        task = StagingTask(staging, config.broker, security, config.topic, config.routing, erasures=erasures)
         job = _Job(context, task)
         try:
             with job.watched(self._shutdown, progress):

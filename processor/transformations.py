@@ -3,13 +3,13 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from contract.routing import TEAMS
-from contract.ticket import URGENT
+from contract.routing import KINDS, Routing
+from contract.ticket import PRIORITIES, REQUEST_TYPES, URGENT
 from store.counts import HourCount, count_by_hour
 from store.datasets import TICKETS
 
-_TYPES = pa.array(TEAMS.keys())
-_TEAMS = pa.array(TEAMS.values())
+_TYPES = pa.array(REQUEST_TYPES)
+_PRIORITIES = pa.array(PRIORITIES)
 _URGENT = pa.array(URGENT)
 
 
@@ -17,9 +17,13 @@ class Transformations:
     """The steps between a batch of tickets and the datasets."""
 
     @staticmethod
-    def assign_team(tickets: pa.Table) -> pa.Table:
+    def assign_team(tickets: pa.Table, routing: Routing) -> pa.Table:
         """Return ``tickets`` with the column ``assigned_team``, in the schema of tickets_with_assignment."""
-        teams = _TEAMS.take(pc.index_in(tickets["request_type"], _TYPES))
+        # Each as its place in KINDS.
+        of_type = pc.multiply(pc.index_in(tickets["request_type"], _TYPES), len(PRIORITIES))
+        kinds = pc.add(of_type, pc.index_in(tickets["priority"], _PRIORITIES))
+        assignments = routing.assignments()
+        teams = pa.array([assignments[kind] for kind in KINDS], pa.string()).take(kinds)
         return tickets.append_column("assigned_team", teams).cast(TICKETS.schema)
 
     @staticmethod

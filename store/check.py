@@ -87,6 +87,10 @@ def _require_batches(manifest: Manifest, wrong: _Conflict) -> None:
                 raise wrong(f"its commit is {manifest.commit}, but {dataset}/{name} is of commit {file.commit}")
     if manifest.deduped_from is not None and not 1 <= manifest.deduped_from <= manifest.batch_id:
         raise wrong(f"its last batch is {manifest.batch_id}, but `deduped_from` is {manifest.deduped_from}")
+    starts = [rules.from_batch for rules in manifest.rule_sets]
+    if starts[0] != 1 or starts[-1] > manifest.batch_id or starts != sorted(set(starts)):
+        told = ", ".join(map(str, starts))
+        raise wrong(f"its batches are 1 to {manifest.batch_id}, but the rules in `routing` apply from batch {told} on")
     (metrics,) = manifest.contents[METRICS.name].values()
     if metrics.last_batch != manifest.batch_id:
         raise wrong(f"its last batch is {manifest.batch_id}, but {METRICS.name} is of batch {metrics.last_batch}")

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from contract.columns import UTC_MICROSECONDS
-from contract.routing import TEAMS
 from contract.ticket import PRIORITIES, REQUEST_TYPES, URGENT, RequestType
 from store.datasets import BY_HOUR, BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS, Dataset
 
@@ -91,15 +90,20 @@ def merge_hours(known: pa.Table, new: Iterable[HourCount]) -> pa.Table:
     return counted.filter(pc.not_equal(counted["count"], 0)).cast(BY_HOUR.schema)
 
 
-def summaries(totals: Totals, hours: pa.Table, batch_id: int, updated_at: datetime) -> dict[Dataset, pa.Table]:
-    """Return the one-file datasets; ``hours`` is tickets_by_hour, which does not follow from ``totals``."""
-    teams = tuple(dict.fromkeys([*TEAMS.values(), *totals.by_team]))
+def summaries(
+    totals: Totals, hours: pa.Table, batch_id: int, updated_at: datetime, teams: Iterable[str]
+) -> dict[Dataset, pa.Table]:
+    """Return the one-file datasets; ``hours`` is tickets_by_hour, which does not follow from ``totals``.
+
+    ``teams`` are those of the rules that apply now; they are listed even if they have no ticket.
+    """
+    every_team = tuple(dict.fromkeys([*teams, *totals.by_team]))
     return {
         METRICS: _metrics(totals, batch_id, updated_at),
         BY_TYPE: _largest_first(totals.by_type, REQUEST_TYPES, BY_TYPE),
         BY_PRIORITY: _largest_first(totals.by_priority, PRIORITIES, BY_PRIORITY),
-        # A team that no longer serves a type keeps its count.
-        BY_TEAM: _largest_first(totals.by_team, teams, BY_TEAM),
+        # A team of earlier rules keeps its count.
+        BY_TEAM: _largest_first(totals.by_team, every_team, BY_TEAM),
         BY_HOUR: hours,
     }
 

@@ -6,13 +6,14 @@ None of them raises: each difference becomes a sentence, together with the place
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from contract.routing import TEAMS
+from contract.routing import KINDS
 from contract.ticket import PRIORITIES, REQUEST_TYPES
 from store.datasets import (
     BY_HOUR,
@@ -60,14 +61,7 @@ class Rows:
     rejected: int = 0
     by_type: Mapping[str, int] = field(default_factory=dict)
     by_priority: Mapping[str, int] = field(default_factory=dict)
-    teams: Mapping[tuple[str, str], int] = field(default_factory=dict)
-
-    @property
-    def by_team(self) -> dict[str, int]:
-        sums: Counter[str] = Counter()
-        for (_, team), count in self.teams.items():
-            sums[team] += count
-        return dict(sums)
+    by_team: Mapping[str, int] = field(default_factory=dict)
 
 
 def of_file(published: PublishedFile, found: FoundFile | None) -> str | None:
@@ -111,6 +105,12 @@ def of_ledger(manifest: Manifest) -> Iterator[Difference]:
     if not 1 <= (manifest.deduped_from or 1) <= manifest.batch_id:
         yield _of_ledger(
             f"says that no batch since batch {manifest.deduped_from} has duplicates, but the output ends with batch "
+            f"{manifest.batch_id}"
+        )
+    starts = [rules.from_batch for rules in manifest.rule_sets]
+    if starts[0] != 1 or any(later <= earlier for earlier, later in pairwise([*starts, manifest.batch_id + 1])):
+        yield _of_ledger(
+            f"has rules for teams that apply from batch {', '.join(map(str, starts))} on, but its batches are 1 to "
             f"{manifest.batch_id}"
         )
     yield from _of_partitions(manifest)
@@ -171,22 +171,47 @@ def of_totals(manifest: Manifest, rows: Rows) -> Iterator[Difference]:
             yield _of_ledger(f"says {said:,} tickets of {what} {name}, the files hold {found:,}")
 
 
-def of_teams(rows: Rows) -> tuple[list[Difference], list[str]]:
-    """Return tickets whose team serves another type today, and notes on teams that serve no type today."""
-    differences, notes = [], []
-    serving = {str(request_type): team for request_type, team in TEAMS.items()}
-    for (request_type, team), count in sorted(rows.teams.items()):
-        if team == serving.get(request_type, team):
-            continue
-        if team in serving.values():
-            differences.append(
-                Difference(TICKETS.name, f"{count:,} tickets of request_type {request_type} are assigned to {team}")
-            )
-        else:
-            notes.append(
-                f"{count:,} tickets of request_type {request_type} are assigned to {team}, by an earlier routing"
-            )
-    return differences, notes
+def of_teams(
+    manifest: Manifest, found: Mapping[str, Mapping[tuple[str, str, str], int]]
+) -> tuple[list[Difference], list[str]]:
+    """Return tickets whose team is not the one that the rules of their batch say, and a note on merged files.
+
+    ``found`` counts combinations of type, priority and team by the name of the file. If the batches of a file had
+    different rules, the file does not say which ticket is of which batch; then the team of any of these rules is right.
+    """
+    wrong: Counter[tuple[str, str, str, str]] = Counter()
+    mixed = 0
+    teams: dict[int, dict[tuple[str, str], str]] = {
+        rules.from_batch: {(kind, priority): team for (kind, priority), team in rules.routing.assignments().items()}
+        for rules in manifest.rule_sets
+    }
+    for name, counts in found.items():
+        file = manifest.contents[TICKETS.name][name]
+        tables = [teams[start] for start in _starts_within(list(teams), file.first_batch, file.last_batch)]
+        mixed += len(tables) > 1
+        for (request_type, priority, team), count in counts.items():
+            right = [table[request_type, priority] for table in tables if (request_type, priority) in table]
+            if team not in right and (request_type, priority) in KINDS:
+                wrong[request_type, priority, team, " or ".join(dict.fromkeys(right)) or "nothing"] += count
+    differences = [
+        Difference(
+            TICKETS.name,
+            f"{count:,} tickets of {request_type} with {priority} priority are assigned to {team}, but the rules of "
+            f"their batches say {right}",
+        )
+        for (request_type, priority, team, right), count in sorted(wrong.items())
+    ]
+    note = (
+        f"{mixed:,} files of {TICKETS.name} hold batches from before and after a change of the rules, so the team of "
+        "either was accepted for each ticket in them"
+    )
+    return differences, [note] if mixed else []
+
+
+def _starts_within(starts: Sequence[int], first: int, last: int) -> list[int]:
+    """Return which of the rules that apply from ``starts`` on were in force in the batches ``first`` to ``last``."""
+    ends = [*starts[1:], last + 1]
+    return [start for start, end in zip(starts, ends, strict=True) if start <= last and end > first]
 
 
 def of_values(wrong: Mapping[str, int]) -> Iterator[Difference]:

@@ -73,7 +73,8 @@ def forget(
     totals = manifest.totals.add(gone.negative_hours(), -gone.rejected.total(), -len(gone.clients))
     hours = merge_hours(reader.intact_table(BY_HOUR), gone.negative_hours())
     with writing(change.staging.folder):
-        change.replace(summaries(totals, hours, manifest.batch_id, now).items(), manifest.batch_id)
+        teams = manifest.rule_sets[-1].routing.teams
+        change.replace(summaries(totals, hours, manifest.batch_id, now, teams).items(), manifest.batch_id)
     record = change.record(now, totals=totals, **_ledger(manifest, gone, client_ids, unread))
     with closing(open_clients(output, manifest)) as clients, writing(clients.path):
         clients.remove(gone.clients, change.commit, change.commit_id)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from contract.routing import DEFAULT, Routing, Rule
 from runtime.errors import DataConflict
 from store.counts import Totals
 from store.files import Disk, read_if_there, reading
@@ -159,6 +160,19 @@ class Erasure(msgspec.Struct, frozen=True):
     unknown: Unknown = {}
 
 
+class RuleSet(msgspec.Struct, frozen=True):
+    """The rules that assigned the teams from one batch on, up to the batch of the next set."""
+
+    from_batch: int
+    rules: list[Rule]
+    unknown: Unknown = {}
+
+    @property
+    def routing(self) -> Routing:
+        """The rules as a value that assigns teams."""
+        return Routing(tuple(self.rules))
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """The state of an output after one commit.
 
@@ -167,7 +181,8 @@ class Manifest(msgspec.Struct, frozen=True):
     the batch ``deduped_from`` on, duplicates were rejected: if it is 1, no two tickets have the same id; if it is None,
     the last batch did not look for duplicates. ``erased_tickets`` were published and then erased; partitions go on
     counting them as tickets, because their offsets are not known. If ``window`` is None, the output holds the whole
-    topic, from its first message on and without an end.
+    topic, from its first message on and without an end. If ``routing`` is empty, the default rules have applied
+    from the first batch on (``rule_sets``).
     """
 
     output_id: str
@@ -188,7 +203,13 @@ class Manifest(msgspec.Struct, frozen=True):
     erased_tickets: int = 0
     erasures: list[Erasure] = []
     window: Window | None = None
+    routing: list[RuleSet] = []
     unknown: Unknown = {}
+
+    @property
+    def rule_sets(self) -> list[RuleSet]:
+        """All rules that ever assigned teams, in the order of the batches from which they apply."""
+        return self.routing or [RuleSet(1, list(DEFAULT.rules))]
 
     @property
     def files(self) -> dict[str, list[str]]:
@@ -301,6 +322,7 @@ def manifest_from_json(raw: Mapping[str, Any]) -> Manifest:
     fields["partitions"] = _each(Partition, _with_records(fields.get("partitions")))
     fields["gaps"] = [_with_unknown(Gap, gap) for gap in fields.get("gaps") or []]
     fields["erasures"] = [_with_unknown(Erasure, erasure) for erasure in fields.get("erasures") or []]
+    fields["routing"] = [_with_unknown(RuleSet, rules) for rules in fields.get("routing") or []]
     if fields.get("upgrade") is not None:
         fields["upgrade"] = _with_unknown(Upgrade, fields["upgrade"])
     if fields.get("window") is not None:

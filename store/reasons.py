@@ -55,8 +55,20 @@ def count_reasons(tables: Iterable[pa.Table]) -> list[Reason]:
                 row["offset"],
                 row["received_at"],
             )
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [msgspec.structs.replace(newest[kind], messages=count) for kind, count in ordered]
+    return [msgspec.structs.replace(newest[kind], messages=count) for kind, count in _commonest_first(counts)]
+
+
+def count_kinds(tables: Iterable[pa.Table]) -> dict[str, int]:
+    """Return how many messages each kind of reason has, the commonest first; ``tables`` need only the reason."""
+    counts: Counter[str] = Counter()
+    for table in tables:
+        for each in table["reason"].value_counts().to_pylist():
+            counts[on_one_line(kind_of(each["values"]))] += each["counts"]
+    return dict(_commonest_first(counts))
+
+
+def _commonest_first(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _last_places(table: pa.Table) -> Iterable[tuple[str, int, int]]:

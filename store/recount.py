@@ -72,16 +72,16 @@ _NO_HASHES = np.empty(0, np.uint64)
 class TicketRows:
     """What is kept of the rows of one file of tickets: 16 bytes a row, 8 more if it is urgent, 8 a client.
 
-    ``kinds`` counts combinations of hour, type and priority (``kind_of``), ``teams`` those of type and team. ``urgent``
-    holds a hash of each row of high or critical priority, in the order of the file. ``wrong`` counts invalid values by
-    column.
+    ``kinds`` counts combinations of hour, type and priority (``kind_of``), ``teams`` those of type, priority and team.
+    ``urgent`` holds a hash of each row of high or critical priority, in the order of the file. ``wrong`` counts invalid
+    values by column.
     """
 
     rows: int = 0
     ids: Hashes = field(default_factory=lambda: np.empty((0, 2), np.uint64))
     clients: Hashes = field(default_factory=lambda: _NO_HASHES)
     kinds: Tally = field(default_factory=lambda: Tally(_NO_INTEGERS, _NO_INTEGERS))
-    teams: Counter[tuple[str, str]] = field(default_factory=Counter)
+    teams: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     urgent: Hashes = field(default_factory=lambda: _NO_HASHES)
     wrong: Counter[str] = field(default_factory=Counter)
 
@@ -90,7 +90,7 @@ def count_tickets(tables: Iterable[pa.Table]) -> TicketRows:
     """Return what is kept of the rows of a file of tickets_with_assignment."""
     rows = 0
     ids, clients, kinds, urgent = [np.empty((0, 2), np.uint64)], [_NO_HASHES], [], [_NO_HASHES]
-    teams: Counter[tuple[str, str]] = Counter()
+    teams: Counter[tuple[str, str, str]] = Counter()
     wrong: Counter[str] = Counter()
     for table in tables:
         rows += table.num_rows
@@ -103,7 +103,7 @@ def count_tickets(tables: Iterable[pa.Table]) -> TicketRows:
         clients.append(_distinct_texts(table["client_id"]))
         hours = _instants(table["created_at"]) // HOUR_US
         kinds.append(Tally.of((hours * _TYPES + types) * _PRIORITIES + priorities))
-        teams.update(_count_teams(types, table["assigned_team"]))
+        teams.update(_count_teams(types, priorities, table["assigned_team"]))
         is_urgent = np.isin(priorities, [PRIORITIES.index(priority) for priority in URGENT])
         urgent.append(row_hashes(table.filter(pa.array(is_urgent))))
     return TicketRows(
@@ -263,14 +263,17 @@ def _numbers(column: pa.ChunkedArray, names: Sequence[str]) -> Integers:
     return places[np.asarray(words.indices.to_numpy(), np.int64)]
 
 
-def _count_teams(types: Integers, column: pa.ChunkedArray) -> dict[tuple[str, str], int]:
+def _count_teams(types: Integers, priorities: Integers, column: pa.ChunkedArray) -> dict[tuple[str, str, str], int]:
     teams = column.combine_chunks().dictionary_encode()
     names = teams.dictionary.to_pylist()
-    counts = np.bincount(teams.indices.to_numpy() * _TYPES + types, minlength=len(names) * _TYPES)
-    return {
-        (_TYPE_NAMES[number % _TYPES], names[number // _TYPES]): int(counts[number])
-        for number in np.flatnonzero(counts).tolist()
-    }
+    places = np.asarray(teams.indices.to_numpy(), np.int64)
+    found = Tally.of((places * _TYPES + types) * _PRIORITIES + priorities)
+    counts: dict[tuple[str, str, str], int] = {}
+    for number, count in zip(found.numbers.tolist(), found.counts.tolist(), strict=True):
+        # The place of the team stands where ``kinds`` has the hour.
+        place, request_type, priority = kind_from(number)
+        counts[request_type, priority, names[place]] = count
+    return counts
 
 
 def _instants(column: pa.ChunkedArray) -> Integers:

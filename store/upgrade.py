@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from contract.routing import DEFAULT
 from runtime.errors import DataConflict
 from store.check import batch_in, is_file_name, require_folder, require_sound
 from store.counts import Totals, summaries
@@ -168,7 +169,8 @@ def _require_summaries(reader: Reader) -> None:
     hours, metrics = reader.table(BY_HOUR), reader.rows(METRICS)
     # A conversion changes the time of the manifest, but not that of the last batch.
     updated_at = metrics[0]["updated_at"] if len(metrics) == 1 else manifest.updated_at
-    for dataset, table in summaries(manifest.totals, hours, manifest.batch_id, updated_at).items():
+    expected = summaries(manifest.totals, hours, manifest.batch_id, updated_at, DEFAULT.teams)
+    for dataset, table in expected.items():
         if _in_any_order(reader.rows(dataset)) != _in_any_order(table.to_pylist()):
             raise DataConflict(f"{dataset.name} is not that of batch {manifest.batch_id}; {WAY_OUT}")
     for column, totals in (("request_type", manifest.totals.by_type), ("priority", manifest.totals.by_priority)):

@@ -176,7 +176,7 @@ class _Verification:
         found = self._examine_all(view)
         sums = _add_up(found)
         strange, notes = self._strangers(view)
-        of_teams, routed = differences.of_teams(sums.rows)
+        of_teams, routed = differences.of_teams(manifest, sums.teams)
         of_clients, known = self._clients(manifest, sums.clients)
         of_ids, indexed = self._id_set(manifest, sums.ids)
         # In this order, a cause is listed before its consequences.
@@ -297,6 +297,7 @@ class _Sums:
     ids: list[Hashes]
     rejected: RejectedRows
     wrong: Mapping[str, int]
+    teams: Mapping[str, Mapping[tuple[str, str, str], int]]
 
 
 def _add_up(found: _Found) -> _Sums:
@@ -305,13 +306,17 @@ def _add_up(found: _Found) -> _Sums:
     clients = np.unique(np.concatenate([np.empty(0, np.uint64), *(of.clients for of in tickets)]))
     rejected = [RejectedRows(), *(contents.rejected for _, contents in _contents(found, REJECTED))]
     offsets = np.concatenate([of.offsets for of in rejected])
+    by_team: Counter[str] = Counter()
+    for of in tickets:
+        for (_, _, team), count in of.teams.items():
+            by_team[team] += count
     rows = Rows(
         tickets=sum(of.rows for of in tickets),
         clients=len(clients),
         rejected=len(offsets),
         by_type=recount.by_type(kinds),
         by_priority=recount.by_priority(kinds),
-        teams=sum((of.teams for of in tickets), Counter()),
+        by_team=by_team,
     )
     return _Sums(
         rows,
@@ -320,6 +325,7 @@ def _add_up(found: _Found) -> _Sums:
         [of.ids for of in tickets],
         RejectedRows(np.concatenate([of.partitions for of in rejected]), offsets),
         sum((of.wrong for of in tickets), Counter()),
+        {name: contents.tickets.teams for name, contents in _contents(found, TICKETS)},
     )
 
 

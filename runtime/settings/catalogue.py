@@ -81,6 +81,14 @@ CONSUMER_GROUP = Setting(
     "--consumer-group",
     may_be_empty=True,
 )
+ROUTING_FILE = Setting(
+    "ROUTING_FILE",
+    None,
+    parsers.readable_file,
+    "file of the rules that assign teams, instead of the default rules",
+    "--routing-file",
+    anchored=True,
+)
 DASHBOARD_PORT = Setting(
     "DASHBOARD_PORT", 8501, parsers.integer(1, "8501", 65_535), "port of the dashboard on this machine", "--port"
 )
@@ -125,15 +133,8 @@ ALL: dict[str, Setting] = {
 
 # A key of our ``.env`` that begins like this is meant for us.
 PREFIXES = (
-    "BATCH_",
-    "COMPACT_",
-    "CONSUMER_",
-    "DASHBOARD_",
-    "KAFKA_S",
-    "METRICS_",
-    "OUTPUT_",
-    "PRODUCER_",
-    "REDPANDA_",
+    *("BATCH_", "COMPACT_", "CONSUMER_", "DASHBOARD_", "KAFKA_S", "METRICS_", "OUTPUT_", "PRODUCER_", "REDPANDA_"),
+    "ROUTING_",
     "TOPIC_",
 )
 

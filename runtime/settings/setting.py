@@ -29,7 +29,8 @@ class Setting:
     ``parse`` turns text into the value, or raises ValueError with the words "must be …". An ``anchored`` setting is a
     path: its ``parse`` takes as a second argument the folder where a relative path starts, and its default is text. If
     ``several``, the flag may be repeated, and the value is a tuple. If it ``may_be_empty``, the empty text is a value
-    like any other.
+    like any other. If ``words``, the flag takes one word for each of these names, and ``parse`` gets them with a space
+    between them.
     """
 
     key: str | None
@@ -42,6 +43,7 @@ class Setting:
     anchored: bool = False
     several: bool = False
     may_be_empty: bool = False
+    words: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """Return the help text with the ``.env`` key and the default, as ``--help`` shows it."""
@@ -76,6 +78,8 @@ def add_flags(parser: argparse._ActionsContainer, settings: Iterable[Setting]) -
         help_text = setting.describe().replace("%", "%%")
         if setting.switch:
             parser.add_argument(setting.flag, action="store_const", const="true", help=help_text)
+        elif setting.words:
+            parser.add_argument(setting.flag, metavar=setting.words, nargs=len(setting.words), help=help_text)
         else:
             metavar = setting.flag.lstrip("-").replace("-", "_").upper()
             action = "append" if setting.several else "store"
@@ -143,7 +147,7 @@ def _given(
     if setting.flag is not None:
         text = getattr(flags, setting.flag.lstrip("-").replace("-", "_"))
         if text is not None:
-            return Given(text, setting.flag, Path.cwd())
+            return Given(" ".join(text) if setting.words else text, setting.flag, Path.cwd())
     if setting.key is not None:
         text = environ.get(setting.key)
         if text and _is_of_kubernetes(setting.key, text):

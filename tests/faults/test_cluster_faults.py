@@ -8,7 +8,8 @@ import pytest
 
 from embedded.broker import EmbeddedBroker
 from tests.support.cluster import Cluster
-from tests.support.pipeline import fill, processor, produce, require_exact, wait_until_it_reads
+from tests.support.datasets import Published
+from tests.support.pipeline import fill, processor, produce, read_manifest, require_exact, wait_until_it_reads
 from tests.support.processes import Processes
 
 pytestmark = pytest.mark.integration
@@ -51,5 +52,12 @@ def test_a_worker_and_then_the_master_killed_in_the_middle_of_a_batch_lose_nothi
     assert "Traceback" not in refused.stderr
     cluster.start_master()
     cluster.wait_for_workers(1)
-    processes.run(*command, env={"SPARK_LOCAL_IP": "127.0.0.1"})
-    require_exact(output, 2 * TICKETS + 1000)
+    rules = tmp_path / "routing.toml"
+    rules.write_text('[[rule]]\nteam = "Desk"\n', encoding="utf-8")
+    last = processes.start(*command, "--routing-file", str(rules), env={"SPARK_LOCAL_IP": "127.0.0.1"})
+    # Workers on other machines would not see the file either: they get the rules with their tasks.
+    last.wait_for_stderr(f"teams by {rules}")
+    rules.unlink()
+    assert last.wait(180) == 0, last.output
+    Published(output).require_agreement(teams=5)
+    assert read_manifest(output)["totals"]["by_team"]["Desk"] == 1000

@@ -137,3 +137,15 @@ def test_the_health_checks_allow_as_long_without_progress_as_healthz_does() -> N
     }
     assert allowed["producer"] == [f"{producer.metrics.HEALTHY_FOR_S:g}"]
     assert allowed["processor"] == [f"{processor.metrics.HEALTHY_FOR_S:g}"]
+
+
+def test_only_the_processor_is_told_of_a_routing_file_and_sees_one_in_data() -> None:
+    shown = config("docker-compose.yml", ROUTING_FILE="data/routing.toml").stdout
+    services = dict(re.findall(r"^  ([\w-]+):\n((?:    .*\n)+)", shown, re.MULTILINE))
+
+    assert [name for name in services if "ROUTING_FILE: data/routing.toml\n" in services[name]] == ["processor"]
+    # Versions 1 and 2 of docker-compose print volumes in two ways; /app is where the image starts its program.
+    assert re.search(r"/data:/app/data:rw|source: .*/data\n +target: /app/data\n", services["processor"])
+    assert "WORKDIR /app\n" in (ROOT / "processor/Dockerfile").read_text(encoding="utf-8")
+
+    assert "ROUTING_FILE" not in re.sub(r"ROUTING_FILE: (null|''|\"\")?\n", "", config("docker-compose.yml").stdout)

@@ -45,13 +45,16 @@ class Published:
         """Return how many rows ``dataset`` has."""
         return int(self.value(f"SELECT count(*) FROM {dataset}"))
 
-    def require_agreement(self) -> None:
-        """Fail unless all datasets and the ledger agree, according to both the product's --verify and SQL."""
+    def require_agreement(self, teams: int = 4) -> None:
+        """Fail unless all datasets and the ledger agree, according to both the product's --verify and SQL.
+
+        ``teams`` is the number of teams that are listed.
+        """
         differences = verify(OutputLocation(self.output)).differences
         assert differences == []
-        self.require_agreement_in_sql()
+        self.require_agreement_in_sql(teams)
 
-    def require_agreement_in_sql(self) -> None:
+    def require_agreement_in_sql(self, teams: int = 4) -> None:
         """Fail unless every dataset agrees with the rows of tickets_with_assignment."""
         tickets = "tickets_with_assignment"
         totals = self.rows(
@@ -70,7 +73,7 @@ class Published:
         for dataset, column, names in (
             ("tickets_by_type", "request_type", 4),
             ("tickets_by_priority", "priority", 4),
-            ("tickets_by_team", "assigned_team", 4),
+            ("tickets_by_team", "assigned_team", teams),
         ):
             summary = self.rows(f"SELECT {column}, count FROM {dataset}")
             assert len(summary) == names

@@ -24,6 +24,7 @@ NAMES = (
     "docs/manifest.md",
     "docs/metrics.md",
     "docs/operations.md",
+    "docs/routing.md",
     "docs/reading.md",
     "docs/services.md",
     "docs/settings.md",

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
+from contract.routing import DEFAULT, Routing, Rule
 from contract.ticket import Ticket
 from processor.batch import Batch, assemble, find_duplicates
 from processor.consume import Piece
@@ -26,6 +27,9 @@ from store.manifest import CommitRecord, Erasure, Manifest, Source
 from store.output import Output
 from store.staging import Staging
 from tests.support.disks import QuickDisk
+
+# High and critical technical tickets go to a team of their own, all others as usual.
+NIGHT_SHIFT = Routing((Rule("Night Shift", ("technical",), ("high", "critical")), *DEFAULT.rules))
 
 SOURCE = Source("client_tickets", "cluster-1", "topic-1")
 
@@ -67,13 +71,15 @@ def stage(
     pieces: Iterable[Piece],
     duplicates: Duplicates | None = None,
     erasures: Sequence[Erasure] = (),
+    routing: Routing = DEFAULT,
 ) -> Receipt:
     """Run one task that reads ``pieces`` from the topic, and return its receipt."""
 
     def consume(*arguments: object) -> Generator[Piece, None, None]:
         yield from pieces
 
-    return StagingTask(folder, "localhost:9092", {}, "client_tickets", consume, erasures)([], duplicates)
+    task = StagingTask(folder, "localhost:9092", {}, "client_tickets", routing, consume, erasures)
+    return task([], duplicates)
 
 
 def prepare_batch(
@@ -83,6 +89,7 @@ def prepare_batch(
     tasks: Sequence[Sequence[Piece]],
     updated_at: datetime = UPDATED_AT,
     ids: IdSet | None = None,
+    routing: Routing = DEFAULT,
 ) -> CommitRecord:
     """Return the record that publishes what ``tasks`` read of partition 0 as the batch that follows ``before``.
 
@@ -98,23 +105,27 @@ def prepare_batch(
     change = output.begin(before, "batch", file_format)
     ranges = [OffsetRange(0, start, end)] if end > start else []
     erasures = concerning(before.erasures, ranges) if before else ()
-    receipts = _staged(change.staging, tasks, None if ids is None else NO_DUPLICATES, erasures)
+    receipts = _staged(change.staging, tasks, None if ids is None else NO_DUPLICATES, erasures, routing)
     if ids is not None:
         run, duplicates = find_duplicates(change.staging, receipts, ids)
         if len(duplicates.offset):
-            receipts = _staged(change.staging, tasks, duplicates, erasures)
+            receipts = _staged(change.staging, tasks, duplicates, erasures, routing)
     batch = Batch(batch_id, SOURCE, {0: start}, ranges, [])
     with closing(open_clients(output, before)) as clients:
-        record = assemble(output, change, before, batch, receipts, clients, updated_at, deduped=ids is not None)
+        record = assemble(output, change, before, batch, receipts, clients, routing, updated_at, ids is not None)
     if ids is not None:
         ids.prepare(change.commit_id, run)
     return record
 
 
 def _staged(
-    folder: Staging, tasks: Sequence[Sequence[Piece]], duplicates: Duplicates | None, erasures: Sequence[Erasure]
+    folder: Staging,
+    tasks: Sequence[Sequence[Piece]],
+    duplicates: Duplicates | None,
+    erasures: Sequence[Erasure],
+    routing: Routing,
 ) -> list[Receipt]:
-    receipts = [stage(folder, pieces, duplicates, erasures) for pieces in tasks]
+    receipts = [stage(folder, pieces, duplicates, erasures, routing) for pieces in tasks]
     for receipt in receipts:
         if receipt.failure:
             raise OutputUnavailable(receipt.failure.detail)
@@ -128,8 +139,9 @@ def publish_batch(
     tasks: Sequence[Sequence[Piece]],
     updated_at: datetime = UPDATED_AT,
     ids: IdSet | None = None,
+    routing: Routing = DEFAULT,
 ) -> Manifest:
     """Publish what ``tasks`` read, as the processor does, and return the new manifest."""
-    record = prepare_batch(output, before, file_format, tasks, updated_at, ids)
+    record = prepare_batch(output, before, file_format, tasks, updated_at, ids, routing)
     output.commit(record)
     return record.manifest

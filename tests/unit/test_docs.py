@@ -245,11 +245,11 @@ def test_the_dashboard_opens_nothing_but_by_the_store_and_needs_no_broker_and_no
     used = "\n".join(documents.code_of("dashboard"))
     modules = set(re.findall(r"^from ((?:store|runtime|contract)[\w.]*) import", used, re.MULTILINE))
     assert modules == {
-        *("contract.columns", "contract.routing", "contract.ticket"),
+        *("contract.columns", "contract.ticket"),
         *("runtime.errors", "runtime.process", "runtime.process.foreign_text", "runtime.process.interpreter"),
         "runtime.process.words",
         *("runtime.settings", "runtime.settings.location", "runtime.settings.setting"),
-        *("store.condition", "store.counts", "store.datasets", "store.files", "store.manifest", "store.reader"),
+        *("store.condition", "store.datasets", "store.files", "store.manifest", "store.reader"),
         *("store.reasons", "store.status"),
     }
     assert not re.search(r"\bopen\(|read_bytes|read_text|\block\(|parquet\.", used.replace("self._lock", ""))

@@ -8,13 +8,14 @@ import pyarrow as pa
 import pytest
 
 from contract.columns import UTC_MICROSECONDS
+from contract.routing import DEFAULT
 from dashboard import figures
 from dashboard.choice import Choice
 from dashboard.figures import HOUR, MINUTE, Count
 from store.counts import Totals
 from store.datasets import BY_HOUR, REJECTED, TICKETS
-from store.manifest import Gap, Manifest, Partition
-from tests.support.staging import SOURCE
+from store.manifest import Gap, Manifest, Partition, RuleSet
+from tests.support.staging import NIGHT_SHIFT, SOURCE
 
 # A Saturday.
 AS_OF = datetime(2026, 1, 31, 12, 30, tzinfo=UTC)
@@ -133,9 +134,13 @@ def test_a_choice_is_told_in_words() -> None:
 TOTALS = Totals(tickets=10, by_type={"billing": 7, "technical": 3}, by_team={"Billing Team": 7, "Technical Support": 3})
 
 
-def test_counts_by_team_follow_from_types_if_the_routing_never_changed() -> None:
+def ledger(*routing: RuleSet, totals: Totals = TOTALS) -> Manifest:
+    return Manifest("o", 1, "c", None, "batch", "json", 9, AS_OF, SOURCE, {}, totals, {}, routing=list(routing))
+
+
+def test_teams_share_a_choice_as_types_and_priorities_do() -> None:
     chosen = Choice(period="24 hours")
-    found = figures.load_of_teams(chosen.rows(LOAD, "hour", AS_OF), TOTALS, chosen)
+    found = figures.load_of_teams(chosen.rows(LOAD, "hour", AS_OF), ledger(), chosen)
     assert found is not None
     assert rows_of(found, "name", "tickets") == [
         ("Account Management", 0),
@@ -145,13 +150,29 @@ def test_counts_by_team_follow_from_types_if_the_routing_never_changed() -> None
     ]
 
 
-def test_after_a_change_of_the_routing_only_all_tickets_are_counted_by_team() -> None:
-    moved = msgspec.structs.replace(TOTALS, by_team={"Billing Team": 4, "Finance": 3, "Technical Support": 3})
-    chosen = Choice(priorities=("high",))
-    assert figures.load_of_teams(chosen.rows(LOAD, "hour", AS_OF), moved, chosen) is None
-    every = figures.load_of_teams(LOAD, moved, Choice())
+def test_only_what_went_to_two_teams_cannot_be_counted_by_team() -> None:
+    moved = msgspec.structs.replace(TOTALS, by_team={"Billing Team": 7, "Night Shift": 1, "Technical Support": 2})
+    changed = ledger(RuleSet(1, list(DEFAULT.rules)), RuleSet(4, list(NIGHT_SHIFT.rules)), totals=moved)
+
+    def load_of(manifest: Manifest, *chosen: Any) -> list[Any] | None:
+        choice = Choice(*chosen)
+        found = figures.load_of_teams(choice.rows(LOAD, "hour", AS_OF), manifest, choice)
+        return None if found is None else rows_of(found, "name", "tickets")
+
+    assert load_of(changed, (), ("critical",)) is None
+    assert load_of(changed, ("billing",)) == [
+        ("Night Shift", 0),
+        ("Account Management", 0),
+        ("Billing Team", 7),
+        ("Technical Support", 0),
+        ("General Support", 0),
+    ]
+    every = load_of(changed)
     assert every is not None
-    assert ("Finance", 3) in rows_of(every, "name", "tickets")
+    assert ("Night Shift", 1) in every
+    always = load_of(ledger(RuleSet(1, list(NIGHT_SHIFT.rules))), (), ("critical",))
+    assert always is not None
+    assert always[0] == ("Night Shift", 3)
 
 
 def test_a_young_pipeline_moves_by_minute() -> None:

@@ -6,10 +6,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-import processor.transformations
+from contract.routing import Routing, Rule
 from contract.ticket import Ticket, encode
 from embedded import results
 from embedded.broker import next_steps
@@ -72,10 +71,10 @@ def test_a_path_is_shown_unchanged(name: str, file_format: str, tmp_path: Path) 
     assert reading in text
 
 
-def test_a_team_is_shown_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    teams = pa.array(["a", "[/] [red]b :smile:", "c", "d"])
-    monkeypatch.setattr(processor.transformations, "_TEAMS", teams)
-    publish(tmp_path / "output", "parquet", ticket())
+def test_a_team_is_shown_unchanged(tmp_path: Path) -> None:
+    output = Output(OutputLocation(tmp_path / "output"), QuickDisk())
+    routing = Routing((Rule("[/] [red]b :smile:"),))
+    publish_batch(output, None, "parquet", [[messages([encode(ticket())])]], routing=routing)
     assert "  [/] [red]b :smile:  1  100 %  ███" in shown(tmp_path / "output")
 
 

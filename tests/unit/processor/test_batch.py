@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from contract.routing import DEFAULT, Routing, Rule
 from contract.ticket import PRIORITIES, REQUEST_TYPES, encode
 from processor.batch import Batch, account, assemble
 from processor.outcome import RangeRead
@@ -17,15 +18,24 @@ from processor.receipt import Receipt
 from runtime.errors import DataConflict, OutputUnavailable
 from runtime.settings.location import OutputLocation
 from store.clients import open_clients
-from store.datasets import BY_HOUR, DATASETS
+from store.datasets import BY_HOUR, BY_TEAM, DATASETS
 from store.files import Disk, make_folders
-from store.manifest import CommitRecord, Gap, Manifest, Partition, read_manifest
+from store.manifest import CommitRecord, Gap, Manifest, Partition, RuleSet, read_manifest
 from store.output import Output
 from store.staging import Change
 from tests.support import golden
 from tests.support.datasets import Published
 from tests.support.disks import QuickDisk
-from tests.support.staging import SOURCE, UPDATED_AT, messages, prepare_batch, publish_batch, stage, ticket
+from tests.support.staging import (
+    NIGHT_SHIFT,
+    SOURCE,
+    UPDATED_AT,
+    messages,
+    prepare_batch,
+    publish_batch,
+    stage,
+    ticket,
+)
 
 FORMATS = ("parquet", "json")
 
@@ -120,6 +130,53 @@ def test_appended_files_carry_the_batch_and_replaced_ones_do_not(output: Output)
         assert sorted(path.name for path in (output.root / dataset).iterdir()) == names
 
 
+def test_the_ledger_keeps_the_rules_from_the_batch_on_in_which_they_began(output: Output) -> None:
+    values = [encode(ticket(n, request_type="technical", priority="high")) for n in range(4)]
+    manifest: Manifest | None = None
+    reworded = Routing((*reversed(DEFAULT.rules[1:]), Rule("Account Management")))
+    for number, routing in enumerate([DEFAULT, reworded, NIGHT_SHIFT, DEFAULT]):
+        tasks = [[messages([values[number]], first_offset=number)]]
+        manifest = publish_batch(output, manifest, "parquet", tasks, routing=routing)
+    assert manifest is not None
+    assert manifest.routing == [
+        RuleSet(1, list(DEFAULT.rules)),
+        RuleSet(3, list(NIGHT_SHIFT.rules)),
+        RuleSet(4, list(DEFAULT.rules)),
+    ]
+    assert read_manifest(Disk(), output.root) == manifest
+    assert manifest.totals.by_team == {"Technical Support": 3, "Night Shift": 1}
+    rows = output.reader(manifest).rows(BY_TEAM)
+    assert [(row["assigned_team"], row["count"]) for row in rows][:2] == [("Technical Support", 3), ("Night Shift", 1)]
+    assert len(rows) == 5
+
+
+@pytest.mark.parametrize(
+    ("routing", "starts"),
+    [
+        (DEFAULT, [RuleSet(1, list(DEFAULT.rules))]),
+        (NIGHT_SHIFT, [RuleSet(1, list(DEFAULT.rules)), RuleSet(2, list(NIGHT_SHIFT.rules))]),
+    ],
+)
+def test_a_ledger_of_an_earlier_release_had_the_default_rules(
+    output: Output, routing: Routing, starts: list[RuleSet]
+) -> None:
+    first = publish_batch(output, None, "parquet", [[messages(many(0, 1))]])
+    earlier = msgspec.structs.replace(first, routing=[])
+    second = prepare_batch(output, earlier, "parquet", [[messages(many(1, 1), first_offset=1)]], routing=routing)
+    assert second.manifest.routing == starts
+
+
+def test_teams_of_other_rules_are_listed_only_while_they_have_tickets(output: Output) -> None:
+    desk = Routing((Rule("Desk"),))
+    first = publish_batch(output, None, "parquet", [[messages(many(0, 1))]])
+    (team,) = first.totals.by_team
+    second = publish_batch(output, first, "parquet", [], routing=desk)
+    assert output.reader(second).rows(BY_TEAM) == [
+        {"assigned_team": team, "count": 1},
+        {"assigned_team": "Desk", "count": 0},
+    ]
+
+
 def require_empty(output: Output, manifest: Manifest) -> None:
     reader = output.reader(manifest)
     for dataset in DATASETS:
@@ -169,7 +226,7 @@ def assembled(
     output: Output, change: Change, before: Manifest | None, batch: Batch, receipts: Sequence[Receipt]
 ) -> CommitRecord:
     with closing(open_clients(output, before)) as clients:
-        return assemble(output, change, before, batch, receipts, clients, UPDATED_AT)
+        return assemble(output, change, before, batch, receipts, clients, DEFAULT, UPDATED_AT)
 
 
 def test_messages_that_no_receipt_accounts_for_stop_the_batch_and_what_is_published_stays(output: Output) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from contract.routing import DEFAULT, Routing, Rule
 from processor.config import CompactConfig, ForgetConfig, ProcessorConfig, RetryConfig, VerifyConfig, senseless, task_of
+from processor.routing_file import RoutingFile
 from processor.spark_processor import build_parser, main
 from runtime.errors import SettingError
 from runtime.settings.location import OutputLocation
@@ -181,7 +183,7 @@ def test_a_part_of_the_topic_is_asked_for_in_any_zone(env_file: Path) -> None:
     assert config.start == datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
     assert config.until == datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
     assert (config.start_source, config.until_source) == ("--from", "TOPIC_UNTIL (from the environment)")
-    assert config.describe().endswith(", from 2026-01-31T09:30:00Z, until 2026-01-31T12:00:00Z")
+    assert ", from 2026-01-31T09:30:00Z, until 2026-01-31T12:00:00Z, teams by " in config.describe()
 
 
 @pytest.mark.parametrize(
@@ -236,9 +238,23 @@ def test_the_effective_settings_fit_on_one_line_and_hide_the_password(env_file: 
     config = load(env_file, "--output-path", "/o", "--interval", "30", **login)
     assert config.describe() == (
         "broker localhost:9092 (SASL_SSL), topic client_tickets, output /o (parquet), Spark local[*] with 2g, "
-        "every 30 s, at most 5,000,000 messages a batch, dedupe off, consumer group client-tickets-processor"
+        "every 30 s, at most 5,000,000 messages a batch, dedupe off, consumer group client-tickets-processor, "
+        "teams by the default rules"
     )
     assert "hunter2" not in repr(config)
+
+
+def test_a_routing_file_is_read_once_when_the_settings_are(env_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rules.toml"
+    file.write_text('[[rule]]\nteam = "Desk"\n', encoding="utf-8")
+    assert load(env_file).routing == DEFAULT
+    for config in (load(env_file, "--routing-file", str(file)), load(env_file, ROUTING_FILE=str(file))):
+        assert config.routing_file == RoutingFile(file, Routing((Rule("Desk"),)), (1,))
+        assert config.routing == Routing((Rule("Desk"),))
+        assert config.describe().endswith(f", teams by {file}")
+    file.write_text('[[rule]]\nteem = "Desk"\n', encoding="utf-8")
+    with pytest.raises(SettingError, match=f"^{file}, line 2: unknown key 'teem'"):
+        load(env_file, "--routing-file", str(file))
 
 
 def test_help_names_key_and_default_of_each_flag() -> None:
@@ -310,6 +326,10 @@ def test_verifying_needs_no_heap_and_no_login_where_no_broker_is_asked(
         (["--forget", "C", "--topic", "t", "--output-path", "/o", "--readers-stopped"], "forget", []),
         (["--forget", "C", "--forget-file", "ids", "--broker", "b:1"], "forget", []),
         (["--forget", "C", "--output-format", "json", "--compact"], "compact", ["--output-format", "--forget"]),
+        (["--routing-file", "f"], None, []),
+        (["--explain", "billing", "low", "--routing-file", "f"], "explain", []),
+        (["--explain", "billing", "low", "--output-path", "/o"], "explain", ["--output-path"]),
+        (["--verify", "--routing-file", "f"], "verify", ["--routing-file"]),
     ],
 )
 def test_a_flag_without_effect_on_the_task_is_a_usage_error(

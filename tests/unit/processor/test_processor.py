@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import msgspec
 import pytest
 
+from contract.routing import DEFAULT
 from contract.ticket import encode
 from processor.config import ProcessorConfig
 from processor.duplicates import Duplicates
@@ -23,18 +24,19 @@ from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange
 from processor.processor import SparkProcessor
 from processor.receipt import Receipt
+from processor.routing_file import RoutingFile
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError, SettingError
 from runtime.process.display import LogDisplay
 from runtime.process.heartbeat import Heartbeat
 from runtime.settings.location import OutputLocation
 from store.datasets import DATASETS
 from store.files import Disk
-from store.manifest import Erasure, Gap, Manifest, Partition, Record, Source, Window, read_manifest
+from store.manifest import Erasure, Gap, Manifest, Partition, Record, RuleSet, Source, Window, read_manifest
 from store.output import Output
 from store.staging import Staging
 from tests.support.datasets import Published
 from tests.support.disks import QuickDisk
-from tests.support.staging import SOURCE, messages, stage, ticket
+from tests.support.staging import NIGHT_SHIFT, SOURCE, messages, stage, ticket
 from tests.support.time import Time
 
 Progress = Callable[[int], None]
@@ -210,6 +212,7 @@ class Bench:
         start: str | datetime | None = None,
         until: datetime | None = None,
         topic: str = "client_tickets",
+        routing_file: RoutingFile | None = None,
     ) -> None:
         location = OutputLocation(self.root)
         config = ProcessorConfig(
@@ -225,6 +228,7 @@ class Bench:
             compact_files=compact_files,
             start=start,
             until=until,
+            routing_file=routing_file,
         )
         output, heartbeat = Output(location, self.disk, self.time), Heartbeat(self.beat)
         collaborators = (self.topic, self.tasks, self.time, heartbeat, self.time, LogDisplay(), self.group)
@@ -358,6 +362,36 @@ def test_a_batch_and_a_look_that_finds_nothing_tell_how_much_is_unread(
     first = events[0]
     assert (first["read"], first["tickets"], first["rejected"]) == (2, 2, 0)
     assert caplog.messages[0].endswith(f"in {bench.root}, lag 5")
+
+
+def test_new_rules_are_kept_and_told_once_with_the_batch_in_which_they_begin(
+    going_on: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = RoutingFile(Path("routing.toml"), NIGHT_SHIFT, (1, 5, 8, 11, 14))
+    told = (
+        "batch 2 is the first with new rules for teams: technical with high or critical priority to Night Shift "
+        "instead of Technical Support; what was published before keeps its teams"
+    )
+    with caplog.at_level(logging.INFO):
+        for end in (3, 5, 6):
+            # Without a new message no batch begins, so no rules do.
+            going_on.topic.answers.clear()
+            going_on.topic.holds((0, end))
+            going_on.run(routing_file=file)
+            assert [message for message in caplog.messages if "new rules for teams" in message] == (
+                [] if end == 3 else [told]
+            )
+    manifest = going_on.manifest()
+    assert manifest.batch_id == 3
+    assert manifest.routing == [RuleSet(1, list(DEFAULT.rules)), RuleSet(2, list(NIGHT_SHIFT.rules))]
+
+
+def test_a_new_output_tells_of_no_change_of_rules(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.topic.holds((0, 1))
+    with caplog.at_level(logging.INFO):
+        bench.run(routing_file=RoutingFile(Path("routing.toml"), NIGHT_SHIFT, (1, 5, 8, 11, 14)))
+    assert bench.manifest().routing == [RuleSet(1, list(NIGHT_SHIFT.rules))]
+    assert [message for message in caplog.messages if "new rules for teams" in message] == []
 
 
 def test_messages_deleted_unread_are_refused_and_nothing_is_changed(going_on: Bench) -> None:

@@ -29,11 +29,12 @@ from store.forget import forget
 from store.ids import IdSet, ids_folder
 from store.manifest import Manifest, Partition, Upgrade, read_manifest
 from store.output import Output
+from store.verify import verify
 from tests.support.datasets import Published
 from tests.support.disks import QuickDisk
 from tests.support.model_run import StoppedClock
 from tests.support.older_contract import TOO_LONG, UNKNOWN_PRIORITY, older_contract
-from tests.support.staging import RECEIVED_AT, UPDATED_AT, messages, publish_batch, ticket
+from tests.support.staging import NIGHT_SHIFT, RECEIVED_AT, UPDATED_AT, messages, publish_batch, ticket
 
 NOW = datetime(2026, 2, 1, 8, 0, tzinfo=UTC)
 LONG = "The invoice is wrong, once more"
@@ -155,6 +156,25 @@ def test_the_ledger_says_what_became_of_the_offsets(output: Output) -> None:
     ]
     assert after.files["tickets_with_assignment"][-1] == "batch-000004-0000.parquet"
     assert after.files["high_priority_tickets"][1:] == ["batch-000002-0000.parquet", "batch-000004-0000.parquet"]
+
+
+def test_a_retried_ticket_gets_its_team_by_the_newest_rules_of_the_output(output: Output) -> None:
+    with older_contract():
+        begun = publish(output, None, [encode(ticket(0, priority="critical", request_type="technical"))])
+        value = messages([encode(ticket(1, request_type="technical"))], first_offset=1)
+        before = publish_batch(output, begun, "parquet", [[value]], routing=NIGHT_SHIFT)
+    done = retry(output, before, None, NOW)
+    assert done.manifest.routing == before.routing
+    datasets = Published(output.root)
+    assert datasets.rows("SELECT ticket_id, assigned_team FROM tickets_with_assignment") == [
+        (uuid(1), "Technical Support"),
+        (uuid(0), "Night Shift"),
+    ]
+    assert datasets.rows("SELECT assigned_team, count FROM tickets_by_team WHERE count > 0 ORDER BY 1") == [
+        ("Night Shift", 1),
+        ("Technical Support", 1),
+    ]
+    assert verify(OutputLocation(output.root)).differences == []
 
 
 def test_a_second_time_there_is_nothing_to_do(output: Output, file_format: str) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_NOT_AVAILABLE, Message
 
+from contract.routing import DEFAULT
 from contract.ticket import encode
 from processor.consume import Piece
 from processor.duplicates import Duplicates
@@ -29,7 +30,7 @@ from store.datasets import HIGH_PRIORITY, REJECTED, TICKETS, Dataset
 from store.formats import read_tables
 from store.staging import read_clients, read_ids
 from tests.support import golden
-from tests.support.staging import RECEIVED_AT, messages, stage, staging, ticket
+from tests.support.staging import NIGHT_SHIFT, RECEIVED_AT, messages, stage, staging, ticket
 
 FORMATS = ("parquet", "json")
 
@@ -89,6 +90,15 @@ def test_a_ticket_is_stored_unchanged_with_its_team(tmp_path: Path, file_format:
     assert rows(tmp_path, receipt, file_format, TICKETS)[1] == expected
     assert rows(tmp_path, receipt, file_format, HIGH_PRIORITY) == [expected]
     assert rows(tmp_path, receipt, file_format, REJECTED) == []
+
+
+def test_the_rules_of_the_task_assign_the_teams_of_rows_and_counts(tmp_path: Path) -> None:
+    urgent = ticket(0, request_type="technical", priority="critical")
+    receipt = stage(staging(tmp_path), [messages([encode(urgent), encode(ticket(1))])], routing=NIGHT_SHIFT)
+    teams = [row["assigned_team"] for row in rows(tmp_path, receipt, "parquet", TICKETS)]
+    assert teams == ["Night Shift", "Billing Team"]
+    assert [row["assigned_team"] for row in rows(tmp_path, receipt, "parquet", HIGH_PRIORITY)] == ["Night Shift"]
+    assert sorted((row.team, row.count) for row in receipt.hours) == [("Billing Team", 1), ("Night Shift", 1)]
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -238,7 +248,7 @@ def test_what_could_not_be_read_is_reported_in_the_receipt(tmp_path: Path) -> No
         yield messages([encode(ticket())])
         raise ConsumeFailed(failure)
 
-    task = StagingTask(staging(tmp_path), "localhost:9092", {}, "client_tickets", consume)
+    task = StagingTask(staging(tmp_path), "localhost:9092", {}, "client_tickets", DEFAULT, consume)
     assert task([OffsetRange(0, 0, 9)]) == Receipt(failure=failure)
 
 
@@ -252,12 +262,12 @@ def test_an_unexpected_error_is_raised_and_the_reading_is_closed(tmp_path: Path)
             closed.append(True)
 
     with pytest.raises(IndexError):
-        StagingTask(staging(tmp_path), "localhost:9092", {}, "client_tickets", consume)([])
+        StagingTask(staging(tmp_path), "localhost:9092", {}, "client_tickets", DEFAULT, consume)([])
     assert closed == [True]
 
 
 def test_the_secrets_of_a_task_are_not_shown(tmp_path: Path) -> None:
-    task = StagingTask(staging(tmp_path), "localhost:9092", {"sasl.password": "hunter2"}, "client_tickets")
+    task = StagingTask(staging(tmp_path), "localhost:9092", {"sasl.password": "hunter2"}, "client_tickets", DEFAULT)
     assert "hunter2" not in repr(task)
     assert "hunter2" not in repr(Work(task, 0, []))
 
@@ -299,8 +309,11 @@ def test_a_full_disk_is_reported_in_the_receipt(tmp_path: Path) -> None:
 
 
 def test_a_task_can_be_sent_to_a_worker(tmp_path: Path) -> None:
-    task = StagingTask(staging(tmp_path, "json"), "localhost:9092", {"sasl.password": "hunter2"}, "client_tickets")
+    task = StagingTask(
+        staging(tmp_path, "json"), "localhost:9092", {"sasl.password": "hunter2"}, "client_tickets", NIGHT_SHIFT
+    )
     sent = pickle.loads(pickle.dumps(task))
     assert sent == replace(task, staging=sent.staging)
+    assert sent.routing.assignments() == NIGHT_SHIFT.assignments()
     assert sent.security == {"sasl.password": "hunter2"}
     assert (sent.staging.folder, sent.staging.file_format) == (tmp_path, "json")

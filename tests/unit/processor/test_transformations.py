@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from contract.columns import decode_columns
+from contract.routing import DEFAULT, KINDS, Routing, Rule
 from contract.ticket import Ticket, encode
 from processor.transformations import Transformations
 from store.counts import HourCount
@@ -17,8 +18,8 @@ NINE = datetime(2026, 1, 31, 9, tzinfo=UTC)
 TEN = datetime(2026, 1, 31, 10, tzinfo=UTC)
 
 
-def assigned(*tickets: Ticket) -> pa.Table:
-    return Transformations.assign_team(decode_columns([encode(one) for one in tickets]).tickets)
+def assigned(*tickets: Ticket, routing: Routing = DEFAULT) -> pa.Table:
+    return Transformations.assign_team(decode_columns([encode(one) for one in tickets]).tickets, routing)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,14 @@ def test_each_type_has_its_team(request_type: str, team: str) -> None:
     table = assigned(ticket(request_type=request_type))
     assert table["assigned_team"].to_pylist() == [team]
     assert table.schema == TICKETS.schema
+
+
+def test_rules_tell_every_type_and_priority_apart() -> None:
+    each = [f"{request_type} {priority}" for request_type, priority in KINDS]
+    rules = Routing(tuple(Rule(" ".join(kind), kind[:1], kind[1:]) for kind in reversed(KINDS)))
+    tickets = [ticket(request_type=request_type, priority=priority) for request_type, priority in KINDS]
+    assert assigned(*tickets, routing=rules)["assigned_team"].to_pylist() == each
+    assert each[:5] == ["account low", "account medium", "account high", "account critical", "billing low"]
 
 
 def test_no_tickets_make_an_empty_table_with_the_schema() -> None:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
+from contract.routing import DEFAULT
 from store.counts import HourCount, Totals, merge_hours, summaries
 from store.datasets import BY_HOUR, BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS
 
@@ -70,7 +71,7 @@ def test_the_metrics_are_one_row_with_every_count() -> None:
         by_priority={"low": 9, "high": 1},
     )
     elsewhere = datetime(2026, 1, 31, 10, tzinfo=timezone(timedelta(hours=1)))
-    table = summaries(totals, NO_HOURS, 42, elsewhere)[METRICS]
+    table = summaries(totals, NO_HOURS, 42, elsewhere, DEFAULT.teams)[METRICS]
     assert table.to_pylist() == [
         {
             "total_tickets": 10,
@@ -97,7 +98,7 @@ def test_summaries_list_everything_largest_first() -> None:
         by_priority={"critical": 1, "medium": 1},
         by_team={"Night Shift": 5, "General Support": 2},
     )
-    tables = summaries(totals, NO_HOURS, 1, NINE)
+    tables = summaries(totals, NO_HOURS, 1, NINE, DEFAULT.teams)
     assert tables[BY_TYPE].to_pylist() == [
         {"request_type": "technical", "count": 9},
         {"request_type": "general", "count": 2},
@@ -146,7 +147,7 @@ def test_high_and_critical_tickets_are_urgent() -> None:
 
 def test_the_summaries_pass_on_the_hours_and_each_has_the_schema_of_its_dataset() -> None:
     hours = merge_hours(NO_HOURS, [HourCount(NINE, "billing", "low", "Billing Team", 1)])
-    tables = summaries(Totals(), hours, 1, NINE)
+    tables = summaries(Totals(), hours, 1, NINE, DEFAULT.teams)
     assert [dataset.name for dataset in tables] == [
         "metrics",
         "tickets_by_type",

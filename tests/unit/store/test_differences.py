@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from contract.routing import DEFAULT, Rule
 from store import differences
 from store.counts import Totals
 from store.datasets import BY_HOUR, BY_NAME, BY_PRIORITY, BY_TEAM, BY_TYPE
 from store.differences import Difference, FoundClients, FoundFile, Rows
-from store.manifest import Gap, Manifest, Partition, PublishedFile, Source, Upgrade, Window
+from store.manifest import Gap, Manifest, Partition, PublishedFile, RuleSet, Source, Upgrade, Window
 from store.recount import Hashes, Tally, kind_of
+from tests.support.staging import NIGHT_SHIFT
 
 AT = datetime(2026, 1, 31, 11, 0, tzinfo=UTC)
 # 2026-01-31T09:00Z, in hours since 1970.
@@ -29,7 +31,7 @@ ROWS = Rows(
     rejected=2,
     by_type={"billing": 6, "account": 4},
     by_priority={"low": 9, "critical": 1},
-    teams={("billing", "Billing Team"): 6, ("account", "Account Management"): 4},
+    by_team={"Billing Team": 6, "Account Management": 4},
 )
 LEDGER = Manifest(
     output_id="o",
@@ -56,6 +58,14 @@ LEDGER = Manifest(
     contents={name: {f"{name}.parquet": FILE} for name in BY_NAME},
     gaps=[Gap(1, 6, 8, 2)],
 )
+
+
+# The default for four batches, then three with a night shift, then one desk for all.
+RULE_SETS = [
+    RuleSet(1, list(DEFAULT.rules)),
+    RuleSet(5, list(NIGHT_SHIFT.rules)),
+    RuleSet(8, [Rule("Desk")]),
+]
 
 
 def said(found: Iterable[Difference]) -> list[tuple[str, str]]:
@@ -209,7 +219,7 @@ def test_totals_that_are_not_those_of_the_rows(changed: Manifest, what: str) -> 
 
 
 def test_a_row_that_was_removed_shows_in_every_total() -> None:
-    fewer = rows(tickets=9, by_type={"billing": 5, "account": 4}, teams={**ROWS.teams, ("billing", "Billing Team"): 5})
+    fewer = rows(tickets=9, by_type={"billing": 5, "account": 4}, by_team={**ROWS.by_team, "Billing Team": 5})
     assert [what for _, what in said(differences.of_totals(LEDGER, fewer))] == [
         "says 10 tickets in total, the files hold 9",
         "says 10 tickets of all partitions together, the files hold 9",
@@ -227,21 +237,96 @@ def test_what_was_read_before_an_upgrade_belongs_to_the_sums() -> None:
     assert said(differences.of_totals(upgraded, ROWS)) == []
 
 
-def test_a_ticket_with_the_team_of_another_type() -> None:
-    assert differences.of_teams(ROWS) == ([], [])
-    swapped = {**ROWS.teams, ("billing", "Technical Support"): 1}
-    assert differences.of_teams(rows(teams=swapped)) == (
-        [Difference("tickets_with_assignment", "1 tickets of request_type billing are assigned to Technical Support")],
+def of_teams(
+    *found: tuple[str, str, str, int], batches: tuple[int, int] = (1, 2), **changes: Any
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return what is said of a file of some batches that holds tickets of a type, a priority and a team."""
+    published = msgspec.structs.replace(FILE, first_batch=batches[0], last_batch=batches[1])
+    manifest = ledger(contents={"tickets_with_assignment": {"one.parquet": published}}, **changes)
+    counts = {(request_type, priority, team): count for request_type, priority, team, count in found}
+    differing, notes = differences.of_teams(manifest, {"one.parquet": counts})
+    return said(differing), notes
+
+
+def test_every_ticket_has_the_team_of_the_rules() -> None:
+    right = ("billing", "low", "Billing Team", 6), ("account", "critical", "Account Management", 4)
+    assert of_teams(*right) == ([], [])
+    # Words that no ticket has are another difference.
+    assert of_teams(("(another)", "low", "Sales", 1), ("billing", "(another)", "Sales", 1)) == ([], [])
+    swapped = ("billing", "low", "Technical Support", 1), ("account", "high", "Night Shift", 2)
+    assert of_teams(*right, *swapped) == (
+        [
+            (
+                "tickets_with_assignment",
+                "2 tickets of account with high priority are assigned to Night Shift, but the rules of their batches "
+                "say Account Management",
+            ),
+            (
+                "tickets_with_assignment",
+                "1 tickets of billing with low priority are assigned to Technical Support, but the rules of their "
+                "batches say Billing Team",
+            ),
+        ],
         [],
     )
 
 
-def test_a_team_of_an_earlier_routing_is_a_note() -> None:
-    earlier = {**ROWS.teams, ("billing", "Accounting"): 2, ("(another)", "Sales"): 1}
-    assert differences.of_teams(rows(teams=earlier)) == (
+@pytest.mark.parametrize(
+    ("batches", "team", "right"),
+    [
+        ((1, 4), "Technical Support", True),
+        ((1, 4), "Night Shift", False),
+        ((5, 5), "Night Shift", True),
+        ((5, 7), "Night Shift", True),
+        ((5, 7), "Technical Support", False),
+        ((8, 9), "Desk", True),
+        ((8, 9), "Night Shift", False),
+    ],
+)
+def test_each_file_is_held_against_the_rules_of_its_batches(batches: tuple[int, int], team: str, right: bool) -> None:
+    found, notes = of_teams(("technical", "high", team, 1), batches=batches, routing=RULE_SETS, batch_id=9)
+    assert (found == [], notes) == (right, [])
+
+
+def test_a_ticket_that_no_rule_of_its_batch_is_for() -> None:
+    assert of_teams(("account", "low", "Desk", 1), routing=[RuleSet(1, [Rule("Desk", ("billing",))])]) == (
+        [
+            (
+                "tickets_with_assignment",
+                "1 tickets of account with low priority are assigned to Desk, but the rules of their batches say "
+                "nothing",
+            )
+        ],
         [],
-        ["2 tickets of request_type billing are assigned to Accounting, by an earlier routing"],
     )
+
+
+def test_where_merged_batches_had_different_rules_the_team_of_any_of_them_is_right() -> None:
+    both = ("technical", "high", "Technical Support", 2), ("technical", "high", "Night Shift", 1)
+    note = (
+        "1 files of tickets_with_assignment hold batches from before and after a change of the rules, so the team of "
+        "either was accepted for each ticket in them"
+    )
+    assert of_teams(*both, batches=(4, 5), routing=RULE_SETS, batch_id=9) == ([], [note])
+    assert of_teams(("technical", "high", "Desk", 1), batches=(4, 5), routing=RULE_SETS, batch_id=9) == (
+        [
+            (
+                "tickets_with_assignment",
+                "1 tickets of technical with high priority are assigned to Desk, but the rules of their batches say "
+                "Technical Support or Night Shift",
+            )
+        ],
+        [note],
+    )
+
+
+@pytest.mark.parametrize(
+    ("starts", "right"), [([1], True), ([1, 2], True), ([2], False), ([1, 1], False), ([1, 3], False)]
+)
+def test_rules_that_apply_from_batches_that_cannot_be(starts: list[int], right: bool) -> None:
+    routing = [RuleSet(start, list(DEFAULT.rules)) for start in starts]
+    what = f"has rules for teams that apply from batch {', '.join(map(str, starts))} on, but its batches are 1 to 2"
+    assert said(differences.of_ledger(ledger(routing=routing))) == ([] if right else [("_manifest.json", what)])
 
 
 def test_invalid_values_are_counted_by_column() -> None:

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from contract.routing import Routing, Rule
 from contract.ticket import encode
 from runtime.errors import DataConflict, OutputUnavailable
 from runtime.process.clock import Clock
 from runtime.settings.location import OutputLocation
 from store.convert import convert
+from store.datasets import BY_TEAM
 from store.files import Disk
 from store.forget import Forgotten, forget
-from store.manifest import Manifest, Partition, read_manifest
+from store.manifest import Manifest, Partition, RuleSet, read_manifest
 from store.output import Output
+from store.verify import verify
 from tests.support.datasets import Published
 from tests.support.disks import QuickDisk
 from tests.support.staging import UPDATED_AT, messages, publish_batch, ticket
@@ -110,6 +113,16 @@ def test_every_row_of_the_client_leaves_and_the_counts_follow(output: Output, fi
         (2, 1, 2, NOW)
     ]
     assert output.recover() == done.manifest == read_manifest(Disk(), output.root)
+
+
+def test_teams_stay_those_of_the_rules_that_apply(output: Output) -> None:
+    desk = Routing((Rule("Desk"),))
+    manifest = publish_batch(output, None, "parquet", [[messages(BATCHES[1])]], routing=desk)
+    done = erase(output, manifest, ANN, end=2)
+    assert done.tickets == 2
+    assert output.reader(done.manifest).rows(BY_TEAM) == [{"assigned_team": "Desk", "count": 0}]
+    assert done.manifest.routing == [RuleSet(1, list(desk.rules))]
+    assert verify(OutputLocation(output.root)).differences == []
 
 
 def test_the_ledger_says_what_became_of_the_offsets(output: Output) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from contract.routing import DEFAULT, Rule
 from runtime.errors import DataConflict
 from store.counts import Totals
 from store.files import Disk
@@ -18,6 +19,7 @@ from store.manifest import (
     Partition,
     PublishedFile,
     Record,
+    RuleSet,
     Upgrade,
     Window,
     encode,
@@ -48,7 +50,12 @@ MANIFEST = Manifest(
     erased_tickets=2,
     erasures=[Erasure("5a17", ["d1", "d2"], [8], {0: 20})],
     window=Window("latest", "2026-01-31T10:00:00Z", {0: 14, 11: 2**62}),
+    routing=[RuleSet(1, [Rule("Desk")]), RuleSet(9, [Rule("Night Shift", ("technical",), ("high",)), Rule("Desk")])],
 )
+
+EVERY_TYPE = ["account", "billing", "technical", "general"]
+EVERY_PRIORITY = ["low", "medium", "high", "critical"]
+DESK = {"team": "Desk", "request_type": EVERY_TYPE, "priority": EVERY_PRIORITY}
 
 IN_JSON: dict[str, Any] = {
     "version": 3,
@@ -113,6 +120,13 @@ IN_JSON: dict[str, Any] = {
     "window": {"start": "latest", "until": "2026-01-31T10:00:00Z", "ends": {"0": 14, "11": 2**62}},
     "files": {"metrics": ["metrics.parquet"]},
     "deduped_from": 7,
+    "routing": [
+        {"from_batch": 1, "rules": [DESK]},
+        {
+            "from_batch": 9,
+            "rules": [{"team": "Night Shift", "request_type": ["technical"], "priority": ["high"]}, DESK],
+        },
+    ],
 }
 
 
@@ -155,6 +169,7 @@ def test_unknown_fields_of_a_later_release_are_carried_over_unchanged() -> None:
         told["upgrade"],
         told["erasures"][0],
         told["window"],
+        told["routing"][1],
     )
     for number, place in enumerate(places):
         place["note"] = {"of the future": [number, None, 1.5]}
@@ -173,6 +188,43 @@ def test_a_damaged_manifest_is_refused_with_the_way_out(tmp_path: Path, content:
     assert caught.value.exit_code == 4
     assert f"{tmp_path}/_manifest.json is damaged ({len(content):,} bytes: " in str(caught.value)
     assert "put a backup of the whole output folder into an empty folder, or choose another" in str(caught.value)
+
+
+def test_without_rules_in_it_the_default_has_applied_from_the_first_batch_on(tmp_path: Path) -> None:
+    without = {key: value for key, value in IN_JSON.items() if key != "routing"}
+    manifest = read(tmp_path, json.dumps(without).encode())
+    assert manifest is not None
+    assert manifest.routing == []
+    assert manifest.rule_sets == [RuleSet(1, list(DEFAULT.rules))]
+
+
+def test_rules_of_a_release_that_knew_other_types_can_be_read(tmp_path: Path) -> None:
+    other = {**IN_JSON, "routing": [{"from_batch": 1, "rules": [{**DESK, "request_type": ["billing", "sales"]}]}]}
+    manifest = read(tmp_path, json.dumps(other).encode())
+    assert manifest is not None
+    assert json.loads(encode(manifest)) == other
+    assert manifest.rule_sets[0].routing.assignments() == {
+        ("billing", "low"): "Desk",
+        ("billing", "medium"): "Desk",
+        ("billing", "high"): "Desk",
+        ("billing", "critical"): "Desk",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ([{**DESK, "client": "VIP"}], "Object contains unknown field `client`"),
+        ([{**DESK, "priority": "low"}], "Expected `array`, got `str`"),
+        ([{"request_type": EVERY_TYPE}], "Object missing required field `team`"),
+    ],
+)
+def test_rules_that_cannot_be_followed_are_damage(tmp_path: Path, rules: list[Any], said: str) -> None:
+    other = {**IN_JSON, "routing": [{"from_batch": 7, "rules": rules}]}
+    with pytest.raises(DataConflict) as caught:
+        read(tmp_path, json.dumps(other).encode())
+    assert "is damaged" in str(caught.value)
+    assert said in str(caught.value)
 
 
 def test_files_that_stand_in_one_of_the_two_lists_only_are_damage(tmp_path: Path) -> None:

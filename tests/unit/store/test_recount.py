@@ -105,7 +105,11 @@ def test_invalid_values_of_rows_are_counted_by_column() -> None:
         [tickets({"ticket_id": "7", "request_type": "sales"}, {"priority": "urgent", "assigned_team": "Sales"}, {})]
     )
     assert counted.wrong == {"ticket_id": 1, "request_type": 1, "priority": 1}
-    assert counted.teams == {("(another)", "Billing Team"): 1, ("billing", "Sales"): 1, ("billing", "Billing Team"): 1}
+    assert counted.teams == {
+        ("(another)", "low", "Billing Team"): 1,
+        ("billing", "(another)", "Sales"): 1,
+        ("billing", "low", "Billing Team"): 1,
+    }
     assert recount.by_type(counted.kinds) == {"(another)": 1, "billing": 2}
 
 

@@ -172,6 +172,17 @@ def test_a_file_of_tickets_that_was_cut(story: Story, number: int) -> None:
     require_refused(story, f"{path} was published with ", " bytes and has 100 now: it was cut off")
 
 
+@pytest.mark.parametrize("starts", [(2,), (1, 9), (1, 1), (1, 3, 2)])
+def test_rules_that_apply_from_batches_that_cannot_be(story: Story, starts: tuple[int, ...]) -> None:
+    def change(content: dict[str, Any]) -> None:
+        (rules,) = content["routing"]
+        content["routing"] = [{**rules, "from_batch": start} for start in starts]
+
+    story.edit(change)
+    told = ", ".join(map(str, starts))
+    require_refused(story, f"its batches are 1 to 3, but the rules in `routing` apply from batch {told} on")
+
+
 def test_a_file_of_tickets_that_was_emptied(story: Story) -> None:
     path = story.root / "tickets_with_assignment/batch-000001-0000.parquet"
     path.write_bytes(b"")

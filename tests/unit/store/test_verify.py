@@ -17,12 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from contract.routing import DEFAULT, Routing, Rule
 from contract.ticket import encode as encode_ticket
 from contract.uuids import Ids
 from runtime.errors import DataConflict, OutputUnavailable, SettingError
 from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT
 from store import reread
+from store.compact import compact, plan
 from store.convert import convert
 from store.datasets import BY_HOUR, BY_NAME, BY_PRIORITY, BY_TEAM, BY_TYPE, METRICS, REJECTED
 from store.files import Disk
@@ -416,9 +418,39 @@ def test_a_ticket_with_the_team_of_another_type(verified: Verified) -> None:
     assert verified.differences() == [
         ("_manifest.json", "says 3 tickets of assigned_team Billing Team, the files hold 2"),
         ("_manifest.json", "says 3 tickets of assigned_team General Support, the files hold 4"),
-        ("tickets_with_assignment", "1 tickets of request_type billing are assigned to General Support"),
+        (
+            "tickets_with_assignment",
+            "1 tickets of billing with low priority are assigned to General Support, but the rules of their batches "
+            "say Billing Team",
+        ),
         ("tickets_by_team", "assigned_team Billing Team has 3, there are 2 tickets"),
         ("tickets_by_team", "assigned_team General Support has 3, there are 4 tickets"),
+    ]
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "json"])
+def test_after_a_change_of_rules_every_batch_is_held_against_its_own(tmp_path: Path, file_format: str) -> None:
+    desk = Routing((Rule("Desk", ("technical",)), *DEFAULT.rules))
+    changed = Verified(tmp_path / "output")
+    manifest: Manifest | None = None
+    for number, routing in ((1, DEFAULT), (2, desk), (3, desk)):
+        manifest = publish_batch(changed.output, manifest, file_format, batch(number), routing=routing)
+    assert manifest is not None
+    assert (changed.differences(), changed.verify().notes) == ([], [])
+
+    compact(changed.output, manifest, plan(manifest.contents, 2), UPDATED_AT)
+    merged = changed.verify()
+    note = "1 files of tickets_with_assignment hold batches from before and after a change of the rules, so the team"
+    assert [text[: len(note)] for text in merged.notes] == [note]
+    assert merged.differences == []
+
+    changed.edit(lambda content: content.update(routing=content["routing"][:1]))
+    assert changed.differences() == [
+        (
+            "tickets_with_assignment",
+            "2 tickets of technical with low priority are assigned to Desk, but the rules of their batches say "
+            "Technical Support",
+        )
     ]
 
 
