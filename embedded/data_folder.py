@@ -94,17 +94,17 @@ def _lock(path: Path) -> IO[str]:
         lock = (path / "broker.lock").open("w", encoding="utf-8")
     except OSError as error:
         raise OutputUnavailable(
-            f"cannot write to {path} ({error.strerror}); correct its permissions or choose another folder"
+            f"cannot write to {path} ({error.strerror}); correct its permissions or choose another --data-dir"
         ) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise OutputUnavailable(f"another broker runs on {path}; stop it or choose another folder") from None
+        raise OutputUnavailable(f"another broker runs on {path}; stop it or choose another --data-dir") from None
     except OSError as error:
         lock.close()
         raise OutputUnavailable(
-            f"cannot lock {path / 'broker.lock'} ({error.strerror}); choose a folder on a file system that supports "
-            "locks"
+            f"cannot lock {path / 'broker.lock'} ({error.strerror}); choose a --data-dir on a file system that "
+            "supports locks"
         ) from None
     return lock

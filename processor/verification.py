@@ -38,7 +38,7 @@ def run(config: VerifyConfig) -> None:
     write(tell(report, unread, str(silent) if silent else None, outcome))
     if report.differences:
         raise DataConflict(
-            f"{config.output} is not what its ledger says: {len(report.differences):,} differences, the first is that "
+            f"{config.output} is not what its ledger says: {len(report.differences):,} differences, the first is in "
             f"{_sentence(report.differences[0])}; {WAY_OUT}"
         )
     if silent is not None:

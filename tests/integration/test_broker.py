@@ -98,7 +98,7 @@ def test_says_which_port_is_taken(processes: Processes, tmp_path: Path) -> None:
 def test_refuses_the_data_of_a_running_broker(processes: Processes, broker: EmbeddedBroker) -> None:
     second = start(processes, broker.data_dir)
     assert second.wait() == 5
-    assert second.stderr.startswith(f"ERROR another broker runs on {broker.data_dir}")
+    assert second.stderr == f"ERROR another broker runs on {broker.data_dir}; stop it or choose another --data-dir\n"
 
 
 def test_refuses_a_folder_that_it_cannot_write(processes: Processes, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_sound_output_what_is_unread_and_a_damaged_one(
     (file,) = (output / "high_priority_tickets").iterdir()
     file.write_bytes(file.read_bytes()[:-1])
     damaged = processes.run(*verify, expect=4)
-    assert f"the first is that high_priority_tickets/{file.name}: has " in damaged.stderr
+    assert f"the first is in high_priority_tickets/{file.name}: has " in damaged.stderr
     assert "unread" not in damaged.stdout
     assert "Traceback" not in damaged.stderr
 

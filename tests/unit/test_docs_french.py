@@ -59,3 +59,9 @@ def test_the_tables_have_the_same_rows_and_the_links_lead_to_the_same_places() -
 def test_each_leads_to_the_other() -> None:
     assert "[Français](README.fr.md)" in ENGLISH
     assert "[English](README.md)" in FRENCH
+
+
+def test_no_line_can_break_inside_a_number_or_before_a_sign_that_french_sets_apart() -> None:
+    prose = re.sub(r"```.*?```|`[^`\n]+`", "", FRENCH, flags=re.DOTALL)
+    assert re.findall(r"\S+ [:;?!](?=\s)|\d \d{3}\b", prose) == []
+    assert "2\N{NARROW NO-BREAK SPACE}000 tickets" in prose

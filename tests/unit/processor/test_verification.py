@@ -170,7 +170,7 @@ def test_it_ends_with_0_or_with_4_and_the_first_difference(
     assert json.loads(out)["in_order"] is False
     (line,) = err.splitlines()
     assert (
-        f"{output} is not what its ledger says: 2 differences, the first is that metrics/metrics.parquet: has 1" in line
+        f"{output} is not what its ledger says: 2 differences, the first is in metrics/metrics.parquet: has 1" in line
     )
     assert "put a backup of the whole output folder into an empty folder" in json.loads(line)["message"]
 
