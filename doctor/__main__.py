@@ -84,7 +84,7 @@ def _sections(argv: Sequence[str] | None, environ: Mapping[str, str]) -> tuple[S
     """Return what can be looked at with this Python, and the format to tell it in."""
     missing = interpreter.problem(sys.version_info[:2], _NEEDED)
     if sys.flags.optimize:
-        missing = missing or "leaves out assertions"
+        missing = missing or "runs without assertions"
     if not missing:
         try:
             from doctor.examination import Examination

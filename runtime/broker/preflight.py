@@ -63,10 +63,7 @@ def try_broker(brokers: str, security: KafkaSecurity, timeout_s: float, stop: St
 
 
 def take_steps(address: str, security: KafkaSecurity, timeout_s: float) -> tuple[list[str], StepFailed | None]:
-    """Return, after one look of about ``timeout_s`` at most, the steps that one broker passed, and the one it failed.
-
-    The steps are in words, to follow the broker's name.
-    """
+    """Return the steps that succeeded with one broker, in words, and the one that failed, after about ``timeout_s``."""
     passed: list[str] = []
     outcomes: _Outcomes = queue.SimpleQueue()
     task = (address, security, time.monotonic() + timeout_s, outcomes, passed)
@@ -128,7 +125,10 @@ def _try_one(
 
 
 def _steps(address: str, security: KafkaSecurity, deadline: float) -> Iterator[str]:
-    """Take one step after the other, and say of each that it is done. Raises StepFailed at the first that cannot be."""
+    """Take one step after the other and yield each that succeeded, in words to follow the broker's name.
+
+    Raises StepFailed at the first that fails.
+    """
     places = resolve(address)
     yield f"its name resolves to {', '.join(dict.fromkeys(place[0] for *_, place in places))}"
     with ExitStack() as open_ones:
@@ -147,13 +147,12 @@ def _talk(conversation: Conversation, address: str, security: KafkaSecurity, dea
         conversation.log_in()
         yield f"it takes the login of {security.username!r} by {security.mechanism}"
     advertised = conversation.advertised()
-    if address not in advertised:
-        _check_advertised(advertised, security, deadline)
-    yield f"it advertises {' and '.join(advertised)}, which this machine reaches"
+    reached = address if address in advertised else _reach_advertised(advertised, security, deadline)
+    yield f"it advertises {' and '.join(advertised)}, and this machine reaches {reached}"
 
 
-def _check_advertised(advertised: list[str], security: KafkaSecurity, deadline: float) -> None:
-    """Raise StepFailed if no advertised address can be reached: clients use these after the first contact."""
+def _reach_advertised(advertised: list[str], security: KafkaSecurity, deadline: float) -> str:
+    """Return an advertised address that can be reached; StepFailed for none: clients use these after first contact."""
     problems = []
     for position, address in enumerate(advertised):
         share = (deadline - time.monotonic()) / (len(advertised) - position)
@@ -162,7 +161,7 @@ def _check_advertised(advertised: list[str], security: KafkaSecurity, deadline: 
         except StepFailed as problem:
             problems.append(f"{address} ({problem.problem})")
         else:
-            return
+            return address
     raise StepFailed(
         f"it answers, but advertises {' and '.join(problems)}",
         "use the listener that is meant for clients on this machine, or set the broker's advertised listener to an "

@@ -123,13 +123,13 @@ def no_ledger(root: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (cut, "/tickets_with_assignment/batch-000001-0000.parquet was published with "),
-        (lose, "/metrics/metrics.parquet was published and is gone"),
-        (add, "/rejected_messages holds 1 files that are not part of the output, the first is mine.parquet"),
-        (edit, "/_manifest.json contradicts itself: "),
-        (truncate, "/_manifest.json is damaged (100 bytes: "),
-        (newer, "/_manifest.json has version 99, this program reads up to 3: a newer release wrote it"),
-        (no_ledger, " holds files, but "),
+        (cut, "/tickets_with_assignment/batch-000001-0000.parquet was published"),
+        (lose, "/metrics/metrics.parquet was published"),
+        (add, "the first is mine.parquet"),
+        (edit, "/_manifest.json contradicts itself"),
+        (truncate, "/_manifest.json is damaged"),
+        (newer, "/_manifest.json has version 99"),
+        (no_ledger, " holds files"),
     ],
 )
 def test_a_damaged_output_is_a_problem_with_a_way_out(
