@@ -53,13 +53,15 @@ class Examination:
         return folder
 
     def _places(self) -> dict[str, Path]:
-        return {"the output": self._folder, "the embedded broker": ROOT / DATA_DIR.default}
+        known = {} if self.settings.is_wrong(catalogue.OUTPUT_PATH) else {"the output": self._folder}
+        return {**known, "the embedded broker": ROOT / DATA_DIR.default}
 
     def _java(self) -> Iterator[Finding]:
         memory = self._get(catalogue.SPARK_MEMORY)
-        fits = self._heap(memory)
-        yield from java.examine(self._environ, memory if fits.level != "problem" else None)
-        yield fits
+        wrong = self.settings.is_wrong(catalogue.SPARK_MEMORY)
+        heap = not_looked_at("SPARK_MEMORY cannot be used: see Settings") if wrong else self._heap(memory)
+        yield from java.examine(self._environ, memory if heap.level == "ok" else None)
+        yield heap
         kept = jvm_environment(self._environ, Path(), self._get(catalogue.SPARK_MASTER).startswith("local"))
         yield from java.left_out(self._environ, kept, catalogue.ALL)
 
@@ -80,36 +82,33 @@ class Examination:
         return ports.examine(self._get(catalogue.BROKER), BROKER_SETTINGS["port"].default, self.settings.values)
 
     @cached_property
-    def _login(self) -> Any:
-        """How to talk to the broker. Raises SettingError, which the settings tell."""
-        if wrong := next(iter(self.settings.errors.values()), None):
-            raise wrong
-        return settings.login(self.settings)
-
-    @cached_property
-    def _looks(self) -> broker.Looks:
-        return broker.look(self._get(catalogue.BROKER), self._login)
+    def _looks(self) -> broker.Looks | None:
+        """What came of the steps with each broker; None if the settings of that cannot be used."""
+        try:
+            return broker.look(self._get(catalogue.BROKER), settings.login(self.settings))
+        except SettingError:
+            return None
 
     def _broker(self) -> Iterator[Finding]:
-        try:
-            looks = self._looks
-        except SettingError:
-            yield not_looked_at("a setting cannot be used")
-            return
-        yield from broker.judge(looks)
+        if self._looks is None:
+            yield not_looked_at("a setting of the broker cannot be used: see Settings")
+        else:
+            yield from broker.judge(self._looks)
 
     def _topic(self) -> Iterator[Finding]:
-        try:
-            if not broker.can_be_used(self._looks):
-                yield not_looked_at("the broker cannot be used")
-                return
-        except SettingError:
-            yield not_looked_at("a setting cannot be used")
-            return
-        brokers = ",".join(broker.addresses(self._looks))
-        asked = Topic(brokers, self._login, self._get(catalogue.TOPIC), Shutdown())
-        yield from topic.examine(asked, output.read(self._folder), datetime.now(UTC))
+        if self._looks is None or not broker.can_be_used(self._looks):
+            yield not_looked_at("the broker cannot be used")
+        elif self.settings.is_wrong(catalogue.TOPIC):
+            yield not_looked_at("TOPIC_NAME cannot be used: see Settings")
+        else:
+            brokers = ",".join(broker.addresses(self._looks))
+            asked = Topic(brokers, settings.login(self.settings), self._get(catalogue.TOPIC), Shutdown())
+            wrong = self.settings.is_wrong(catalogue.OUTPUT_PATH)
+            yield from topic.examine(asked, None if wrong else output.read(self._folder), datetime.now(UTC))
 
     def _output(self) -> Iterator[Finding]:
+        if self.settings.is_wrong(catalogue.OUTPUT_PATH):
+            yield not_looked_at("OUTPUT_PATH cannot be used: see Settings")
+            return
         wanted, files = self._get(catalogue.OUTPUT_FORMAT), self._get(catalogue.COMPACT_FILES)
-        return output.examine(self._folder, wanted, files, datetime.now(UTC))
+        yield from output.examine(self._folder, wanted, files, datetime.now(UTC))

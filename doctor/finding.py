@@ -50,4 +50,4 @@ def from_error(error: PipelineError) -> Finding:
 
 def not_looked_at(why: str) -> Finding:
     """Return that something could not be examined, because of what was found before."""
-    return warning(f"not looked at, because {why}", "correct what stands above, then run this again")
+    return warning(f"not looked at, because {why}", "correct that first, then run this again")

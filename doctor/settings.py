@@ -31,6 +31,10 @@ class Looked:
     # What is wrong with ``.env`` as a whole; the rest is without it then.
     env_file_error: SettingError | None = None
 
+    def is_wrong(self, setting: Setting) -> bool:
+        """Whether the value that was given for a setting cannot be used."""
+        return setting.key in self.errors
+
     def get(self, setting: Setting) -> Any:
         """Return the value of a setting of the catalogue."""
         return self.values[setting.key or ""]
@@ -69,7 +73,10 @@ def _in_words(key: str, source: str) -> str:
 
 
 def login(looked: Looked) -> KafkaSecurity:
-    """Return how to talk to the broker. Raises SettingError when the settings of that do not fit together."""
+    """Return how to talk to the broker. Raises SettingError if one of its settings is wrong, or they do not fit."""
+    for setting in (catalogue.BROKER, *security.SETTINGS.values()):
+        if looked.is_wrong(setting):
+            raise looked.errors[setting.key or ""]
     return KafkaSecurity.from_settings({name: looked.get(setting) for name, setting in security.SETTINGS.items()})
 
 
@@ -82,10 +89,11 @@ def examine(looked: Looked, environ: Mapping[str, str], env_file: Path = ENV_FIL
             yield wrong(looked.errors[key])
         else:
             yield told(setting, looked.values[key], looked.sources[key])
-    if not looked.errors:
-        try:
-            login(looked)
-        except SettingError as error:
+    try:
+        login(looked)
+    except SettingError as error:
+        # One that is wrong by itself was told above.
+        if error not in looked.errors.values():
             yield from_error(error)
     if not looked.env_file_error:
         yield from misspelt(read_env_file(env_file), str(env_file))

@@ -152,6 +152,21 @@ def test_a_broker_that_advertises_a_wrong_address_is_told_from_a_wrong_login(
     assert "wrong-7" not in refused.output
 
 
+def test_settings_that_cannot_be_used_leave_the_rest_to_be_looked_at(processes: Processes, tmp_path: Path) -> None:
+    wrong = {"SPARK_MEMORY": "2x", "OUTPUT_PATH": "s3://bucket/output", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
+    run = doctor(processes, tmp_path, expect=1, **wrong)
+
+    assert {
+        "not looked at, because SPARK_MEMORY cannot be used: see Settings",
+        "not looked at, because a setting of the broker cannot be used: see Settings",
+        "not looked at, because the broker cannot be used",
+        "not looked at, because OUTPUT_PATH cannot be used: see Settings",
+    } <= told(run)
+    assert [each["found"].partition(" ")[0] for each in bad(run, "Settings")] == [
+        *("SPARK_MEMORY", "OUTPUT_PATH", "KAFKA_SECURITY_PROTOCOL=SASL_SSL")
+    ]
+
+
 def test_a_broker_that_never_answers_costs_ten_seconds_at_most(processes: Processes, tmp_path: Path) -> None:
     with server(None) as silent:
         start = time.monotonic()
@@ -191,6 +206,8 @@ def test_everything_that_is_broken_on_a_machine_is_told_at_once(processes: Proce
         "mend it:",
     ):
         assert text in words
+    # What is wrong elsewhere does not keep the broker from being looked at.
+    assert "broker 127.0.0.1:1: TCP connection to 127.0.0.1 refused" in words
     assert "open-sesame" not in run.output
     assert "\x1b" not in run.stdout
     assert max(len(line) for line in run.stdout.splitlines() if len(line.split()) > 2 and "/" not in line) <= 80

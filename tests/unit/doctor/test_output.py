@@ -1,5 +1,6 @@
 """The output folder: real ones, healthy, locked, damaged and interrupted."""
 
+import fcntl
 import json
 import shutil
 from collections.abc import Callable
@@ -57,10 +58,14 @@ def test_an_output_that_is_not_there_stays_so(output: Output) -> None:
     assert not output.root.exists()
 
 
-def test_a_healthy_output_is_told_and_not_touched(output: Output) -> None:
+def test_a_healthy_output_is_told_and_neither_touched_nor_locked(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with output.locked():
         batch(output, batch(output))
     before = everything(output.root)
+    # Whoever takes the lock for a moment, to see who holds it, keeps a processor from starting.
+    monkeypatch.delattr(fcntl, "flock")
 
     found = examined(output)
 
