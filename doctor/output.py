@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import socket
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -46,7 +47,7 @@ def examine(root: Path, wanted_format: str, compact_files: int, now: datetime) -
     holder, told = working_there(root)
     yield told
     status = read_status(disk, root)
-    yield doing(status, holder, now)
+    yield doing(status, holder, now, socket.gethostname())
     yield exchange(root, file_system_of(root))
     try:
         yield from _ledger(disk, root, holder, wanted_format, compact_files, now)
@@ -93,8 +94,8 @@ def lock_held(root: Path, holder: Holder | None) -> Finding:
     return ok(f"the lock is held by {holder}: a second processor on {root} would be refused until that ends")
 
 
-def doing(status: Status | None, holder: Holder | None, now: datetime) -> Finding:
-    """Judge what a processor said last of itself."""
+def doing(status: Status | None, holder: Holder | None, now: datetime, host: str) -> Finding:
+    """Judge what a processor said last of itself; the holder of its lock is seen if it ran on this ``host``."""
     if status is None:
         return ok("_status.json: no processor has told what it does")
     found = condition(status, now)
@@ -103,6 +104,8 @@ def doing(status: Status | None, holder: Holder | None, now: datetime) -> Findin
         f"_status.json, written {age} ago by process {status.pid} on {status.host}: "
         f"{found.words.lower()}. {found.detail}"
     ).rstrip(". ")
+    if found.level != "bad" and status.state != "stopped" and holder is None and status.host == host:
+        return warning(f"{told}; but nobody holds the lock: it was killed", "start it again")
     if found.level != "bad":
         return ok(told)
     if holder is not None:

@@ -284,10 +284,19 @@ def status(**changes: Any) -> Status:
             "warning",
             "but process 7 (python) still holds the lock",
         ),
+        (
+            status(updated_at=NOW - timedelta(seconds=2)),
+            None,
+            "warning",
+            "waiting for the next batch. A batch every 30 s; but nobody holds the lock: it was killed",
+        ),
+        # A container tells a name of its own, and the locks in it are not seen from everywhere.
+        (status(host="6a7b"), None, "ok", "_status.json, written 0 s ago by process 7 on 6a7b"),
+        (status(state="stopped", interval_s=0.0), None, "ok", "on here: single run, ended. It ended 0 s ago"),
     ],
 )
 def test_the_status_is_judged_by_its_age(found: Status | None, holder: Holder | None, level: str, told: str) -> None:
-    judged = doctor.doing(found, holder, NOW)
+    judged = doctor.doing(found, holder, NOW, "here")
     assert judged.level == level
     assert told in judged.what
 
