@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -240,14 +241,24 @@ def test_an_unknown_flag_is_wrong_usage(processes: Processes, tmp_path: Path) ->
     assert "did you mean --broker?" in run.stderr
 
 
-def test_an_output_that_belongs_to_root_is_a_problem_for_another_user(processes: Processes, tmp_path: Path) -> None:
+@pytest.fixture
+def folder_for_everybody() -> Iterator[Path]:
+    """A folder that other users can look into; pytest keeps its own from them."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_an_output_that_belongs_to_root_is_a_problem_for_another_user(
+    processes: Processes, folder_for_everybody: Path
+) -> None:
     if os.getuid() != 0 or not shutil.which("setpriv"):
         pytest.skip("this machine lacks setpriv, or this user the right to become another")
-    root = tmp_path / "output"
+    root = folder_for_everybody / "output"
     output = Output(OutputLocation(root))
     with output.locked():
         publish_batch(output, None, "parquet", [[messages([encode_ticket(ticket())])]])
-    # It may read, so that this clone, and the folders of pytest, need not be open to everybody.
+    # It may read, so that this clone need not be open to everybody.
     rights = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
     become = ("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", *rights)
     where = ("--output-path", str(root), "--broker", "127.0.0.1:1")

@@ -61,7 +61,8 @@ def test_settings_that_do_not_fit_together_are_a_problem(tmp_path: Path) -> None
 def test_a_setting_of_the_broker_that_is_wrong_by_itself_is_told_once(tmp_path: Path) -> None:
     found = examined(tmp_path, KAFKA_SECURITY_PROTOCOL="TLS")
     assert [finding.what for finding in found if finding.level == "problem"] == [
-        "KAFKA_SECURITY_PROTOCOL (from the environment) must be one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL, found 'TLS'"
+        "KAFKA_SECURITY_PROTOCOL (from the environment) must be one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL, "
+        "found 'TLS'"
     ]
 
 
