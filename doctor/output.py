@@ -97,7 +97,7 @@ def lock_held(root: Path, holder: Holder | None) -> Finding:
 def doing(status: Status | None, holder: Holder | None, now: datetime, host: str) -> Finding:
     """Judge what a processor said last of itself; the holder of its lock is seen if it ran on this ``host``."""
     if status is None:
-        return ok("_status.json: no processor has told what it does")
+        return ok("_status.json is not there: no processor has run yet")
     found = condition(status, now)
     age = span((now - status.updated_at).total_seconds())
     told = (

@@ -60,7 +60,7 @@ def describe(found: Source, bounds: Mapping[int, Bounds]) -> Iterator[Finding]:
     """Tell that the topic is there, and the offsets of its partitions."""
     yield ok(
         f"topic {found.topic} is there, {things(len(bounds), 'partition', 'partitions')}, "
-        f"id {found.topic_id or 'not told'}, cluster {found.cluster_id or 'not told'}"
+        f"id {found.topic_id or 'unknown'}, cluster {found.cluster_id or 'unknown'}"
     )
     for number, place in sorted(bounds.items())[:_MOST_LINES]:
         yield ok(f"partition {number}: oldest offset {place.first:,}, end {place.end:,}")
