@@ -45,7 +45,7 @@ def _bare_parser() -> argparse.ArgumentParser:
         prog="python -m doctor",
         description="Say what of this machine, its settings, the broker and the output would stop the pipeline, and "
         "how to mend it. Changes nothing. Ends with 0 if there is no problem, else with 1.",
-        epilog="Order: command line > environment > .env > default. LOG_FORMAT=json writes one JSON line for each finding.",
+        epilog="Order: command line > environment > .env > default. LOG_FORMAT=json writes one JSON line a finding.",
         allow_abbrev=False,
     )
 
