@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from dashboard.condition import condition
-from dashboard.words import span, things
 from doctor.disk import called, existing, not_writable
 from doctor.finding import Finding, from_error, ok, problem, warning
 from doctor.holders import PROC, Holder, holder_of_lock
 from runtime.errors import DataConflict, OutputUnavailable, PipelineError
+from runtime.process.words import span, things
 from store import compact
 from store.check import require_file, require_no_datasets, require_none_counted, require_sound
+from store.condition import condition
 from store.datasets import DATASETS
 from store.files import Disk, read_if_there, reading
 from store.manifest import (
@@ -47,7 +47,7 @@ def examine(root: Path, wanted_format: str, compact_files: int, now: datetime) -
     holder, told = working_there(root)
     yield told
     status = read_status(disk, root)
-    yield doing(status, holder, now, socket.gethostname())
+    yield doing(status, holder, now, socket.gethostname(), read(root))
     yield exchange(root, file_system_of(root))
     try:
         yield from _ledger(disk, root, holder, wanted_format, compact_files, now)
@@ -94,11 +94,13 @@ def lock_held(root: Path, holder: Holder | None) -> Finding:
     return ok(f"the lock is held by {holder}: a second processor on {root} would be refused until that ends")
 
 
-def doing(status: Status | None, holder: Holder | None, now: datetime, host: str) -> Finding:
+def doing(
+    status: Status | None, holder: Holder | None, now: datetime, host: str, manifest: Manifest | None = None
+) -> Finding:
     """Judge what a processor said last of itself; the holder of its lock is seen if it ran on this ``host``."""
     if status is None:
         return ok("_status.json is not there: no processor has run yet")
-    found = condition(status, now)
+    found = condition(status, now, manifest)
     age = span((now - status.updated_at).total_seconds())
     told = (
         f"_status.json, written {age} ago by process {status.pid} on {status.host}: "

@@ -19,6 +19,7 @@ from runtime.settings.setting import ENV_FILE, Setting, near_miss, resolve, sour
 from runtime.settings.text_files import read_env_file
 
 _NOTHING = Path(os.devnull)
+_KNOWN = frozenset({*catalogue.ALL, *catalogue.OF_COMPOSE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +119,19 @@ def told(setting: Setting, value: Any, source: str) -> Finding:
 
 def misspelt(keys: Mapping[str, str], env_file: str) -> Iterator[Finding]:
     """Yield the keys of ``.env`` that are no settings, where they look like one; values are not shown."""
-    refused = dict(unknown_keys(keys, catalogue.ALL, catalogue.PREFIXES))
+    refused = dict(unknown_keys(keys, _KNOWN, catalogue.PREFIXES))
     for key, hint in refused.items():
         yield problem(f"{key} (from {env_file}) is not a setting of this pipeline, so it refuses to start", hint)
     for key in keys:
-        if key not in refused and key not in catalogue.ALL and (meant := near_miss(key, catalogue.ALL)):
+        if key not in refused and key not in _KNOWN and (meant := near_miss(key, catalogue.ALL)):
             yield warning(f"{key} (from {env_file}) is not a setting and is ignored", f"did you mean {meant}?")
 
 
 def in_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
     """Yield what of the environment is almost a setting, or begins like one and is somebody else's."""
     for key in environ:
-        if key not in catalogue.ALL and (meant := near_miss(key, catalogue.ALL)):
+        if key not in _KNOWN and (meant := near_miss(key, catalogue.ALL)):
             yield warning(f"{key} (from the environment) is not a setting and is ignored", f"did you mean {meant}?")
-    others = sorted(key for key in environ if key not in catalogue.ALL and key.startswith(catalogue.PREFIXES))
+    others = sorted(key for key in environ if key not in _KNOWN and key.startswith(catalogue.PREFIXES))
     if foreign := [key for key in others if not near_miss(key, catalogue.ALL)]:
         yield ok(f"{', '.join(foreign)} in the environment: not ours (Kubernetes sets such names), left alone")

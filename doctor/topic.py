@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TypeVar
 
-from dashboard.words import span, things
 from doctor.finding import Finding, ok, problem, warning
+from processor.lag import lag_of
+from processor.lag import total as all_of
 from processor.plan import Bounds
 from processor.topic import Topic
 from processor.unread import Unread, compare
 from runtime.errors import BrokerError
+from runtime.process.words import span, things
 from store.manifest import Manifest, Source
 
 LIMIT_S = 8.0
@@ -30,7 +32,7 @@ def examine(topic: Topic, ledger: Manifest | None, now: datetime) -> Iterator[Fi
     except BrokerError as error:
         yield warning(f"how long messages are kept is not known: {error}", "let this user describe the topic's configs")
     else:
-        unread = unread_of(bounds, ledger.next_offsets if ledger else {})
+        unread = all_of(lag_of(ledger.next_offsets if ledger else {}, bounds))
         yield retention(kept, unread, ledger.updated_at if ledger else None, now)
     if ledger is not None:
         yield from lag(found, bounds, ledger)
@@ -90,11 +92,6 @@ def lag(found: Source, bounds: Mapping[int, Bounds], ledger: Manifest) -> Iterat
 def total(unread: list[Unread]) -> int:
     """Return how many messages are unread."""
     return sum(each.unread for each in unread)
-
-
-def unread_of(bounds: Mapping[int, Bounds], next_offsets: Mapping[int, int]) -> int:
-    """Return how many offsets the topic holds from the next ones on."""
-    return sum(max(0, place.end - max(place.first, next_offsets.get(n, place.first))) for n, place in bounds.items())
 
 
 def retention(settings: Mapping[str, str | None], unread: int, since: datetime | None, now: datetime) -> Finding:

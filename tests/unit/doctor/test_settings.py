@@ -93,6 +93,11 @@ def test_a_typo_in_the_environment_is_told_and_the_names_of_kubernetes_are_left_
     assert found[-1] == ok("KAFKA_SERVICE_HOST in the environment: not ours (Kubernetes sets such names), left alone")
 
 
+def test_what_only_compose_reads_is_no_typo(tmp_path: Path) -> None:
+    found = examined(tmp_path, "PRODUCER_METRICS_PORT=9101\n", PRODUCER_METRICS_PORT="9101")
+    assert len(found) == len(catalogue.ALL)
+
+
 def test_an_env_file_that_cannot_be_read_is_a_problem_and_the_rest_is_told_without_it(tmp_path: Path) -> None:
     found = examined(tmp_path, "TOPIC_NAME=a\n=no key\n")
     assert found[0].level == "problem"
