@@ -12,7 +12,7 @@ SEED :=
 # Variables that no recipe reads are refused instead of silently ignored. Keys of .env reach the programs through the
 # environment.
 TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
-WITH_ARGS := demo dashboard broker test test-unit test-browser test-compose chaos bench-quick long-run lock
+WITH_ARGS := demo dashboard broker doctor test test-unit test-browser test-compose chaos bench-quick long-run lock
 READ := COMPOSE PYTHON JAVA_HOME CLIENT_TICKETS_% COMPOSE_% SSL_CERT_FILE HTTPS_PROXY https_proxy HTTP_PROXY http_proxy \
 	BATCH_% COMPACT_% CONSUMER_% DASHBOARD_% DEDUPE KAFKA_% LOG_% METRICS_% OUTPUT_% PROCESSOR_% PRODUCER_% REDPANDA_% \
 	ROUTING_% \
@@ -28,7 +28,7 @@ endif
 # These would change our Python and pip if another program has set them.
 unexport PYTHONHOME PYTHONOPTIMIZE PYTHONPATH PYTHONSAFEPATH PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
 
-.PHONY: help setup setup-sources demo dashboard broker test test-unit test-browser test-compose chaos check audit bench \
+.PHONY: help setup setup-sources demo dashboard broker doctor test test-unit test-browser test-compose chaos check audit bench \
 	bench-quick long-run schema lock up down
 
 help: ## list the commands
@@ -49,6 +49,9 @@ broker: setup ## a Kafka broker on localhost:9092 in the foreground, data in dat
 dashboard: ## the output on a page, http://localhost:8501; ARGS="--port 8600 --output-path D"
 	@bash scripts/setup dashboard
 	@$(PY) -m dashboard.serve $(ARGS)
+
+doctor: ## what would stop the pipeline, and how to mend it; changes nothing; ARGS="--broker H:P --output-path D"
+	@exec $$(command -v $(PY) || echo python3) -B -m doctor $(ARGS)
 
 test: setup-sources ## all tests that need no Docker and no browser; ARGS="-k pacing" goes to pytest
 	@$(PY) -m pytest -m "not compose and not browser" $(ARGS)

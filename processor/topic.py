@@ -121,6 +121,17 @@ class Topic:
         # The broker says -1 where it has no such record.
         return {each.partition: found[each].offset for each in asked if found[each].offset >= 0}
 
+    def settings(self) -> dict[str, str | None]:
+        """Return the topic's own settings, such as ``retention.ms``. Raises BrokerError when the broker tells none."""
+        from kafka.admin import ConfigResource, ConfigResourceType
+
+        with self._admin() as admin:
+            asked = ConfigResource(ConfigResourceType.TOPIC, self._name)
+            told = admin.describe_configs([asked], config_filter="all")
+        return {
+            key: entry["value"] for topics in told.values() for one in topics.values() for key, entry in one.items()
+        }
+
     def records(self, offsets: Mapping[int, int]) -> dict[int, Record]:
         """Return the message at one offset of each partition; a partition without a message there is left out.
 

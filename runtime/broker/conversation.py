@@ -28,23 +28,32 @@ class StepFailed(Exception):
     def __init__(self, problem: str, remedy: str = "", transient: bool = False) -> None:
         super().__init__(f"{problem}; {remedy}" if remedy else problem)
         self.problem = problem
+        self.remedy = remedy
         self.transient = transient
 
 
 def connect(address: str, security: KafkaSecurity, deadline: float) -> socket.socket:
     """Return a connected socket, with TLS if ``security`` says so. Raises StepFailed."""
-    host, port = address.rsplit(":", 1)
-    host = host.strip("[]")
+    connection = connect_tcp(resolve(address), deadline)
+    return start_tls(connection, address, security, deadline) if security.uses_tls else connection
+
+
+def resolve(address: str) -> list[Any]:
+    """Return what ``socket.getaddrinfo`` tells of ``host:port``, however long that takes. Raises StepFailed."""
+    host, port = _host(address), address.rpartition(":")[2]
     try:
-        places = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+        return socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise StepFailed(f"the name {host} does not resolve ({why})", _WHICH_BROKER, transient=True) from None
-    connection = _connect_tcp(places, deadline)
-    return _start_tls(connection, host, security, deadline) if security.uses_tls else connection
 
 
-def _connect_tcp(places: list[Any], deadline: float) -> socket.socket:
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
+
+
+def connect_tcp(places: list[Any], deadline: float) -> socket.socket:
+    """Return a socket that is connected to the first of ``places`` that takes it. Raises StepFailed."""
     problem = StepFailed("")
     for position, (family, kind, protocol, _, place) in enumerate(places):
         limit = _remaining(deadline) / (len(places) - position)
@@ -67,7 +76,9 @@ def _connect_tcp(places: list[Any], deadline: float) -> socket.socket:
     raise problem
 
 
-def _start_tls(connection: socket.socket, host: str, security: KafkaSecurity, deadline: float) -> socket.socket:
+def start_tls(connection: socket.socket, address: str, security: KafkaSecurity, deadline: float) -> socket.socket:
+    """Return ``connection``, made to ``address``, inside TLS. Raises StepFailed; the connection is closed then."""
+    host = _host(address)
     try:
         context = ssl.create_default_context(cafile=security.cafile)
     except OSError:

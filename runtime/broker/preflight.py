@@ -8,10 +8,11 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
 from typing import Protocol
 
-from runtime.broker.conversation import Conversation, StepFailed, connect
+from runtime.broker.conversation import Conversation, StepFailed, connect, connect_tcp, resolve, start_tls
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import BrokerError
 from runtime.process.events import WaitingForBroker
@@ -61,6 +62,25 @@ def try_broker(brokers: str, security: KafkaSecurity, timeout_s: float, stop: St
     return _message(problems)
 
 
+def take_steps(address: str, security: KafkaSecurity, timeout_s: float) -> tuple[list[str], StepFailed | None]:
+    """Return the steps that succeeded with one broker, in words, and the one that failed, after about ``timeout_s``."""
+    passed: list[str] = []
+    outcomes: _Outcomes = queue.SimpleQueue()
+    task = (address, security, time.monotonic() + timeout_s, outcomes, passed)
+    threading.Thread(target=_try_one, args=task, daemon=True).start()
+    try:
+        _, problem = outcomes.get(timeout=timeout_s + RETRY_S)
+    except queue.Empty:
+        return list(passed), _late(timeout_s)
+    if problem is not None and not isinstance(problem, StepFailed):
+        raise problem
+    return passed, problem
+
+
+def _late(timeout_s: float) -> StepFailed:
+    return StepFailed(f"its name took more than {timeout_s:.0f} s to look up", "check the DNS of this machine")
+
+
 def _message(problems: Mapping[str, StepFailed]) -> str:
     return "; ".join(f"broker {address}: {problem}" for address, problem in problems.items())
 
@@ -73,8 +93,7 @@ def _try_all(
     In threads, because the look-up of a name has no time-out; a thread that is late is not waited for.
     """
     outcomes: _Outcomes = queue.SimpleQueue()
-    late = StepFailed(f"its name took more than {timeout_s:.0f} s to look up", "check the DNS of this machine")
-    problems = dict.fromkeys(addresses, late)
+    problems = dict.fromkeys(addresses, _late(timeout_s))
     for address in problems:
         threading.Thread(target=_try_one, args=(address, security, deadline, outcomes), daemon=True).start()
     pending = len(problems)
@@ -92,28 +111,48 @@ def _try_all(
     return problems
 
 
-def _try_one(address: str, security: KafkaSecurity, deadline: float, outcomes: _Outcomes) -> None:
+def _try_one(
+    address: str, security: KafkaSecurity, deadline: float, outcomes: _Outcomes, passed: list[str] | None = None
+) -> None:
+    passed = [] if passed is None else passed
     try:
-        _converse(address, security, deadline)
+        for step in _steps(address, security, deadline):
+            passed.append(step)
     except Exception as problem:
         outcomes.put((address, problem))
     else:
         outcomes.put((address, None))
 
 
-def _converse(address: str, security: KafkaSecurity, deadline: float) -> None:
-    with connect(address, security, deadline) as connection:
-        conversation = Conversation(connection, security, deadline)
-        conversation.identify()
-        if security.uses_sasl:
-            conversation.log_in()
-        advertised = conversation.advertised()
-    if address not in advertised:
-        _check_advertised(advertised, security, deadline)
+def _steps(address: str, security: KafkaSecurity, deadline: float) -> Iterator[str]:
+    """Take one step after the other and yield each that succeeded, in words to follow the broker's name.
+
+    Raises StepFailed at the first that fails.
+    """
+    places = resolve(address)
+    yield f"its name resolves to {', '.join(dict.fromkeys(place[0] for *_, place in places))}"
+    with ExitStack() as open_ones:
+        connection = open_ones.enter_context(closing(connect_tcp(places, deadline)))
+        yield f"it takes a TCP connection at {connection.getpeername()[0]}"
+        if security.uses_tls:
+            connection = open_ones.enter_context(closing(start_tls(connection, address, security, deadline)))
+            yield "it speaks TLS, with a certificate that is trusted"
+        yield from _talk(Conversation(connection, security, deadline), address, security, deadline)
 
 
-def _check_advertised(advertised: list[str], security: KafkaSecurity, deadline: float) -> None:
-    """Raise StepFailed if no advertised address can be reached: clients use these after the first contact."""
+def _talk(conversation: Conversation, address: str, security: KafkaSecurity, deadline: float) -> Iterator[str]:
+    conversation.identify()
+    yield "it speaks Kafka"
+    if security.uses_sasl:
+        conversation.log_in()
+        yield f"it takes the login of {security.username!r} by {security.mechanism}"
+    advertised = conversation.advertised()
+    reached = address if address in advertised else _reach_advertised(advertised, security, deadline)
+    yield f"it advertises {' and '.join(advertised)}, and this machine reaches {reached}"
+
+
+def _reach_advertised(advertised: list[str], security: KafkaSecurity, deadline: float) -> str:
+    """Return an advertised address that can be reached; StepFailed for none: clients use these after first contact."""
     problems = []
     for position, address in enumerate(advertised):
         share = (deadline - time.monotonic()) / (len(advertised) - position)
@@ -122,7 +161,7 @@ def _check_advertised(advertised: list[str], security: KafkaSecurity, deadline: 
         except StepFailed as problem:
             problems.append(f"{address} ({problem.problem})")
         else:
-            return
+            return address
     raise StepFailed(
         f"it answers, but advertises {' and '.join(problems)}",
         "use the listener that is meant for clients on this machine, or set the broker's advertised listener to an "

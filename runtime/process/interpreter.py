@@ -17,6 +17,12 @@ from pathlib import Path
 _OLDEST = (3, 11)
 ROOT = Path(__file__).resolve().parents[2]
 
+# kafka-python reads a byte of each answer inside an assertion.
+WITHOUT_ASSERTIONS = (
+    "Python runs without assertions (option -O, or PYTHONOPTIMIZE in the environment), and kafka-python does not work "
+    "without them; leave out -O and unset PYTHONOPTIMIZE"
+)
+
 
 def prepare(program: str, *parts: str, setup: str = "make setup") -> None:
     """Exit with code 2 if this Python is too old, lacks a package that ``parts`` need, or runs with -O.
@@ -39,11 +45,7 @@ def prepare(program: str, *parts: str, setup: str = "make setup") -> None:
         )
         sys.exit(2)
     if sys.flags.optimize:
-        # kafka-python reads a byte of each answer inside an assertion.
-        sys.stderr.write(
-            "ERROR Python runs without assertions (option -O, or PYTHONOPTIMIZE in the environment), and kafka-python "
-            "does not work without them; leave out -O and unset PYTHONOPTIMIZE\n"
-        )
+        sys.stderr.write(f"ERROR {WITHOUT_ASSERTIONS}\n")
         sys.exit(2)
 
 

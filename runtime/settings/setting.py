@@ -6,7 +6,7 @@ A service describes its settings as fields of one frozen dataclass and resolves 
 import argparse
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,12 +177,17 @@ def refuse_unknown_keys(known: Iterable[str], prefixes: tuple[str, ...], env_fil
 
     The value is not shown, because it may be a secret of another program.
     """
+    for key, hint in unknown_keys(read_env_file(env_file), known, prefixes):
+        raise SettingError(f"{key} (from {env_file}) is not a setting of this pipeline; {hint}")
+
+
+def unknown_keys(keys: Iterable[str], known: Iterable[str], prefixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield those of ``keys`` that begin like ours but are none of ``known``, each with what would work."""
     known = set(known)
-    for key in read_env_file(env_file):
+    for key in keys:
         if key.startswith(prefixes) and key not in known:
             close = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(sorted(known))}"
-            raise SettingError(f"{key} (from {env_file}) is not a setting of this pipeline; {hint}")
+            yield key, f"did you mean {close[0]}?" if close else f"the keys are {', '.join(sorted(known))}"
 
 
 def near_miss(key: str, known: Iterable[str]) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from runtime.settings.setting import ROOT
 
 # The top folders that hold our code.
-PARTS = ("contract", "store", "runtime", "producer", "processor", "embedded", "dashboard")
+PARTS = ("contract", "store", "runtime", "producer", "processor", "embedded", "dashboard", "doctor")
 
 NAMES = (
     "README.md",
@@ -17,6 +17,7 @@ NAMES = (
     "CHANGELOG.md",
     "docs/compose.md",
     "docs/dashboard.md",
+    "docs/doctor.md",
     "docs/faults.md",
     "docs/glossary.md",
     "docs/guarantees.md",

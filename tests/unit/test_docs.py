@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 import dashboard.serve
+import doctor.__main__
 import embedded.broker
 import embedded.demo
 import processor.spark_processor
@@ -24,6 +25,7 @@ PARSERS = {
     "producer/ticket_producer.py": producer.ticket_producer.build_parser,
     "processor/spark_processor.py": processor.spark_processor.build_parser,
     "dashboard.serve": dashboard.serve.build_parser,
+    "doctor": doctor.__main__.build_parser,
     "embedded.broker": embedded.broker.build_parser,
     "embedded.demo": embedded.demo.build_parser,
     "runtime.java.jars": runtime.java.jars.build_parser,
@@ -231,6 +233,7 @@ def test_the_parts_import_what_the_architecture_says() -> None:
         "processor": {"processor", "contract", "runtime", "store"},
         "embedded": {"embedded", "contract", "runtime", "store"},
         "dashboard": {"dashboard", "contract", "runtime", "store"},
+        "doctor": {"doctor", "embedded", "processor", "runtime", "store"},
     }
     for part, parts in allowed.items():
         imported = {module for text in documents.code_of(part) for module in imports(text)}

@@ -28,6 +28,7 @@ def make(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         (["test-browser", "ARGS=-k dark"], "-m pytest -m browser tests/browser -k dark"),
         (["dashboard", "ARGS=--port 8600"], "-m dashboard.serve --port 8600"),
         (["dashboard", "DASHBOARD_PORT=8600", "OUTPUT_PATH=/tmp/o"], "-m dashboard.serve"),
+        (["doctor", "ARGS=--topic x"], "|| echo python3) -B -m doctor --topic x"),
         (["setup-sources"], "bash scripts/setup producer/sources"),
         (["setup", "PYTHON=python3.13", "CLIENT_TICKETS_CACHE=/tmp/x"], "bash scripts/setup"),
     ],
