@@ -9,7 +9,7 @@ from typing import TypeVar
 from doctor.finding import Finding, ok, problem, warning
 from processor.lag import lag_of
 from processor.lag import total as all_of
-from processor.plan import Bounds
+from processor.plan import Bounds, within
 from processor.topic import Topic
 from processor.unread import Unread, compare
 from runtime.errors import BrokerError
@@ -27,6 +27,8 @@ def examine(topic: Topic, ledger: Manifest | None, now: datetime) -> Iterator[Fi
     """Ask about a topic, and compare it with the ledger of an output. Raises BrokerError."""
     found, bounds = _within(LIMIT_S, topic.look_up)
     yield from describe(found, bounds)
+    # What lies outside of --from and --until is not behind: no processor is to read it.
+    bounds = within(ledger.window if ledger else None, bounds)
     try:
         kept = _within(LIMIT_S, topic.settings)
     except BrokerError as error:

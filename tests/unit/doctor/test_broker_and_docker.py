@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from doctor import broker, docker, topic
@@ -15,7 +16,7 @@ from runtime.broker.conversation import StepFailed
 from runtime.broker.security import KafkaSecurity
 from runtime.settings.setting import ROOT
 from store.counts import Totals
-from store.manifest import Manifest, Partition, Source
+from store.manifest import Manifest, Partition, Source, Window
 from tests.support.listeners import free_ports, server
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -64,6 +65,26 @@ def test_the_lag_is_told_by_partition_and_in_all() -> None:
     ]
     assert list(topic.lag(SOURCE, {0: Bounds(0, 10)}, ledger(10))) == [
         ok("lag: 0 messages are unread, in all partitions together")
+    ]
+
+
+class Topic:
+    """A topic that answers at once."""
+
+    def look_up(self) -> tuple[Source, dict[int, Bounds]]:
+        return SOURCE, {0: Bounds(0, 12), 1: Bounds(3, 5)}
+
+    def settings(self) -> dict[str, str | None]:
+        return {"retention.ms": DAY_MS}
+
+
+def test_what_lies_after_the_end_of_a_window_is_not_behind() -> None:
+    part = msgspec.structs.replace(ledger(10), window=Window("earliest", "2026-01-31T10:00:00Z", {0: 11}))
+    answers: Any = Topic()
+    assert [finding.what for finding in topic.examine(answers, part, NOON)][-3:] == [
+        "messages are kept for 1 d",
+        "partition 0: 1 unread, from offset 10 to 11",
+        "lag: 1 message is unread, in all partitions together",
     ]
 
 

@@ -19,8 +19,9 @@ from processor.session import start_context
 from runtime.errors import SettingError
 from tests.support.processes import is_alive, wait_for
 
-# Port 4242 and the secret "secret", as Spark's gateway writes them.
-ANSWERS = r"""printf '\0\0\020\222\0\0\0\006secret' >"$_PYSPARK_DRIVER_CONN_INFO_PATH"; exec sleep 600"""
+# Port 4242 and the secret "secret", as Spark's gateway writes them: into a file that has its name once it is complete.
+ANSWERS = r"""file=$_PYSPARK_DRIVER_CONN_INFO_PATH
+printf '\0\0\020\222\0\0\0\006secret' >"$file.new" && mv "$file.new" "$file"; exec sleep 600"""
 
 
 class Gateway:
