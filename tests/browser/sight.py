@@ -11,20 +11,29 @@ def wait_for_text(page: Any, text: str) -> None:
     page.get_by_text(text, exact=False).first.wait_for(timeout=WAIT_MS)
 
 
-def wait_until_still(page: Any) -> None:
-    """Return once the page is fully drawn: before that, an element with the focus may be replaced."""
-    page.locator("[data-test-script-state=notRunning]").wait_for(state="attached", timeout=WAIT_MS)
-    # Charts are drawn later. If nothing has changed for 0.3 s, they are finished.
-    page.evaluate(
-        """() => new Promise(done => {
-            const still = () => { seen.disconnect(); done(); };
-            const quiet = () => { clearTimeout(waiting); waiting = setTimeout(still, 300); };
-            const seen = new MutationObserver(quiet);
-            let waiting = 0;
-            seen.observe(document.body, {childList: true, subtree: true});
-            quiet();
-        })"""
+def wait_until_drawn(page: Any) -> None:
+    """Return once no script runs and every chart and list is drawn: until then, elements appear, move and go.
+
+    After a change of a filter, wait first for a text that only the new run shows: until the server has begun that run,
+    the page says that no script runs.
+    """
+    page.wait_for_function(
+        """() => {
+            const all = selector => [...document.querySelectorAll(selector)];
+            return document.querySelector('.stApp').dataset.testScriptState === 'notRunning'
+                && !all('[data-stale="true"], .stSkeleton, [data-testid="stSkeleton"]').length
+                // A chart offers itself as a picture only after it is drawn.
+                && all('.stVegaLiteChart').every(chart => chart.querySelector('canvas, svg')
+                    && chart.closest('.stElementContainer').querySelector('[aria-label^="Download as PNG"]'))
+                && all('.stDataFrame').every(list => list.querySelector('[data-testid="data-grid-canvas"]'));
+        }""",
+        timeout=WAIT_MS,
     )
+
+
+def choose(page: Any, name: str) -> None:
+    """Press one of the choices above a panel; if only one can be active, they are radio buttons."""
+    page.get_by_role("radio", name=name, exact=True).or_(page.get_by_role("button", name=name, exact=True)).click()
 
 
 def tile(page: Any, name: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from contract.ticket import encode
 from tests.browser.conftest import Open
 from tests.browser.published import Published
-from tests.browser.sight import cells, lists, tile, wait_for_text, wait_until_still
+from tests.browser.sight import cells, choose, lists, tile, wait_for_text, wait_until_drawn
 from tests.support.processes import wait_for
 from tests.support.staging import ticket
 
@@ -23,15 +23,12 @@ _HEADER, _ROW = 35, 35
 
 def press_row(page: Any, row: int) -> None:
     """Click on the box that selects a row of the list of tickets."""
+    # The list moves down when a chart above it is drawn.
+    wait_until_drawn(page)
     tickets = lists(page)["tickets"]
     tickets.scroll_into_view_if_needed()
     box = tickets.bounding_box()
     page.mouse.click(box["x"] + 18, box["y"] + _HEADER + _ROW * (row + 0.5))
-
-
-def choose(page: Any, name: str) -> None:
-    """Press one of the choices above a panel; if only one can be active, they are radio buttons."""
-    page.get_by_role("radio", name=name, exact=True).or_(page.get_by_role("button", name=name, exact=True)).click()
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "json"])
@@ -44,6 +41,7 @@ def test_a_new_batch_appears_without_losing_scroll_position_filter_or_search(
     choose(page, "billing")
     page.wait_for_url("**type=billing**")
     wait_for_text(page, "30 tickets, since the output began, billing")
+    wait_until_drawn(page)
     page.evaluate("window.sameVisit = true; document.querySelector('[data-testid=stMain]').scrollTo(0, 600)")
     flicker = """
         window.faded = 0;
@@ -57,8 +55,9 @@ def test_a_new_batch_appears_without_losing_scroll_position_filter_or_search(
 
     published.tickets(12, file_format, priority="high")
 
+    # Each part of the page refreshes by itself.
     wait_for_text(page, "42 tickets. Among all 42 tickets.")
-    assert tile(page, "Tickets") == "42"
+    wait_for(lambda: tile(page, "Tickets") == "42", 20, "the headline")
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop") == 600
     assert page.evaluate("window.sameVisit") is True
     assert page.evaluate("window.faded") == 0
@@ -165,6 +164,7 @@ def test_the_download_holds_the_found_tickets_and_no_formulas(
     assert [(row["client_id"], row["request"]) for row in rows] == [("'@x", "'=cmd|' /C calc'!A0")] * 2
     # Streamlit's own export would contain formulas.
     lists(page)["tickets"].hover()
+    page.get_by_role("button", name="Fullscreen: Newest tickets").wait_for()
     assert page.get_by_role("button", name=re.compile("Download as CSV|Export", re.IGNORECASE)).count() == 0
 
 
@@ -173,8 +173,8 @@ def focused(page: Any) -> str:
     name, shown = page.evaluate(
         """() => {
             const one = document.activeElement, seen = getComputedStyle(one);
-            // While a chart is redrawn, no element may have the focus; the next Tab still continues from there.
-            const own = ['BODY', 'CANVAS', 'INPUT', 'MAIN'].includes(one.tagName);
+            // A list draws its focus itself. A moment after its canvas gets the focus, a cell inside the canvas has it.
+            const own = one.closest('canvas') !== null || ['INPUT', 'MAIN'].includes(one.tagName);
             return [one.getAttribute('aria-label') || one.innerText || one.tagName,
                     own || seen.outlineStyle !== 'none' || seen.boxShadow !== 'none'];
         }"""
@@ -187,13 +187,12 @@ def test_the_keyboard_reaches_filters_search_list_and_download(published: Publis
     published.tickets(3, priority="high", request="by keyboard")
     page = open_page("?refresh=paused")
     wait_for_text(page, "Select a ticket to read all of it.")
-    wait_until_still(page)
+    wait_until_drawn(page)
     reached: list[str] = []
     while "Download 3 tickets as CSV" not in reached and len(reached) < 60:
         page.keyboard.press("Tab")
         reached.append(focused(page))
         if reached[-1] == "account":
-            wait_until_still(page)
             # Tab enters a group of choices, arrow keys move within it.
             page.keyboard.press("ArrowRight")
             page.keyboard.press("ArrowRight")
@@ -202,8 +201,9 @@ def test_the_keyboard_reaches_filters_search_list_and_download(published: Publis
             wait_for_text(page, "0 tickets, since the output began, technical")
             assert focused(page) == "technical"
             page.keyboard.press("Space")
-            wait_for_text(page, "3 tickets. Among all 3 tickets.")
-            wait_until_still(page)
+            # The list below may still show what it showed at first, so the text of the load tells the new run.
+            wait_for_text(page, "3 tickets, since the output began")
+            wait_until_drawn(page)
     assert {"all", "account", "low", "priority", "Search", "Download 3 tickets as CSV"} <= set(reached)
 
 
@@ -211,7 +211,7 @@ def test_a_phone_shows_everything_in_one_column(published: Published, open_page:
     published.tickets(1_234_567 // 1_000, priority="high")
     page = open_page(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
     wait_for_text(page, "Rejected messages")
-    wait_for_text(page, "Select a ticket to read all of it.")
+    wait_until_drawn(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     wide = page.evaluate(
         """() => [...document.querySelectorAll('.tickets-tile, .tickets-load, .tickets-state, h1, h3, button')]
