@@ -8,7 +8,7 @@ import pytest
 from store.status import Progress
 from tests.browser.conftest import Open
 from tests.browser.published import Published
-from tests.browser.sight import cells, tile, wait_for_text
+from tests.browser.sight import cells, choose, tile, wait_for_text
 from tests.support.processes import wait_for
 
 pytestmark = pytest.mark.browser
@@ -105,11 +105,13 @@ def test_an_unreadable_ledger_is_reported_without_a_traceback(
 
 def test_a_missing_file_keeps_the_earlier_figures(published: Published, open_page: Open, folder: Path) -> None:
     published.tickets(5)
-    page = open_page()
+    page = open_page("?refresh=paused")
     wait_for_text(page, "How it moves")
     published.tickets(2)
     gone = folder / "tickets_with_assignment/batch-000002-0000.parquet"
     kept = gone.rename(folder / "kept")
+    # Until now the page was paused, or it might have read the file before it was gone.
+    choose(page, "5 s")
     wait_for_text(page, "The files of the newest commit cannot be read")
     assert tile(page, "Tickets") == "5"
     kept.rename(gone)
