@@ -11,7 +11,7 @@ from runtime.process.clock import Clock
 from runtime.process.shutdown import Shutdown, StopAsked
 from store.files import Disk
 from store.forget import Forgotten, forget
-from store.manifest import read_manifest
+from store.manifest import Manifest, Source, read_manifest
 from store.output import Output
 from store.status import StatusFile
 
@@ -67,14 +67,22 @@ class Forgetting:
     def _erase(self) -> Forgotten:
         manifest = self._output.recover()
         assert manifest is not None
+        ends = self._ends(manifest)
+        config, now = self._config, self._clock.now()
+        return forget(self._output, manifest, config.client_ids, ends, now, config.readers_stopped, self._go_on)
+
+    def _ends(self, manifest: Manifest) -> dict[int, int]:
+        """Return up to which offset of each partition messages of the clients may still be unread."""
+        if manifest.is_complete:
+            # Nothing is read any more, so the broker is not asked: the topic may be deleted by now.
+            Source(self._config.topic, None, None).require_same(manifest.source)
+            return {}
         self._topic.check()
         self._go_on()
         source, bounds = self._topic.look_up()
         source.require_same(manifest.source)
         # Offsets after the window are never read, so a digest for them would stay in the ledger for ever.
-        ends = up_to(manifest.window, self._topic.ends(within(manifest.window, bounds)))
-        config, now = self._config, self._clock.now()
-        return forget(self._output, manifest, config.client_ids, ends, now, config.readers_stopped, self._go_on)
+        return up_to(manifest.window, self._topic.ends(within(manifest.window, bounds)))
 
     def _go_on(self) -> None:
         if self._stop.asked:

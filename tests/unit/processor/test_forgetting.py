@@ -74,7 +74,7 @@ def manifest(output: Output) -> Manifest:
 
 
 def forget(output: Output, topic: Topic, time: Time, readers_stopped: bool = False) -> None:
-    config = ForgetConfig("b:1", "t", OutputLocation(output.root), ("ANN",), readers_stopped)
+    config = ForgetConfig("b:1", "client_tickets", OutputLocation(output.root), ("ANN",), readers_stopped)
     Forgetting(config, topic, time, time, QuickDisk()).run()
 
 
@@ -108,6 +108,20 @@ def test_of_a_part_of_the_topic_only_what_is_still_to_be_read_is_left_out(
     assert after is not None
     assert [erasure.below for erasure in after.erasures] == [{0: 4}]
     assert after.window == window
+
+
+def test_of_a_part_of_the_topic_that_is_published_the_broker_is_not_asked(
+    output: Output, manifest: Manifest, time: Time
+) -> None:
+    """The topic may be deleted by then, and a client can still ask to be forgotten."""
+    window = Window("earliest", "2026-01-31T10:00:00Z", {0: 2})
+    (output.root / MANIFEST_NAME).write_bytes(ledger.encode(msgspec.structs.replace(manifest, window=window)))
+    topic = Topic(9, away=BrokerError("nothing listens"))
+    forget(output, topic, time, readers_stopped=True)
+    assert topic.asked == []
+    after = read_manifest(Disk(), output.root)
+    assert after is not None
+    assert (after.totals.tickets, after.erasures, after.window) == (1, [], window)
 
 
 def test_with_readers_stopped_the_old_files_are_removed_at_once(output: Output, manifest: Manifest, time: Time) -> None:
