@@ -102,9 +102,9 @@ class Examination:
             yield not_looked_at("TOPIC_NAME cannot be used: see Settings")
         else:
             brokers = ",".join(broker.addresses(self._looks))
-            asked = Topic(brokers, settings.login(self.settings), self._get(catalogue.TOPIC), Shutdown())
-            wrong = self.settings.is_wrong(catalogue.OUTPUT_PATH)
-            yield from topic.examine(asked, None if wrong else output.read(self._folder), datetime.now(UTC))
+            name, wrong = self._get(catalogue.TOPIC), self.settings.is_wrong(catalogue.OUTPUT_PATH)
+            asked = Topic(brokers, settings.login(self.settings), name, Shutdown())
+            yield from topic.examine(name, asked, None if wrong else output.read(self._folder), datetime.now(UTC))
 
     def _output(self) -> Iterator[Finding]:
         if self.settings.is_wrong(catalogue.OUTPUT_PATH):

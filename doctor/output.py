@@ -12,6 +12,7 @@ from doctor.finding import Finding, from_error, ok, problem, warning
 from doctor.holders import PROC, Holder, holder_of_lock
 from runtime.errors import DataConflict, OutputUnavailable, PipelineError
 from runtime.process.words import span, things
+from runtime.settings.catalogue import COMPACT_FILES
 from store import compact
 from store.check import require_file, require_no_datasets, require_none_counted, require_sound
 from store.condition import condition
@@ -106,7 +107,9 @@ def doing(
         f"_status.json, written {age} ago by process {status.pid} on {status.host}: "
         f"{found.words.lower()}. {found.detail}"
     ).rstrip(". ")
-    if found.level != "bad" and status.state != "stopped" and holder is None and status.host == host:
+    # After the end of its window an output needs no processor.
+    ended = status.state == "stopped" or (manifest is not None and manifest.is_complete)
+    if found.level != "bad" and not ended and holder is None and status.host == host:
         return warning(f"{told}; but nobody holds the lock: it was killed", "start it again")
     if found.level != "bad":
         return ok(told)
@@ -208,7 +211,7 @@ def about(manifest: Manifest, version: int, wanted_format: str, now: datetime) -
     if totals.rejected > (totals.tickets + totals.rejected) * _MANY_REJECTED:
         yield warning(
             f"{things(totals.rejected, 'message was', 'messages were')} rejected, more than one in ten",
-            "the column reason of rejected_messages says why; correct what sends them",
+            "--list-rejected on the processor says why; correct what sends them",
         )
     if manifest.format == wanted_format:
         yield ok(f"format {manifest.format}")
@@ -221,7 +224,7 @@ def about(manifest: Manifest, version: int, wanted_format: str, now: datetime) -
 
 def small_files(manifest: Manifest, compact_files: int) -> Iterator[Finding]:
     """Judge how many small files each dataset has; with ``compact_files`` 0 they are never merged."""
-    if due := compact.plan(manifest.contents, compact_files or 64):
+    if due := compact.plan(manifest.contents, compact_files or COMPACT_FILES.default):
         count = len(manifest.contents[due[0].dataset])
         yield warning(
             f"{due[0].dataset} has {count:,} files, many of them small, which makes it slow to read",

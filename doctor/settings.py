@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from doctor.finding import Finding, from_error, ok, problem, warning
+from processor.routing_file import read_routing
 from runtime.broker import security
 from runtime.broker.security import KafkaSecurity
 from runtime.errors import SettingError
+from runtime.process.words import things
 from runtime.settings import catalogue
 from runtime.settings.setting import ENV_FILE, Setting, near_miss, resolve, source_of, unknown_keys
 from runtime.settings.text_files import read_env_file
@@ -96,9 +98,20 @@ def examine(looked: Looked, environ: Mapping[str, str], env_file: Path = ENV_FIL
         # One that is wrong by itself was told above.
         if error not in looked.errors.values():
             yield from_error(error)
+    if file := looked.get(catalogue.ROUTING_FILE):
+        yield routing(file)
     if not looked.env_file_error:
         yield from misspelt(read_env_file(env_file), str(env_file))
     yield from in_environment(environ)
+
+
+def routing(file: Path) -> Finding:
+    """Judge the rules in a file, as the processor does at its start."""
+    try:
+        rules = read_routing(file).routing
+    except SettingError as error:
+        return from_error(error)
+    return ok(f"{file} assigns tickets to {things(len(rules.teams), 'team', 'teams')}")
 
 
 def wrong(error: SettingError) -> Finding:

@@ -23,8 +23,12 @@ _MOST_LINES = 8
 T = TypeVar("T")
 
 
-def examine(topic: Topic, ledger: Manifest | None, now: datetime) -> Iterator[Finding]:
-    """Ask about a topic, and compare it with the ledger of an output. Raises BrokerError."""
+def examine(name: str, topic: Topic, ledger: Manifest | None, now: datetime) -> Iterator[Finding]:
+    """Ask about the topic ``name``, and compare it with the ledger of an output. Raises BrokerError."""
+    if ledger is not None and ledger.is_complete and ledger.source.topic == name:
+        # The processor does not ask the broker either: the topic may be deleted by now.
+        yield ok(f"topic {name} {ledger.window} is published, and nothing more of it is read")
+        return
     found, bounds = _within(LIMIT_S, topic.look_up)
     yield from describe(found, bounds)
     # What lies outside of --from and --until is not behind: no processor is to read it.

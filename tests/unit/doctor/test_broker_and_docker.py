@@ -14,6 +14,7 @@ from doctor.finding import Finding, ok
 from processor.plan import Bounds
 from runtime.broker.conversation import StepFailed
 from runtime.broker.security import KafkaSecurity
+from runtime.errors import BrokerError
 from runtime.settings.setting import ROOT
 from store.counts import Totals
 from store.manifest import Manifest, Partition, Source, Window
@@ -81,11 +82,26 @@ class Topic:
 def test_what_lies_after_the_end_of_a_window_is_not_behind() -> None:
     part = msgspec.structs.replace(ledger(10), window=Window("earliest", "2026-01-31T10:00:00Z", {0: 11}))
     answers: Any = Topic()
-    assert [finding.what for finding in topic.examine(answers, part, NOON)][-3:] == [
+    assert [finding.what for finding in topic.examine("tickets", answers, part, NOON)][-3:] == [
         "messages are kept for 1 d",
         "partition 0: 1 unread, from offset 10 to 11",
         "lag: 1 message is unread, in all partitions together",
     ]
+
+
+def test_of_a_window_that_is_published_the_topic_may_be_deleted() -> None:
+    class Deleted(Topic):
+        def look_up(self) -> tuple[Source, dict[int, Bounds]]:
+            raise BrokerError("the broker has no topic")
+
+    part = msgspec.structs.replace(ledger(11), window=Window("earliest", "2026-01-31T10:00:00Z", {0: 11}))
+    answers: Any = Deleted()
+    assert list(topic.examine("tickets", answers, part, NOON)) == [
+        ok("topic tickets from earliest until 2026-01-31T10:00:00Z is published, and nothing more of it is read")
+    ]
+    # That of another name is none of it.
+    with pytest.raises(BrokerError):
+        list(topic.examine("others", answers, part, NOON))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from contract.ticket import encode as encode_ticket
@@ -15,7 +16,7 @@ from doctor import output as doctor
 from doctor.finding import Finding, ok
 from doctor.holders import Holder
 from runtime.settings.location import OutputLocation
-from store.manifest import Manifest, encode
+from store.manifest import Manifest, Window, encode
 from store.output import Output
 from store.status import Status
 from tests.support.disks import QuickDisk
@@ -298,6 +299,17 @@ def test_the_status_is_judged_by_its_age(found: Status | None, holder: Holder | 
     judged = doctor.doing(found, holder, NOW, "here")
     assert judged.level == level
     assert told in judged.what
+
+
+def test_a_service_that_ended_after_its_window_need_not_be_started_again(output: Output) -> None:
+    window = Window("earliest", "2026-01-31T10:00:00Z", {0: 3})
+    complete = msgspec.structs.replace(batch(output), window=window)
+    judged = doctor.doing(status(state="done", updated_at=NOW - timedelta(days=1)), None, NOW, "here", complete)
+    assert judged.level == "ok"
+    assert judged.what.endswith(
+        "everything published. This output holds the topic from earliest until 2026-01-31T10:00:00Z, and needs no "
+        "processor"
+    )
 
 
 MOUNTS = [

@@ -58,6 +58,16 @@ def test_settings_that_do_not_fit_together_are_a_problem(tmp_path: Path) -> None
     ]
 
 
+def test_rules_that_cannot_be_used_are_a_problem(tmp_path: Path) -> None:
+    file = tmp_path / "rules.toml"
+    file.write_text('[[rule]]\nteam = "All"\n')
+    assert ok(f"{file} assigns tickets to 1 team") in examined(tmp_path, ROUTING_FILE=str(file))
+    file.write_text('[[rule]]\nteam = "All"\npriority = "urgent"\n')
+    assert [finding.what for finding in examined(tmp_path, ROUTING_FILE=str(file)) if finding.level == "problem"] == [
+        f"{file}, line 3: priority must be one of low, medium, high, critical, found 'urgent'"
+    ]
+
+
 def test_a_setting_of_the_broker_that_is_wrong_by_itself_is_told_once(tmp_path: Path) -> None:
     found = examined(tmp_path, KAFKA_SECURITY_PROTOCOL="TLS")
     assert [finding.what for finding in found if finding.level == "problem"] == [
