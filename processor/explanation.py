@@ -1,21 +1,15 @@
 """``--explain``: which team a kind of ticket is assigned to, and by which rule."""
 
-import os
-import sys
 from collections.abc import Iterator
 
 from contract.routing import DEFAULT, first_matches
 from processor.config import ExplainConfig
-from runtime.errors import OutputUnavailable
+from processor.printed import page, write
 
 
 def run(config: ExplainConfig) -> None:
     """Print the team on a line of its own, and the rule on the next. Raises OutputUnavailable."""
-    try:
-        sys.stdout.writelines(f"{line}\n" for line in explain(config))
-        sys.stdout.flush()
-    except OSError as error:
-        raise OutputUnavailable(f"cannot write to standard output: {os.strerror(error.errno or 0)}") from None
+    write(page(explain(config)))
 
 
 def explain(config: ExplainConfig) -> Iterator[str]:

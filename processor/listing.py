@@ -1,6 +1,5 @@
 """``--list-rejected``: why messages were rejected, how many, and an example of each. No lock, no broker, no JVM."""
 
-import textwrap
 from collections.abc import Iterator
 
 import msgspec
@@ -8,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from processor.config import ListRejectedConfig
-from processor.printed import write
+from processor.printed import WIDTH, page, wrapped, write
 from runtime.errors import SettingError
 from runtime.settings.location import OutputLocation
 from store.datasets import REJECTED
@@ -17,7 +16,6 @@ from store.manifest import Manifest
 from store.reader import Reader, read_current
 from store.reasons import COLUMNS, Reason, count_reasons
 
-_WIDTH = 80
 # More of a payload is not shown, so more need not be held.
 _PAYLOAD_BYTES = 1000
 
@@ -67,7 +65,7 @@ def as_json(output: str, manifest: Manifest, reasons: list[Reason]) -> str:
 
 def as_text(output: str, manifest: Manifest, reasons: list[Reason]) -> str:
     """Return each reason with its count and its newest example, in 80 columns."""
-    return "".join(f"{line}\n" for line in _lines(output, manifest, reasons))
+    return page(_lines(output, manifest, reasons))
 
 
 def _lines(output: str, manifest: Manifest, reasons: list[Reason]) -> Iterator[str]:
@@ -79,16 +77,12 @@ def _lines(output: str, manifest: Manifest, reasons: list[Reason]) -> Iterator[s
     yield f"{manifest.totals.rejected:,} {messages} rejected. The newest of each reason:"
     for reason in reasons:
         yield ""
-        yield from _wrapped(f"{reason.messages:,} × {reason.reason}", "", "  ")
+        yield from wrapped(f"{reason.messages:,} × {reason.reason}", "", "  ", break_long_words=True)
         if reason.in_full != reason.reason:
-            yield from _wrapped(reason.in_full, "  ", "  ")
+            yield from wrapped(reason.in_full, "  ", "  ", break_long_words=True)
         when = "" if reason.received_at is None else f", received {reason.received_at:%Y-%m-%d %H:%M:%S} UTC"
         yield f"  partition {reason.partition}, offset {reason.offset}{when}"
         # An example is a text of somebody else: it is not broken at its spaces, which belong to it.
         yield from (
-            f"  {reason.example[start : start + _WIDTH - 2]}" for start in range(0, len(reason.example), _WIDTH - 2)
+            f"  {reason.example[start : start + WIDTH - 2]}" for start in range(0, len(reason.example), WIDTH - 2)
         )
-
-
-def _wrapped(sentence: str, first: str, then: str) -> list[str]:
-    return textwrap.wrap(sentence, _WIDTH, initial_indent=first, subsequent_indent=then, break_on_hyphens=False)

@@ -2,8 +2,30 @@
 
 import os
 import sys
+import textwrap
+from collections.abc import Iterable
 
 from runtime.errors import OutputUnavailable
+from runtime.process.foreign_text import on_one_line
+
+WIDTH = 80
+
+
+def wrapped(sentence: str, first: str, then: str, break_long_words: bool = False) -> list[str]:
+    """Return a sentence in lines of WIDTH columns: the first is indented by ``first``, the others by ``then``."""
+    return textwrap.wrap(
+        sentence,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=then,
+        break_long_words=break_long_words,
+        break_on_hyphens=False,
+    )
+
+
+def page(lines: Iterable[str]) -> str:
+    """Return lines as one text, in which no character of a name or a message moves the cursor."""
+    return "".join(f"{on_one_line(line)}\n" for line in lines)
 
 
 def write(text: str) -> None:

@@ -1,7 +1,6 @@
 """``--status``: where an output stands, without lock and JVM, and without a broker if none answers."""
 
 import os
-import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -13,11 +12,10 @@ import msgspec
 from processor.config import StatusConfig
 from processor.lag import Lag, lag_of, total
 from processor.plan import within
-from processor.printed import write
+from processor.printed import page, wrapped, write
 from processor.unread import compare, look_up
 from runtime.errors import BrokerError, SettingError
 from runtime.process import heartbeat
-from runtime.process.foreign_text import visible
 from runtime.process.words import moment, span, things
 from store.condition import Condition, condition, unread
 from store.datasets import DATASETS, METRICS, REJECTED
@@ -27,7 +25,6 @@ from store.reader import Reader, read_current
 from store.reasons import count_kinds
 from store.status import Status, read_status
 
-_WIDTH = 80
 # A broker that is well answers within milliseconds, and whoever asks for the status waits.
 _BROKER_S = 3.0
 
@@ -167,11 +164,11 @@ def as_text(
     else:
         lines += _of_output(published, now)
         lines += _of_lag(published.manifest, status, asked, now)
-    return "".join(f"{visible(line)}\n" for line in lines)
+    return page(lines)
 
 
 def _of_processor(found: Condition, beat_s: float | None) -> Iterator[str]:
-    yield from _wrapped(f"{found.words}. {found.detail}".rstrip(), "")
+    yield from wrapped(f"{found.words}. {found.detail}".rstrip(), "", "  ")
     if beat_s is not None:
         yield f"Its heartbeat is {span(beat_s)} old."
 
@@ -191,7 +188,7 @@ def _of_output(published: Published, now: datetime) -> Iterator[str]:
         f"{things(totals.rejected, 'rejected message', 'rejected messages')}"
     )
     for reason, count in published.reasons.items():
-        yield from _wrapped(f"{count:,} × {reason}", "  ")
+        yield from wrapped(f"{count:,} × {reason}", "  ", "    ")
 
 
 def _of_lag(manifest: Manifest, status: Status | None, asked: Asked, now: datetime) -> Iterator[str]:
@@ -204,18 +201,7 @@ def _of_lag(manifest: Manifest, status: Status | None, asked: Asked, now: dateti
     else:
         yield f"Lag in topic {manifest.source.topic}: unknown"
     if asked.problem:
-        yield from _wrapped(asked.problem, "  ")
+        yield from wrapped(asked.problem, "  ", "    ")
     known = unread(manifest, status)
     if asked.lags is None and known is not None and status is not None:
         yield f"  When the processor looked last, at {moment(status.updated_at, now)} or before, it was {known:,}."
-
-
-def _wrapped(sentence: str, indent: str) -> list[str]:
-    return textwrap.wrap(
-        sentence,
-        _WIDTH,
-        initial_indent=indent,
-        subsequent_indent=f"{indent}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

@@ -1,21 +1,20 @@
 """``--verify``: check an output, ask the broker if ``--broker`` was given, and print what was found."""
 
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from processor.answers import Outcome, judge, lines, read_key
 from processor.config import VerifyConfig
-from processor.printed import write
+from processor.printed import page, wrapped, write
 from processor.unread import Unread, ask, compare
 from runtime.errors import BrokerError, DataConflict
+from store.differences import Difference
 from store.manifest import WAY_OUT
 from store.reader import open_output
 from store.verify import Report, verify
 
-_WIDTH = 80
 _TOLD = 50
 
 
@@ -67,7 +66,7 @@ def as_json(report: Report, unread: Sequence[Unread] | None, silent: str | None,
 
 def as_text(report: Report, unread: Sequence[Unread] | None, silent: str | None, outcome: Outcome | None = None) -> str:
     """Return a table and the notes below it, in 80 columns."""
-    return "".join(f"{_printable(line)}\n" for line in _lines(report, unread, silent, outcome))
+    return page(_lines(report, unread, silent, outcome))
 
 
 def _lines(
@@ -93,13 +92,13 @@ def _lines(
     if report.differences:
         yield ""
         yield "differences:"
-        yield from _wrapped(map(_sentence, report.differences[:_TOLD]))
+        yield from _indented(map(_sentence, report.differences[:_TOLD]))
         if len(report.differences) > _TOLD:
             yield f"  and {len(report.differences) - _TOLD:,} more; LOG_FORMAT=json lists them all"
     if report.notes:
         yield ""
         yield "notes:"
-        yield from _wrapped(report.notes)
+        yield from _indented(report.notes)
     if unread is not None:
         yield ""
         yield f"unread in topic {report.source.topic}: {sum(each.unread for each in unread):,} offsets"
@@ -111,7 +110,7 @@ def _lines(
     if silent is not None:
         yield ""
         yield "the broker could not be asked:"
-        yield from _wrapped([silent])
+        yield from _indented([silent])
     if outcome is not None:
         yield ""
         yield from lines(outcome)
@@ -119,22 +118,10 @@ def _lines(
     yield "Not in order." if report.differences else "In order: files, rows and counts are what the ledger says."
 
 
-def _sentence(difference: Any) -> str:
+def _sentence(difference: Difference) -> str:
     return f"{difference.where}: {difference.what}"
 
 
-def _wrapped(sentences: Any) -> Iterator[str]:
+def _indented(sentences: Iterable[str]) -> Iterator[str]:
     for sentence in sentences:
-        yield from textwrap.wrap(
-            sentence,
-            _WIDTH,
-            initial_indent="  ",
-            subsequent_indent="    ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-
-
-def _printable(text: str) -> str:
-    """Return text with control characters, such as those in a file name, written out, so a terminal does not act."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+        yield from wrapped(sentence, "  ", "    ")

@@ -1,5 +1,6 @@
 """The file of ROUTING_FILE: what its rules are, and what is said of one that cannot be used."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -182,8 +183,8 @@ def test_another_file_is_refused_before_it_is_looked_at() -> None:
     assert str(caught.value) == said
 
 
-def explained(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
-    return main(["--explain", *argv]), capsys.readouterr().out
+def explained(capfd: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
+    return main(["--explain", *argv]), capfd.readouterr().out
 
 
 @pytest.fixture(autouse=True)
@@ -191,13 +192,13 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ROUTING_FILE", raising=False)
 
 
-def test_the_default_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_default_is_explained(capfd: pytest.CaptureFixture[str]) -> None:
     said = "Technical Support\nrule 3 of 4 (the default rules): technical with any priority\n"
-    assert explained(capsys, "technical", "low") == (0, said)
+    assert explained(capfd, "technical", "low") == (0, said)
 
 
 def test_a_file_is_explained_by_rule_and_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = ROOT / "docs/routing.toml"
     expected = (
@@ -205,17 +206,26 @@ def test_a_file_is_explained_by_rule_and_line(
         f"Duty Manager\nrule 2 of 4 ({path}, line 10): any request type with critical priority\n",
         f"Support\nrule 4 of 4 ({path}, line 19): any request type with any priority\n",
     )
-    assert explained(capsys, "technical", "critical", "--routing-file", str(path)) == (0, expected[0])
+    assert explained(capfd, "technical", "critical", "--routing-file", str(path)) == (0, expected[0])
     monkeypatch.setenv("ROUTING_FILE", str(path))
-    assert explained(capsys, "account", "critical") == (0, expected[1])
-    assert explained(capsys, "general", "low") == (0, expected[2])
+    assert explained(capfd, "account", "critical") == (0, expected[1])
+    assert explained(capfd, "general", "low") == (0, expected[2])
 
 
-def test_the_document_shows_the_example_and_what_is_said_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_team_is_printed_whatever_the_encoding_of_the_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, out = tmp_path / "routing.toml", tmp_path / "out"
+    path.write_text('[[rule]]\nteam = "Équipe ☎"\n', encoding="utf-8")
+    with out.open("w", encoding="latin-1") as latin:
+        monkeypatch.setattr(sys, "stdout", latin)
+        assert main(["--explain", "billing", "low", "--routing-file", str(path)]) == 0
+    assert out.read_text(encoding="utf-8").startswith("Équipe ☎\nrule 1 of 1 (")
+
+
+def test_the_document_shows_the_example_and_what_is_said_of_it(capfd: pytest.CaptureFixture[str]) -> None:
     text = documents.read("docs/routing.md")
     path = ROOT / "docs/routing.toml"
     assert documents.code_blocks(text, "toml") == [path.read_text(encoding="utf-8")]
-    _, out = explained(capsys, "billing", "critical", "--routing-file", str(path))
+    _, out = explained(capfd, "billing", "critical", "--routing-file", str(path))
     assert documents.code_blocks(text, "text") == [out.replace(str(ROOT), "…")]
     assert f"{MOST_CHARACTERS:,} characters" in text
 
@@ -245,9 +255,9 @@ def test_the_document_shows_the_example_and_what_is_said_of_it(capsys: pytest.Ca
     ],
 )
 def test_what_cannot_be_explained_is_a_usage_error(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, argv: tuple[str, ...], said: str
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, argv: tuple[str, ...], said: str
 ) -> None:
-    assert explained(capsys, *argv) == (2, "")
+    assert explained(capfd, *argv) == (2, "")
     assert caplog.messages[0].startswith(said)
 
 

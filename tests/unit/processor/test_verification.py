@@ -99,7 +99,7 @@ def test_differences_are_printed_in_80_columns_up_to_a_limit(report: Report) -> 
     text = as_text(many, None, "the broker is away")
     assert "  metrics/metrics.parquet: is not the file 49 that was published: x\n" in text
     assert "  and 10 more; LOG_FORMAT=json lists them all\n" in text
-    assert "notes:\n  metrics holds \\x1b[2Jx, which is not part of the output\n" in text
+    assert "notes:\n  metrics holds \\u001b[2Jx, which is not part of the output\n" in text
     assert text.endswith("the broker could not be asked:\n  the broker is away\n\nNot in order.\n")
     long = msgspec.structs.replace(report, differences=[Difference("metrics", "wrong " * 30)])
     assert max(map(len, as_text(long, None, None).splitlines())) <= 82
