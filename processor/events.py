@@ -51,6 +51,94 @@ class Published(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Windowed(Event):
+    """A new output holds a part of the topic only, in which ``offsets`` are there now."""
+
+    name = "window"
+    _part: str
+    topic: str
+    start: str
+    until: str | None
+    offsets: int
+
+    def __str__(self) -> str:
+        """Return which part it is."""
+        return f"topic {self.topic} is read {self._part}: {self.offsets:,} offsets are there now"
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatesFound(Event):
+    """Of ``read`` offsets of a batch, ``duplicates`` repeat a ticket; ``again`` are read once more, without them."""
+
+    name = "duplicates"
+    batch: int
+    read: int
+    duplicates: int
+    again: int
+
+    def __str__(self) -> str:
+        """Return the three numbers."""
+        return (
+            f"batch {self.batch}: {self.duplicates:,} duplicates among {self.read:,} messages; {self.again:,} of these "
+            "are read once more, without the duplicates"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RulesChanged(Event):
+    """From ``batch`` on other rules assign teams."""
+
+    name = "rules"
+    _changes: str
+    batch: int
+
+    def __str__(self) -> str:
+        """Return which tickets go to which team now."""
+        return (
+            f"batch {self.batch} is the first with new rules for teams: {self._changes}; what was published before "
+            "keeps its teams"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRetried(Event):
+    """So many rejected messages were ``read`` again; ``rejected`` are those that still are not tickets."""
+
+    name = "retried"
+    read: int
+    tickets: int
+    rejected: int
+    duplicates: int
+    forgotten: int
+
+    def __str__(self) -> str:
+        """Return what became of them."""
+        others = (
+            (self.duplicates, "repeat the ticket_id of another and are rejected as duplicates"),
+            (self.forgotten, "of forgotten clients are left out"),
+        )
+        more = "".join(f", {count:,} {what}" for count, what in others if count)
+        return (
+            f"{self.read:,} rejected messages were decoded again: {self.tickets:,} are valid now and were published"
+            f"{more}, {self.rejected:,} are still rejected{'; --list-rejected shows why' if self.rejected else ''}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ClientsErased(Event):
+    """So many ``clients``, tickets and rejected messages were erased."""
+
+    name = "erased"
+    clients: int
+    tickets: int
+    rejected: int
+
+    def __str__(self) -> str:
+        """Return the three numbers."""
+        return f"erased {self.tickets:,} tickets and {self.rejected:,} rejected messages of {self.clients:,} clients"
+
+
+@dataclass(frozen=True, slots=True)
 class Idle(Event):
     """The topic holds nothing that was not read."""
 

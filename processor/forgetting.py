@@ -3,11 +3,13 @@
 import logging
 
 from processor.config import ForgetConfig
+from processor.events import ClientsErased
 from processor.plan import up_to, within
 from processor.same_topic import TopicLookUp
 from processor.topic import Topic
 from runtime.errors import SettingError
 from runtime.process.clock import Clock
+from runtime.process.logs import tell
 from runtime.process.shutdown import Shutdown, StopAsked
 from store.files import Disk
 from store.forget import Forgotten, forget
@@ -108,10 +110,7 @@ class Forgetting:
 
 def _tell(done: Forgotten) -> None:
     """Log what was done without a client id, because logs are kept."""
-    _log.info(
-        "erased %s tickets and %s rejected messages of %s clients",
-        *(f"{count:,}" for count in (done.tickets, done.rejected, done.clients)),
-    )
+    tell(_log, ClientsErased(done.clients, done.tickets, done.rejected))
     if done.to_come:
         unread = ", ".join(f"{offset:,} of partition {partition}" for partition, offset in sorted(done.to_come.items()))
         _log.info("their unread messages before offset %s are left out when they are read", unread)

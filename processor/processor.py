@@ -11,7 +11,18 @@ from processor import same_topic, window
 from processor.batch import Batch, assemble, find_duplicates
 from processor.config import ProcessorConfig
 from processor.duplicates import NO_DUPLICATES, Duplicates, part, ranges_of, require_same_reading
-from processor.events import Done, GapAccepted, Idle, Interrupted, Merged, Published, SparkLost
+from processor.events import (
+    Done,
+    DuplicatesFound,
+    GapAccepted,
+    Idle,
+    Interrupted,
+    Merged,
+    Published,
+    RulesChanged,
+    SparkLost,
+    Windowed,
+)
 from processor.forgotten import concerning
 from processor.group import GroupOffsets
 from processor.lag import Lag, lag_of, total
@@ -259,7 +270,7 @@ class SparkProcessor:
         with batch_of(self._recorder):
             self._publish(Batch(1, source, positions, [], [], asked), positions)
         there = sum(max(0, held.end - positions[partition]) for partition, held in within(asked, bounds).items())
-        _log.info("topic %s is read %s: %s offsets are there now", source.topic, asked, f"{there:,}")
+        tell(_log, Windowed(str(asked), source.topic, asked.start, asked.until, there))
 
     def _convert(self) -> None:
         if self._manifest is not None and self._manifest.format != self._config.output_format:
@@ -362,10 +373,8 @@ class SparkProcessor:
         if not dropped:
             return receipts, run
         ranges = ranges_of(dropped)
-        _log.info(
-            "batch %d: %s duplicates among %s messages; %s of these are read once more, without the duplicates",
-            *(batch.batch_id, f"{len(duplicates.offset):,}", f"{batch.length:,}", f"{sum(r.length for r in ranges):,}"),
-        )
+        of_these = sum(r.length for r in ranges)
+        tell(_log, DuplicatesFound(batch.batch_id, batch.length, len(duplicates.offset), of_these))
         again = self._read(batch, ranges, staging, duplicates)
         require_same_reading(dropped, again, duplicates)
         return kept + again, run
@@ -433,15 +442,11 @@ def _tell_of_rules(before: Manifest | None, after: Manifest) -> None:
     if before is None or len(after.rule_sets) == len(before.rule_sets):
         return
     old, new = (rules.routing for rules in after.rule_sets[-2:])
-    told = (
+    changes = (
         f"{tell_kinds(kinds)} to {there}" + (f" instead of {here}" if here else "")
         for (here, there), kinds in old.changes(new).items()
     )
-    _log.info(
-        "batch %d is the first with new rules for teams: %s; what was published before keeps its teams",
-        after.batch_id,
-        "; ".join(told),
-    )
+    tell(_log, RulesChanged("; ".join(changes), after.batch_id))
 
 
 def _warn_of_conversion(found: str, config: ProcessorConfig) -> None:

@@ -3,9 +3,11 @@
 import logging
 
 from processor.config import RetryConfig
+from processor.events import RejectedRetried
 from processor.retry import Done, retry
 from runtime.errors import SettingError
 from runtime.process.clock import Clock
+from runtime.process.logs import tell
 from runtime.process.shutdown import Shutdown, StopAsked
 from store.datasets import REJECTED
 from store.files import Disk
@@ -59,18 +61,4 @@ def _tell(output: Output, wanted: str | None, done: Done) -> None:
         there_are = f"the reasons are: {'; '.join(reasons)}" if reasons else "no message is rejected"
         _log.warning("no message that could be retried was rejected for the reason %r; %s", wanted, there_are)
         return
-    _log.info(
-        "%s rejected messages were decoded again: %s are valid now and were published%s, %s are still rejected%s",
-        f"{done.asked:,}",
-        f"{done.tickets:,}",
-        "".join(
-            f", {count:,} {what}"
-            for count, what in (
-                (done.duplicates, "repeat the ticket_id of another and are rejected as duplicates"),
-                (done.forgotten, "of forgotten clients are left out"),
-            )
-            if count
-        ),
-        f"{done.left:,}",
-        "; --list-rejected shows why" if done.left else "",
-    )
+    tell(_log, RejectedRetried(done.asked, done.tickets, done.left, done.duplicates, done.forgotten))

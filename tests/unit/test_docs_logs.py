@@ -19,7 +19,14 @@ from runtime.settings.setting import ROOT
 from tests.support import documents
 
 LOGS = "docs/logs.md"
-TYPES = {str: "text", int: "number", float: "number", float | None: "number or null", dict[str, int]: "object"}
+TYPES = {
+    str: "text",
+    str | None: "text or null",
+    int: "number",
+    float: "number",
+    float | None: "number or null",
+    dict[str, int]: "object",
+}
 SECTIONS = {"runtime": "Of both services", "processor": "Of the processor", "producer": "Of the producer"}
 
 
@@ -93,6 +100,16 @@ def test_the_line_in_the_document_is_what_a_json_log_holds(capsys: pytest.Captur
             "published in 0.4 s in out, lag 2,000",
         ),
         (processor.events.Idle("client_tickets", 0), "nothing new in topic client_tickets, lag 0"),
+        (
+            processor.events.RejectedRetried(1_204, 1_000, 4, 150, 50),
+            "1,204 rejected messages were decoded again: 1,000 are valid now and were published, 150 repeat the "
+            "ticket_id of another and are rejected as duplicates, 50 of forgotten clients are left out, 4 are still "
+            "rejected; --list-rejected shows why",
+        ),
+        (
+            processor.events.Windowed("from latest", "tickets", "latest", None, 1_500),
+            "topic tickets is read from latest: 1,500 offsets are there now",
+        ),
         (processor.progress.Reading(1, 500, 1_000), "batch 1: 500 of 1,000 messages"),
         (runtime.process.events.Retry("the broker is away", 5.0), "the broker is away; trying again in 5 s"),
         (
