@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+import processor.config
 import processor.metrics
+import producer.config
 import producer.metrics
+from runtime.broker import security
 from runtime.settings.setting import ROOT
 from tests.compose.shell import find, run
 
@@ -101,6 +104,21 @@ def test_the_dashboard_only_reads_and_is_open_on_this_machine_only() -> None:
 
 def services_of(shown: str) -> dict[str, str]:
     return dict(re.findall(r"^  ([\w-]+):\n((?:    .*\n)+)", shown, re.MULTILINE))
+
+
+def test_each_setting_reaches_the_service_that_reads_it_and_no_worker() -> None:
+    keys = {
+        name: {setting.key for setting in (*settings.values(), *security.SETTINGS.values()) if setting.key}
+        for name, settings in (("producer", producer.config.SETTINGS), ("processor", processor.config.SETTINGS))
+    }
+    shown = config("docker-compose.yml", **dict.fromkeys(keys["producer"] | keys["processor"], "given")).stdout
+    services = services_of(shown)
+    # The command of the processor has the interval.
+    assert "--interval given" in services["processor"]
+    for name, read in keys.items():
+        assert [key for key in sorted(read - {"BATCH_INTERVAL"}) if f" {key}: " not in services[name]] == []
+    for key in ("TOPIC_FROM", "TOPIC_UNTIL", "CONSUMER_GROUP", "ROUTING_FILE"):
+        assert [name for name in services if f" {key}: " in services[name]] == ["processor"]
 
 
 def test_metrics_have_a_port_for_each_service_which_is_open_on_this_machine_only() -> None:
