@@ -111,7 +111,7 @@ def as_json(
 
 _OF_OUTPUT = (
     *("batch_id", "batch_at", "batch_age_s", "commit", "format", "tickets", "unique_clients", "rejected", "reasons"),
-    *("datasets", "topic", "lag_at_last_look"),
+    *("datasets", "topic", "window", "lag_at_last_look"),
 )
 
 
@@ -132,6 +132,7 @@ def _told_of_output(published: Published | None, status: Status | None, now: dat
         published.reasons,
         sizes,
         manifest.source.topic,
+        None if manifest.window is None else {"start": manifest.window.start, "until": manifest.window.until},
         unread(manifest, status),
     )
     return dict(zip(_OF_OUTPUT, values, strict=True))
@@ -193,6 +194,8 @@ def _of_output(published: Published, now: datetime) -> Iterator[str]:
 
 def _of_lag(manifest: Manifest, status: Status | None, asked: Asked, now: datetime) -> Iterator[str]:
     yield ""
+    if manifest.window is not None:
+        yield from wrapped(f"This output holds the topic {manifest.window}.", "", "  ")
     if asked.lags is not None:
         yield f"Lag in topic {manifest.source.topic}: {total(asked.lags):,}"
         yield f"  {'partition':<12}{'next offset':>16}{'end offset':>16}{'lag':>16}"

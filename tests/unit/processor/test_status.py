@@ -17,6 +17,7 @@ from processor.spark_processor import main
 from processor.status import Asked, as_json, as_text, published_in
 from runtime.settings.location import OutputLocation
 from store.files import Disk
+from store.manifest import Window
 from store.output import Output
 from store.reader import read_current
 from store.status import Progress, Status, StatusFile
@@ -80,6 +81,20 @@ def test_the_table_says_what_is_published_how_old_it_is_and_what_is_unread(outpu
         "  0                          5           1,500           1,495",
         "  1                          3               3               0",
     ]
+
+
+def test_an_output_of_a_part_of_the_topic_says_which(output: Path) -> None:
+    published = read_current(OutputLocation(output), published_in)
+    assert published is not None
+    window = Window("2026-01-31T09:30:00Z", "2026-02-28T09:30:00Z", {0: 9})
+    part = msgspec.structs.replace(published, manifest=msgspec.structs.replace(published.manifest, window=window))
+    asked = Asked({0: Lag(5, 9)})
+    assert (
+        "\nThis output holds the topic from 2026-01-31T09:30:00Z until\n  2026-02-28T09:30:00Z.\n"
+        "Lag in topic client_tickets: 4\n"
+    ) in as_text("data/output", part, AT_WORK, None, asked, NOON)
+    told: dict[str, Any] = json.loads(as_json("data/output", part, AT_WORK, None, asked, NOON))
+    assert told["window"] == {"start": "2026-01-31T09:30:00Z", "until": "2026-02-28T09:30:00Z"}
 
 
 def test_without_a_broker_lag_is_unknown_and_it_is_said_why_and_what_was_known(output: Path) -> None:
