@@ -30,7 +30,7 @@ from processor.outcome import Failure, FailureKind, TasksLost
 from processor.plan import Bounds, OffsetRange, plan_batch, starts, within
 from processor.progress import ReadingProgress
 from processor.receipt import Receipt, read_by_partition
-from processor.recorder import NoRecorder, Recorder, batch_of
+from processor.recorder import Recorder, batch_of
 from processor.rejections import told
 from processor.same_topic import TopicLookUp
 from runtime.errors import BrokerError, DataConflict, OutputUnavailable, PipelineError
@@ -100,7 +100,7 @@ class SparkProcessor:
         clock: Clock,
         display: Display,
         group: GroupOffsets,
-        recorder: Recorder | None = None,
+        recorder: Recorder,
     ) -> None:
         self._config = config
         self._output = output
@@ -111,7 +111,7 @@ class SparkProcessor:
         self._clock = clock
         self._display = display
         self._group = group
-        self._recorder = recorder or NoRecorder()
+        self._recorder = recorder
         self._status = StatusFile(output.root, config.interval_s, output.disk, clock.now)
         self._ids = IdSet(ids_folder(output), output.disk) if config.dedupe == "all" else None
         self._manifest: Manifest | None = None

@@ -19,6 +19,7 @@ from processor.group import GroupOffsets
 from processor.outcome import TasksLost
 from processor.plan import Bounds, OffsetRange
 from processor.processor import SparkProcessor
+from processor.recorder import NoRecorder
 from processor.receipt import Receipt
 from runtime.errors import DataConflict
 from runtime.process.clock import Clock
@@ -147,6 +148,7 @@ class Pipeline:
             Clock(),
             LogDisplay(),
             GroupOffsets("", print),
+            NoRecorder(),
         ).run()
         found = read_manifest(Disk(), self.root)
         assert found is not None
