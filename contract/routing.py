@@ -16,7 +16,7 @@ TEAMS: dict[RequestType, str] = {
 }
 
 Kind = tuple[RequestType, Priority]
-# All that rules can tell apart.
+# Everything that rules can distinguish.
 KINDS: tuple[Kind, ...] = tuple((kind, priority) for kind in REQUEST_TYPES for priority in PRIORITIES)
 
 

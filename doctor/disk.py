@@ -13,7 +13,7 @@ from runtime.java import launch
 from runtime.java.jars import cache_folder
 from runtime.process.trusted import why_not_trusted
 
-# Below the first nothing goes on for long, below the second not for days.
+# Below the first number the pipeline soon stops, below the second within days.
 LEAST_BYTES, FEW_BYTES = 200 << 20, 2 << 30
 LEAST_INODES, FEW_INODES = 1_000, 20_000
 

@@ -32,7 +32,7 @@ def ok(what: str) -> Finding:
 
 
 def warning(what: str, remedy: str) -> Finding:
-    """Return what does not stop the pipeline, or may be meant so."""
+    """Return what does not stop the pipeline, or may be intended."""
     return Finding("warning", what, remedy)
 
 
@@ -44,7 +44,7 @@ def problem(what: str, remedy: str) -> Finding:
 def from_error(error: PipelineError) -> Finding:
     """Return the problem that an error of ours tells: "what is wrong; what would work"."""
     what, _, remedy = str(error).partition("; ")
-    # True of everything that is told here.
+    # The doctor never changes anything.
     return problem(what, remedy.removeprefix("nothing was changed; "))
 
 

@@ -10,7 +10,7 @@ from runtime.java import jars, jdk, launch
 from runtime.process.memory import memory_limit_mib
 
 _START_S = 10.0
-# Named below: they are for any JVM, so that somebody wonders why they have no effect.
+# The locale is set on every machine, so it is not reported.
 _LANGUAGE = ("LANG", "LANGUAGE", "LC_")
 
 

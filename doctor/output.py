@@ -30,7 +30,7 @@ from store.manifest import (
 from store.recovery import examine as examine_record
 from store.status import Status, read_status
 
-# Of files that are wrong in the same way, more names than these help nobody.
+# At most so many files that are wrong in the same way are named.
 _MOST = 5
 # File systems on which folders can be exchanged; others are asked at the first merge.
 _EXCHANGING = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs"})
@@ -76,14 +76,14 @@ def rights(root: Path) -> Iterator[Finding]:
 
 
 def working_there(root: Path) -> tuple[Holder | None, Finding]:
-    """Return who holds the lock, without asking for it, and the finding that tells it."""
+    """Return the process that holds the lock, without trying to take it, and a finding that says so."""
     lock = root / ".pipeline" / "lock"
     if not lock.exists():
-        return None, ok("nobody has worked there yet: there is no lock")
+        return None, ok("there is no lock: no processor has worked there yet")
     try:
         holder = holder_of_lock(lock)
     except OSError:
-        # Perhaps somebody works there, so nothing is taken for left over.
+        # A processor may work there, so what is staged does not count as left over.
         return Holder(None), ok(f"this system does not tell who holds {lock}")
     return holder, lock_held(root, holder)
 
@@ -91,7 +91,7 @@ def working_there(root: Path) -> tuple[Holder | None, Finding]:
 def lock_held(root: Path, holder: Holder | None) -> Finding:
     """Tell who holds the lock of an output."""
     if holder is None:
-        return ok("nobody holds the lock: a processor can start")
+        return ok("the lock is free: a processor can start")
     return ok(f"the lock is held by {holder}: a second processor on {root} would be refused until that ends")
 
 
@@ -110,7 +110,7 @@ def doing(
     # After the end of its window an output needs no processor.
     ended = status.state == "stopped" or (manifest is not None and manifest.is_complete)
     if found.level != "bad" and not ended and holder is None and status.host == host:
-        return warning(f"{told}; but nobody holds the lock: it was killed", "start it again")
+        return warning(f"{told}; but no process holds the lock: it was killed", "start it again")
     if found.level != "bad":
         return ok(told)
     if holder is not None:
@@ -136,7 +136,7 @@ def kind_of(mountinfo: list[str], folder: str) -> str | None:
         left, _, right = line.partition(" - ")
         place = left.split()[4].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
         inside = folder == place or folder.startswith(place.rstrip("/") + "/")
-        # Of two on one place the later one is seen.
+        # If two are mounted at one place, the later one is visible.
         if inside and len(place) >= len(best):
             best, kind = place, right.split()[0]
     return kind
@@ -286,7 +286,7 @@ def differences(disk: Disk, root: Path, manifest: Manifest) -> Iterator[Finding]
         else:
             if strangers:
                 yield warning(
-                    f"{folder} holds {strangers[0]}, which is not ours; some readers of the folder may stumble over it",
+                    f"{folder} holds {strangers[0]}, which is not ours; some readers of the folder may fail on it",
                     "move it away",
                 )
 

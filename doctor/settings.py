@@ -1,4 +1,4 @@
-"""Each setting: its value, where it came from, and keys that look like a setting and are none.
+"""Each setting: its value, where it came from, and keys that look like a setting but are not one.
 
 The settings are those of ``runtime.settings.catalogue``, whichever these are.
 """
@@ -95,7 +95,7 @@ def examine(looked: Looked, environ: Mapping[str, str], env_file: Path = ENV_FIL
     try:
         login(looked)
     except SettingError as error:
-        # One that is wrong by itself was told above.
+        # A setting that is wrong by itself was reported above.
         if error not in looked.errors.values():
             yield from_error(error)
     if file := looked.get(catalogue.ROUTING_FILE):
@@ -131,7 +131,7 @@ def told(setting: Setting, value: Any, source: str) -> Finding:
 
 
 def misspelt(keys: Mapping[str, str], env_file: str) -> Iterator[Finding]:
-    """Yield the keys of ``.env`` that are no settings, where they look like one; values are not shown."""
+    """Yield the keys of ``.env`` that look like a setting but are not one; values are not shown."""
     refused = dict(unknown_keys(keys, _KNOWN, catalogue.PREFIXES))
     for key, hint in refused.items():
         yield problem(f"{key} (from {env_file}) is not a setting of this pipeline, so it refuses to start", hint)
@@ -141,7 +141,7 @@ def misspelt(keys: Mapping[str, str], env_file: str) -> Iterator[Finding]:
 
 
 def in_environment(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield what of the environment is almost a setting, or begins like one and is somebody else's."""
+    """Yield keys of the environment that are almost a setting, or begin like one and belong to another program."""
     for key in environ:
         if key not in _KNOWN and (meant := near_miss(key, catalogue.ALL)):
             yield warning(f"{key} (from the environment) is not a setting and is ignored", f"did you mean {meant}?")

@@ -1,4 +1,4 @@
-"""What the processor tells in its log, each event with its values."""
+"""The events in the log of the processor, each with its values."""
 
 import logging
 from dataclasses import dataclass
@@ -153,7 +153,7 @@ class Idle(Event):
 
 @dataclass(frozen=True, slots=True)
 class Rejected(Event):
-    """Some messages of a batch were no tickets; ``reasons`` counts them by kind."""
+    """Some messages of a batch were not tickets; ``reasons`` counts them by kind."""
 
     name = "rejected"
     level = logging.WARNING
@@ -261,7 +261,7 @@ class BrokerBack(Event):
 
 @dataclass(frozen=True, slots=True)
 class GroupLeftAlone(Event):
-    """The consumer group is somebody else's, so this run commits no offsets to it."""
+    """Others use the consumer group, so this run commits no offsets to it."""
 
     name = "group_left_alone"
     level = logging.WARNING
@@ -269,7 +269,7 @@ class GroupLeftAlone(Event):
     problem: str
 
     def __str__(self) -> str:
-        """Return whose it is, and what to do."""
+        """Return what shows that, and what to do."""
         return (
             f"consumer group {self.group} is left alone, because {self.problem}; so its offsets do not show the lag of "
             "this output. Set CONSUMER_GROUP (--consumer-group) to a name that nothing else uses, or to nothing, or "
@@ -279,7 +279,7 @@ class GroupLeftAlone(Event):
 
 @dataclass(frozen=True, slots=True)
 class GroupFailed(Event):
-    """The offsets of the consumer group were not committed; each batch tries again, and is none the worse."""
+    """The offsets of the consumer group were not committed; each batch tries again, and no batch is affected."""
 
     name = "group_failed"
     level = logging.WARNING

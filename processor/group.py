@@ -1,6 +1,6 @@
 """How far the processor is, as the offsets of a consumer group: for tools that know lag only from there.
 
-For people to look at, and never read back: the ledger alone decides where reading goes on.
+For display only, and never read back: the ledger alone decides where reading goes on.
 """
 
 import logging
@@ -31,7 +31,7 @@ _CLOSE_S = 5.0
 
 
 class NotOurs(Exception):
-    """The group belongs to somebody else; the text says by what that is known."""
+    """Others use the group; the text says what shows that."""
 
 
 class NotCommitted(Exception):
@@ -56,7 +56,7 @@ class GroupState:
 
 
 def whose(state: GroupState, output_id: str) -> str:
-    """Return what shows that a group is not one that this output alone has committed to; nothing if it is."""
+    """Return what shows that others use a group too; an empty text if only this output has committed to it."""
     if state.members:
         return f"it has active consumers ({state.members:,})"
     for (topic, partition), metadata in sorted(state.metadata.items()):
@@ -71,8 +71,8 @@ def whose(state: GroupState, output_id: str) -> str:
 class GroupOffsets:
     """Commits the newest position in a thread of its own, so that no batch ever waits for it.
 
-    ``commit`` raises NotOurs, and then nothing more is committed, or NotCommitted. One warning tells of each, and of
-    the latter again only once a commit has worked in between. With an empty ``group`` nothing is done.
+    ``commit`` raises NotOurs, and then nothing more is committed, or NotCommitted. Each is logged as one
+    warning, NotCommitted again only after a commit has worked in between. With an empty ``group`` nothing is done.
     """
 
     def __init__(self, group: str, commit: Callable[[Position], None], close_s: float = _CLOSE_S) -> None:
@@ -119,7 +119,7 @@ class GroupOffsets:
             except NotCommitted as error:
                 self._fail(str(error))
             except Exception as error:
-                # Whatever goes wrong here must harm no batch.
+                # No error here may stop a batch.
                 self._fail(f"{type(error).__name__}: {error}")
             else:
                 self._failing = False
@@ -138,7 +138,7 @@ class GroupOffsets:
 
 
 class KafkaGroup:
-    """A consumer group on a real broker, asked anew each time."""
+    """A consumer group on a real broker. Each commit uses a client of its own."""
 
     def __init__(self, brokers: str, security: KafkaSecurity, name: str) -> None:
         self._brokers = brokers
@@ -146,7 +146,7 @@ class KafkaGroup:
         self._name = name
 
     def commit(self, position: Position) -> None:
-        """Commit a position, unless the group is somebody else's. Raises NotOurs and NotCommitted, within seconds."""
+        """Commit a position, unless others use the group. Raises NotOurs and NotCommitted, within seconds."""
         from kafka.errors import AuthorizationError, KafkaError, UnknownMemberIdError
 
         deadline = time.monotonic() + _RETRY_FOR_S

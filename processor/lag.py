@@ -1,4 +1,4 @@
-"""How far the output is behind the topic, as values for whoever shows it. No I/O."""
+"""How far the output is behind the topic, as values. No I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

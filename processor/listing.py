@@ -82,7 +82,7 @@ def _lines(output: str, manifest: Manifest, reasons: list[Reason]) -> Iterator[s
             yield from wrapped(reason.in_full, "  ", "  ", break_long_words=True)
         when = "" if reason.received_at is None else f", received {reason.received_at:%Y-%m-%d %H:%M:%S} UTC"
         yield f"  partition {reason.partition}, offset {reason.offset}{when}"
-        # An example is a text of somebody else: it is not broken at its spaces, which belong to it.
+        # An example is not wrapped at its spaces, because they belong to the message.
         yield from (
             f"  {reason.example[start : start + WIDTH - 2]}" for start in range(0, len(reason.example), WIDTH - 2)
         )

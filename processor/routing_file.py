@@ -174,8 +174,9 @@ def kind(text: str) -> Kind:
 def _statements(text: str) -> Iterator[tuple[int, str]]:
     """Yield each statement of a TOML document, comments too, with the number of its first line.
 
-    tomllib tells no lines. But a statement ends with the first line at which it is a document by itself: a string or an
-    array over several lines is none before it is closed. One that is wrong, or never ends, is all that is left.
+    tomllib does not report lines. But a statement ends with the first line at which it is a document by itself: a
+    string or an array over several lines is not one before it is closed. If a statement is wrong or never ends, all
+    that follows counts as part of it.
     """
     lines = [f"{line}\n" for line in text.split("\n")]
     start = 0

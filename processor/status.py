@@ -25,7 +25,7 @@ from store.reader import Reader, read_current
 from store.reasons import count_kinds
 from store.status import Status, read_status
 
-# A broker that is well answers within milliseconds, and whoever asks for the status waits.
+# A healthy broker answers within milliseconds, and a user waits for this.
 _BROKER_S = 3.0
 
 

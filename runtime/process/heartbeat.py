@@ -17,7 +17,7 @@ VARIABLE = "HEARTBEAT_FILE"
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether a service gets on: ``age_s`` since its last beat (None: there was none) of at most ``longest_s``."""
+    """Whether a service makes progress: ``age_s`` since its last beat (None: no beat yet), at most ``longest_s``."""
 
     age_s: float | None
     longest_s: float

@@ -117,7 +117,7 @@ def test_a_pipeline_that_is_well_is_told_so_and_nothing_anywhere_is_changed(
         "partition 0: 3 unread, from offset 2 to 5",
         "lag: 3 messages are unread, in all partitions together",
         "messages are kept for 7 d",
-        "nobody holds the lock: a processor can start",
+        "the lock is free: a processor can start",
         "the files are, by name and size, those of the ledger; --verify reads them, too",
         f"TOPIC_NAME = {topic} (--topic)",
     } <= told(run)

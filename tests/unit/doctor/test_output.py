@@ -72,7 +72,7 @@ def test_a_healthy_output_is_told_and_neither_touched_nor_locked(
 
     assert bad(found) == []
     assert {
-        "nobody holds the lock: a processor can start",
+        "the lock is free: a processor can start",
         "_status.json is not there: no processor has run yet",
         "ledger of version 3: commit 2, batch 2, 5 min ago",
         "6 tickets from topic client_tickets",
@@ -288,7 +288,7 @@ def status(**changes: Any) -> Status:
             status(updated_at=NOW - timedelta(seconds=2)),
             None,
             "warning",
-            "waiting for the next batch. A batch every 30 s; but nobody holds the lock: it was killed",
+            "waiting for the next batch. A batch every 30 s; but no process holds the lock: it was killed",
         ),
         # A container tells a name of its own, and the locks in it are not seen from everywhere.
         (status(host="6a7b"), None, "ok", "_status.json, written 0 s ago by process 7 on 6a7b"),

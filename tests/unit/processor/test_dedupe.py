@@ -19,8 +19,8 @@ from processor.group import GroupOffsets
 from processor.outcome import TasksLost
 from processor.plan import Bounds, OffsetRange
 from processor.processor import SparkProcessor
-from processor.recorder import NoRecorder
 from processor.receipt import Receipt
+from processor.recorder import NoRecorder
 from runtime.errors import DataConflict
 from runtime.process.clock import Clock
 from runtime.process.display import LogDisplay
