@@ -114,7 +114,7 @@ LIST_REJECTED = Setting(
     None,
     False,
     lambda text: text == "true",
-    "show why messages were rejected, how many, and an example of each, and end; asks no broker",
+    "show why messages were rejected, how many, with an example each, and exit; asks no broker",
     "--list-rejected",
     switch=True,
 )
@@ -123,7 +123,7 @@ RETRY_REJECTED = Setting(
     None,
     False,
     lambda text: text == "true",
-    "publish rejected messages that are valid tickets in this release, and end; asks no broker",
+    "publish rejected messages that this release accepts as tickets, and exit; asks no broker",
     "--retry-rejected",
     switch=True,
 )
@@ -494,7 +494,7 @@ class RetryConfig:
 
 
 def task_of(flags: argparse.Namespace) -> str | None:
-    """Return the task that the flags ask for instead of reading the topic (the first one typed), or None."""
+    """Return the task that the flags ask for instead of reading the topic, the first in _BESIDE of several; or None."""
     return next((task for task in _BESIDE if getattr(flags, task) is not None), None)
 
 

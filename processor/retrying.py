@@ -13,7 +13,7 @@ from store.datasets import REJECTED
 from store.files import Disk
 from store.manifest import read_manifest
 from store.output import Output
-from store.reasons import COLUMNS, count_reasons
+from store.reasons import count_kinds
 from store.status import StatusFile
 
 _log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def run(config: RetryConfig, stop: Shutdown, clock: Clock | None = None, disk: D
 def _tell(output: Output, wanted: str | None, done: Done) -> None:
     if not done.asked and wanted is not None:
         reader = output.reader(done.manifest)
-        reasons = [reason.reason for reason in count_reasons(reader.tables(REJECTED, COLUMNS))]
+        reasons = count_kinds(reader.tables(REJECTED, ["reason"]))
         there_are = f"the reasons are: {'; '.join(reasons)}" if reasons else "no message is rejected"
         _log.warning("no message that could be retried was rejected for the reason %r; %s", wanted, there_are)
         return
