@@ -26,7 +26,7 @@ def run(config: CompactConfig, stop: Shutdown, clock: Clock | None = None, disk:
     output = Output(config.output, disk, clock)
     if read_manifest(output.disk, output.root) is None:
         raise SettingError(f"there is no output in {output.root} to compact; correct --output-path")
-    status = StatusFile(output.root, 0, output.disk, clock.now)
+    status = StatusFile.between_runs(output.root, output.disk, clock.now)
     with output.locked():
         manifest = output.recover()
         assert manifest is not None

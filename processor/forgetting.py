@@ -50,7 +50,7 @@ class Forgetting:
         output = self._output
         if read_manifest(output.disk, output.root) is None:
             raise SettingError(f"there is no output in {output.root}, so nothing to erase; correct --output-path")
-        status = StatusFile(output.root, 0, output.disk, self._clock.now)
+        status = StatusFile.between_runs(output.root, output.disk, self._clock.now)
         with output.locked():
             status.set("erasing")
             try:

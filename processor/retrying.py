@@ -35,7 +35,7 @@ def run(config: RetryConfig, stop: Shutdown, clock: Clock | None = None, disk: D
         if stop.asked:
             raise StopAsked
 
-    status = StatusFile(output.root, 0, output.disk, clock.now)
+    status = StatusFile.between_runs(output.root, output.disk, clock.now)
     with output.locked():
         status.set("retrying")
         try:

@@ -65,6 +65,18 @@ class StatusFile:
         moment = now()
         self._status = Status("idle", moment, moment, interval_s, socket.gethostname(), os.getpid())
 
+    @classmethod
+    def between_runs(cls, output: Path, disk: Disk, now: Callable[[], datetime]) -> "StatusFile":
+        """Return the file for a task that changes the output while its processor is stopped.
+
+        The interval and the end offsets of the processor stay: a service is still one that is stopped afterwards.
+        """
+        before = read_status(disk, output)
+        file = cls(output, before.interval_s if before else 0, disk, now)
+        if before is not None:
+            file._status = msgspec.structs.replace(file._status, end_offsets=before.end_offsets)
+        return file
+
     def set(self, state: State, progress: Progress | None = None, end_offsets: dict[int, int] | None = None) -> None:
         """Write what the processor does from now on; without new end offsets the last ones stay."""
         now, before = self._now(), self._status

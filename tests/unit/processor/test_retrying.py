@@ -17,10 +17,12 @@ from runtime.process.failpoint import VARIABLE
 from runtime.settings.location import OutputLocation
 from runtime.settings.setting import ROOT
 from store.compact import compact, plan
+from store.condition import condition
 from store.datasets import REJECTED
 from store.files import Disk
 from store.manifest import Manifest, read_manifest
 from store.output import Output
+from store.status import StatusFile, read_status
 from tests.support.datasets import Published
 from tests.support.disks import QuickDisk
 from tests.support.model_run import StoppedClock
@@ -77,6 +79,17 @@ def test_what_became_of_the_messages_is_told(
     datasets = Published(output.root)
     datasets.require_agreement()
     assert datasets.count("tickets_with_assignment") == 3
+
+
+def test_a_stopped_service_is_still_called_one_after_a_task(output: Output, manifest: Manifest) -> None:
+    """Whoever forgets to start it again must not read that all is well."""
+    StatusFile(output.root, 30.0, Disk(), lambda: UPDATED_AT).set("stopped", end_offsets={0: 9})
+    for task in ("--retry-rejected", "--compact"):
+        assert asked(output, task) == 0
+        found = read_status(Disk(), output.root)
+        assert found is not None
+        assert condition(found, found.updated_at).words == "Processor stopped"
+        assert found.end_offsets == {0: 9}
 
 
 def test_for_an_unknown_reason_the_known_ones_are_told(

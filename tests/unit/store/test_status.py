@@ -64,6 +64,22 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (status.progress, status.end_offsets) == (Progress(7, 1, 2), {0: 5})
 
 
+def test_after_a_task_between_two_runs_a_service_is_still_a_stopped_service(tmp_path: Path) -> None:
+    StatusFile(tmp_path, 30.0, Disk(), Watch().now).set("stopped", None, {0: 5})
+    task = StatusFile.between_runs(tmp_path, Disk(), Watch().now)
+    task.set("retrying")
+    task.set("stopped")
+    status = read_status(Disk(), tmp_path)
+    assert status is not None
+    assert (status.state, status.interval_s, status.end_offsets) == ("stopped", 30.0, {0: 5})
+
+    (tmp_path / "_status.json").unlink()
+    StatusFile.between_runs(tmp_path, Disk(), Watch().now).set("stopped")
+    alone = read_status(Disk(), tmp_path)
+    assert alone is not None
+    assert (alone.interval_s, alone.end_offsets) == (0.0, {})
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"state": "of a newer release"}', b"\xff"])
 def test_a_status_that_cannot_be_understood_counts_as_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "_status.json").write_bytes(content)
