@@ -112,3 +112,8 @@ class Examination:
             return
         wanted, files = self._get(catalogue.OUTPUT_FORMAT), self._get(catalogue.COMPACT_FILES)
         yield from output.examine(self._folder, wanted, files, datetime.now(UTC))
+        start, until = catalogue.TOPIC_FROM, catalogue.TOPIC_UNTIL
+        sources = (self.settings.named(start), self.settings.named(until))
+        yield from output.part(
+            output.Part(self._get(catalogue.OUTPUT_PATH), self._get(start), self._get(until), *sources)
+        )

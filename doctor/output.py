@@ -4,15 +4,18 @@ import ctypes
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from doctor.disk import called, existing, not_writable
 from doctor.finding import Finding, from_error, ok, problem, warning
 from doctor.holders import PROC, Holder, holder_of_lock
-from runtime.errors import DataConflict, OutputUnavailable, PipelineError
+from processor import window
+from runtime.errors import DataConflict, OutputUnavailable, PipelineError, SettingError
 from runtime.process.words import span, things
 from runtime.settings.catalogue import COMPACT_FILES
+from runtime.settings.location import OutputLocation
 from store import compact
 from store.check import require_file, require_no_datasets, require_none_counted, require_sound
 from store.condition import condition
@@ -73,6 +76,31 @@ def rights(root: Path) -> Iterator[Finding]:
             f"{others[0]} belongs to {called(others[0].stat().st_uid)}, and the output to {called(owner)}",
             f"let one user run the processor; give all of it to that one: sudo chown -R {owner} {root}",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of the topic the settings ask for, and where they were set."""
+
+    output: OutputLocation
+    start: str | datetime | None
+    until: datetime | None
+    start_source: str
+    until_source: str
+
+
+def part(asked: Part) -> Iterator[Finding]:
+    """Judge, as the processor does at its start, whether the output holds the part of the topic that is asked for."""
+    manifest = read(asked.output.folder)
+    if manifest is None:
+        return
+    try:
+        window.require_same(asked, manifest.window)
+    except SettingError as error:
+        yield from_error(error)
+    else:
+        if manifest.window is not None:
+            yield ok(f"it holds a part of the topic, {manifest.window}")
 
 
 def working_there(root: Path) -> tuple[Holder | None, Finding]:

@@ -46,6 +46,11 @@ class Looked:
         """Return where that value comes from, in words."""
         return self.sources[setting.key or ""]
 
+    def named(self, setting: Setting) -> str:
+        """Return how an error message names a setting: its flag, or its key and where that stands."""
+        source = self.source(setting)
+        return source if source == setting.flag else f"{setting.key} ({source})"
+
 
 def look_up(flags: argparse.Namespace, environ: Mapping[str, str], env_file: Path = ENV_FILE) -> Looked:
     """Resolve each setting by itself, so that one that is wrong hides none of the others."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from processor.config import ProcessorConfig
 from processor.plan import Bounds
 from runtime.errors import SettingError
+from runtime.settings.location import OutputLocation
 from runtime.settings.parsers import rfc_3339
 from store.manifest import Window
 
@@ -18,7 +20,22 @@ def is_asked_for(config: ProcessorConfig) -> bool:
     return config.start not in (None, EARLIEST) or config.until is not None
 
 
-def require_same(config: ProcessorConfig, recorded: Window | None) -> None:
+class Asked(Protocol):
+    """Which part of the topic the settings ask for, and where they were set."""
+
+    @property
+    def output(self) -> OutputLocation: ...
+    @property
+    def start(self) -> str | datetime | None: ...
+    @property
+    def until(self) -> datetime | None: ...
+    @property
+    def start_source(self) -> str: ...
+    @property
+    def until_source(self) -> str: ...
+
+
+def require_same(config: Asked, recorded: Window | None) -> None:
     """Raise SettingError if a setting that was given differs from what the output holds, which ``recorded`` says."""
     window = recorded or Window(EARLIEST)
     for source, asked, decided, so_it in (

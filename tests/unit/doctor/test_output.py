@@ -13,7 +13,7 @@ import pytest
 
 from contract.ticket import encode as encode_ticket
 from doctor import output as doctor
-from doctor.finding import Finding, ok
+from doctor.finding import Finding, ok, problem
 from doctor.holders import Holder
 from runtime.settings.location import OutputLocation
 from store.manifest import Manifest, Window, encode
@@ -81,6 +81,21 @@ def test_a_healthy_output_is_told_and_neither_touched_nor_locked(
         GOOD,
     } <= {finding.what for finding in found}
     assert everything(output.root) == before
+
+
+def test_another_part_of_the_topic_than_the_output_holds_is_a_problem(output: Output) -> None:
+    made, location = batch(output), OutputLocation(output.root)
+    none = doctor.Part(location, None, None, "--from", "--until")
+    latest = doctor.Part(location, "latest", None, "TOPIC_FROM (from the environment)", "--until")
+    assert list(doctor.part(none)) == []
+    (found,) = doctor.part(latest)
+    assert found == problem(
+        f"TOPIC_FROM (from the environment) asks for latest, but the output in {output.root} begins at earliest: that "
+        "was decided at its first start",
+        "leave it out to go on there, or choose another --output-path for another part of the topic",
+    )
+    (output.root / "_manifest.json").write_bytes(encode(msgspec.structs.replace(made, window=Window("latest"))))
+    assert list(doctor.part(latest)) == [ok("it holds a part of the topic, from latest")]
 
 
 def test_a_real_lock_is_told_with_its_process(output: Output) -> None:

@@ -32,6 +32,14 @@ def test_each_setting_of_the_catalogue_is_told_with_its_source(tmp_path: Path) -
     } <= set(told)
 
 
+def test_a_setting_is_named_as_in_the_errors_of_a_service(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("TOPIC_FROM=latest\n")
+    for arguments, name in (([], f"TOPIC_FROM (from {file})"), (["--from", "latest"], "--from")):
+        looked = settings.look_up(build_parser().parse_args(arguments), {}, file)
+        assert looked.named(catalogue.TOPIC_FROM) == name
+
+
 def test_a_secret_is_not_shown(tmp_path: Path) -> None:
     login = {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_SASL_USERNAME": "alice"}
     found = examined(tmp_path, KAFKA_SASL_PASSWORD="open-sesame", **login)
