@@ -117,7 +117,8 @@ def test_names_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OutputUnavailable) as caught:
         DataFolder(tmp_path)
     assert str(caught.value) == (
-        f"cannot lock {tmp_path}/broker.lock (No locks available); choose a folder on a file system that supports locks"
+        f"cannot lock {tmp_path}/broker.lock (No locks available); choose a --data-dir on a file system that supports "
+        "locks"
     )
 
 
