@@ -5,7 +5,6 @@ import hashlib
 import io
 import logging
 import os
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 from producer.sources.csv import CsvFormat
 from producer.sources.jsonl import JsonFormat, is_json
 from producer.sources.lines import Lines, Problem
+from producer.sources.standard_input import ArrivingLines, standard_input
 from producer.ticket import Place, Row
 from runtime.errors import SettingError
 
@@ -46,6 +46,7 @@ class _Open:
     retired: bool = False
     prefix: "_Prefix | None" = None
     tail: bytes = b""
+    arriving: ArrivingLines | None = None
 
 
 @dataclass
@@ -156,7 +157,7 @@ class FileSource:
             place = stuck or self._place(current, end, start if lines.unterminated else None)
             rows.append(Row(current.row, place, {} if isinstance(record, Problem) else record, problem))
             start = end
-            if len(rows) == _ROWS:
+            if len(rows) == _ROWS or (current.arriving and current.arriving.waiting()):
                 yield rows
                 rows = []
         if rows:
@@ -173,7 +174,8 @@ class FileSource:
         """Detect the format from the first line; return False while there is no first line."""
         first = current.lines.peek()
         if not first or not (final or first.endswith("\n")):
-            self._go_to(current, current.lines.offset)
+            if not current.whole:
+                self._go_to(current, current.lines.offset)
             return False
         try:
             current.format = JsonFormat(current.lines) if is_json(first) else CsvFormat(current.lines, self._delimiter)
@@ -292,7 +294,9 @@ class FileSource:
                 f"{self._name} is {'compressed' if packed else 'in ' + encoding}; --follow cannot follow that"
             )
         self._count += 1
-        opened = _Open(self._count, raw, self._lines(raw, skipped, encoding, wide), inode=0)
+        arriving = ArrivingLines(raw) if path is None and not packed and not wide else None
+        lines = self._lines(arriving or raw, skipped, encoding, wide)
+        opened = _Open(self._count, raw, lines, inode=0, arriving=arriving)
         if path is None:
             opened.whole = "standard input"
         else:
@@ -312,7 +316,7 @@ class FileSource:
 
 def _unpacked(path: Path | None) -> Any:
     """Open a file, or standard input, to read bytes, decompressing it if it is compressed."""
-    raw: Any = path.open("rb") if path else sys.stdin.buffer
+    raw: Any = path.open("rb") if path else standard_input()
     if not raw.peek(2).startswith(_GZIP):
         return raw
     if path is None:
