@@ -9,7 +9,8 @@ from dateutil import parser
 ORDERS = ("dmy", "mdy")
 
 _SECONDS = re.compile(r"[0-9]{9,10}(\.[0-9]+)?")
-_MILLISECONDS = re.compile(r"[0-9]{12,13}")
+# Twelve digits are a date and a time, such as 202601310930; as milliseconds they would be before 2001-09-09.
+_MILLISECONDS = re.compile(r"[0-9]{13}")
 _NAMED_UTC = re.compile(r"(?<=[0-9]) ?(UTC|GMT)$")
 _YEAR_LAST = re.compile(r"\s*([0-9]{1,2})([/.-])([0-9]{1,2})\2([0-9]{4}|[0-9]{2})(?![0-9])")
 # dateutil fills missing parts from a default date. If two defaults give different results, a part was missing.

@@ -1,5 +1,6 @@
 """The settings of a source of real tickets: one frozen value, checked when it is built."""
 
+import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,7 +90,8 @@ def _encoding(text: str) -> str:
         "x".encode(text)
     except (LookupError, ValueError):
         raise ValueError("must be an encoding that Python knows, e.g. cp1252") from None
-    return text.lower()
+    # The name that Python gives it: utf16 is utf-16.
+    return codecs.lookup(text).name
 
 
 def _delimiter(text: str) -> str:

@@ -28,7 +28,7 @@ _TAIL = 256
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _GZIP = b"\x1f\x8b"
-_WIDE = ("utf-16", "utf_16", "utf-32", "utf_32")
+_WIDE = ("utf-16", "utf-32")
 _ZIP = b"PK\x03\x04"
 
 

@@ -24,9 +24,14 @@ _LONGEST_WAIT_S = 3_600.0
 
 
 def authorization(secret: str) -> str:
-    """Return the Authorization header for a secret: Basic for ``user:password``, Bearer for anything else (a token)."""
+    """Return the Authorization header for a secret: Basic for ``user:password``, Bearer for anything else (a token).
+
+    Raises SettingError for one that no header can hold.
+    """
     if ":" in secret:
         return f"Basic {base64.b64encode(secret.encode()).decode()}"
+    if not (secret.isascii() and secret.isprintable()):
+        raise SettingError("--secret-file must hold user:password, or a token: one line of ASCII characters")
     return f"Bearer {secret}"
 
 
@@ -70,7 +75,10 @@ class HttpSource:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
-        self._url = httpx.URL(url)
+        try:
+            self._url = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise SettingError(f"--source must be the URL of an API ({error})") from None
         self._items = items
         self._next_link = next_link
         self._cursor = cursor
@@ -122,7 +130,8 @@ class HttpSource:
                 response = self._client.get(url)
             except httpx.TransportError as error:
                 raise SourceUnreachable(f"{_shown(url)} cannot be reached ({error or type(error).__name__})") from error
-            except (httpx.TooManyRedirects, httpx.InvalidURL) as error:
+            except (httpx.RequestError, httpx.InvalidURL) as error:
+                # Too many redirects, one to nowhere, or a body that cannot be decompressed.
                 raise SettingError(f"{_shown(url)} cannot be used ({error})") from error
             if response.status_code not in _BUSY:
                 return self._good(response)
@@ -168,7 +177,10 @@ class HttpSource:
         link = in_header if self._next_link is None else at(answer, self._next_link)
         if not link:
             return None
-        url = response.url.join(str(link))
+        try:
+            url = response.url.join(str(link))
+        except httpx.InvalidURL as error:
+            raise SettingError(f"the link to the next page must be a URL ({error}); correct --next-link") from None
         self._require_origin(url)
         return url
 
@@ -183,7 +195,14 @@ def connect(secret: str | None) -> httpx.Client:
     headers = {"Accept": "application/json", "User-Agent": "client-tickets"}
     if secret:
         headers["Authorization"] = authorization(secret)
-    return httpx.Client(headers=headers, timeout=_TIMEOUT_S, follow_redirects=True)
+    try:
+        return httpx.Client(headers=headers, timeout=_TIMEOUT_S, follow_redirects=True)
+    except (ValueError, ImportError, OSError) as error:
+        # A proxy that httpx does not know (ValueError) or only with another package (ImportError), or a bad CA file.
+        raise SettingError(
+            f"the environment has a proxy or a CA file for HTTP that cannot be used ({error}); correct HTTP_PROXY, "
+            "HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE and SSL_CERT_DIR, or unset them"
+        ) from error
 
 
 def _shown(url: httpx.URL) -> str:

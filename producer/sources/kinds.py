@@ -1,8 +1,10 @@
 """Choose the class that reads a source."""
 
 from collections.abc import Callable
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from producer.sources.config import STDIN, SourceConfig
 from producer.sources.file import FileSource
@@ -16,8 +18,12 @@ def identity(config: SourceConfig) -> str:
     if config.is_sql:
         what = (config.table and f"table {config.table}") or f"query {config.query}"
         return f"{what} by {config.watermark}"
+    if config.is_http:
+        # The query may say which tickets are wanted. It may hold a secret too, so only its checksum is stored.
+        query = urlsplit(config.source).query
+        return f"{config.shown} with query {sha256(query.encode()).hexdigest()[:12]}" if query else config.shown
     # A file is recognized by its content, not by its path.
-    return config.shown if config.is_http else "file"
+    return "file"
 
 
 def open_source(config: SourceConfig, wait: Callable[[float], bool]) -> RowSource:

@@ -82,7 +82,8 @@ class SqlSource:
         self._key = key
         self._overlap_s = overlap_s
         self._engine = _engine(url, password)
-        self._shown = self._engine.url.set(username=None, password=None, query={}).render_as_string()
+        where = self._engine.url
+        self._shown = URL.create("mysql", host=where.host, port=where.port, database=where.database).render_as_string()
         self._content = _content(content, is_query)
         self._recent: dict[Any, int] = {}
         self._order = deque[tuple[Any, Any]]()
@@ -104,14 +105,14 @@ class SqlSource:
         self._engine.dispose()
 
     def _read(self, reached: Any) -> Iterator[Sequence[Row]]:
-        with self._engine.connect() as connection:
+        with self._connect() as connection:
             if reached is None:
                 self._require_columns(connection)
         low = None if reached is None else bound(reached, self._overlap_s)
         last: tuple[Any, Any] | None = None
         while True:
             # Connect for each page: at a low rate, the next page may be hours away.
-            with self._engine.connect() as connection:
+            with self._connect() as connection:
                 found = connection.execute(self._page(low, last)).mappings().all()
             rows = []
             for values in found:
@@ -125,6 +126,16 @@ class SqlSource:
             if len(found) < _PAGE:
                 return
             last = found[-1][self._watermark], found[-1][self._key]
+
+    def _connect(self) -> sqlalchemy.Connection:
+        try:
+            return self._engine.connect()
+        except (TypeError, ValueError, OSError) as error:
+            # PyMySQL gets the options of the URL as arguments. Errors of the network are DBAPIErrors.
+            raise SettingError(
+                f"the options after '?' in --source cannot be used ({error}); correct them, "
+                "e.g. ?ssl_ca=/path/to/ca.pem"
+            ) from error
 
     def _page(self, low: Any, last: tuple[Any, Any] | None) -> Any:
         mark: Any = column(self._watermark)

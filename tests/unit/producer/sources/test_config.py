@@ -51,6 +51,11 @@ def test_rules_are_what_the_flags_say(file: str) -> None:
     assert rules.numbered
 
 
+def test_an_encoding_has_one_name(file: str) -> None:
+    for name, expected in (("utf16", "utf-16"), ("UTF_16_LE", "utf-16-le"), ("windows-1252", "cp1252")):
+        assert config(file, f"--encoding={name}").source.encoding == expected
+
+
 def test_a_url_is_shown_without_login_and_query() -> None:
     database = config(*SQL, "--table=t", "--watermark=w")
     assert database.source.shown == "mysql://db:3306/crm"

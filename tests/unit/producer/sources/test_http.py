@@ -1,10 +1,14 @@
 """Decisions about an API."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
+import httpx
 import pytest
 
-from producer.sources.http import at, authorization, pause
+from producer.sources import http
+from producer.sources.http import HttpSource, at, authorization, pause
+from runtime.errors import SettingError
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
@@ -31,6 +35,54 @@ def test_a_pause_is_as_long_as_the_api_asks_for(header: str | None, attempt: int
 def test_a_login_and_a_token_are_told_apart() -> None:
     assert authorization("user:s3cret") == "Basic dXNlcjpzM2NyZXQ="
     assert authorization("s3cret") == "Bearer s3cret"
+
+
+def test_a_token_that_no_header_can_hold_is_refused() -> None:
+    assert authorization("jürgen:s3cret") == "Basic asO8cmdlbjpzM2NyZXQ="
+    for token in ("tök", "first line\nsecond line"):
+        with pytest.raises(SettingError, match="--secret-file must hold user:password, or a token: one line of ASCII"):
+            authorization(token)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("ALL_PROXY", "socks5://localhost:1"), ("HTTPS_PROXY", "ssh://localhost"), ("SSL_CERT_FILE", "/nowhere/ca.pem")],
+)
+def test_an_environment_that_http_cannot_use_is_named(monkeypatch: pytest.MonkeyPatch, key: str, value: str) -> None:
+    monkeypatch.setenv(key, value)
+    with pytest.raises(SettingError, match="the environment has a proxy or a CA file for HTTP that cannot be used"):
+        http.connect(None)
+
+
+def answering(response: Callable[[], httpx.Response], url: str = "https://desk.example.com/tickets") -> HttpSource:
+    client = httpx.Client(transport=httpx.MockTransport(lambda request: response()), follow_redirects=True)
+    return HttpSource(client, url, None, None, None, "cursor", lambda seconds: True)
+
+
+@pytest.mark.parametrize(
+    ("response", "message"),
+    [
+        (lambda: httpx.Response(302, headers={"Location": "/"}), "cannot be used .Exceeded maximum allowed redirects"),
+        (
+            lambda: httpx.Response(200, headers={"Link": '<https://desk:port/>; rel="next"'}, json=[{}]),
+            "the link to the next page must be a URL .Invalid port",
+        ),
+        (
+            lambda: httpx.Response(
+                200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"this is not compressed")
+            ),
+            "https://desk.example.com/tickets cannot be used",
+        ),
+    ],
+)
+def test_an_answer_that_leads_nowhere_ends_the_run(response: Callable[[], httpx.Response], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        list(answering(response).read(None))
+
+
+def test_a_source_that_is_not_a_url_is_refused() -> None:
+    with pytest.raises(SettingError, match=r"--source must be the URL of an API \(Invalid port: 'port'\)"):
+        answering(lambda: httpx.Response(200), "https://desk.example.com:port/")
 
 
 def test_a_path_leads_into_an_answer() -> None:

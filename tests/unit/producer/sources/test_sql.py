@@ -6,8 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from producer.sources.sql import bound, read_back, written
-from runtime.errors import SettingError
+from producer.sources.sql import SqlSource, bound, read_back, written
+from runtime.errors import SettingError, SourceUnreachable
+from tests.support.listeners import free_ports
 
 MOMENT = datetime(2026, 1, 31, 9, 30, 0, 250_000)
 
@@ -38,3 +39,23 @@ def test_a_watermark_is_the_same_after_it_was_kept(watermark: object) -> None:
 def test_a_type_without_an_order_cannot_be_a_watermark() -> None:
     with pytest.raises(SettingError, match="--watermark must be a column of times, whole numbers, decimals or text"):
         written(1.5)
+
+
+def reading(url: str) -> None:
+    source = SqlSource(url, "s3cret", "tickets", False, "updated", "id", 60)
+    try:
+        list(source.read(None))
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize("options", ["compress_all=1", "ssl_ca=/nowhere/ca.pem", "port=abc"])
+def test_options_of_the_url_that_cannot_be_used_are_an_error_of_the_setting(options: str) -> None:
+    with pytest.raises(SettingError, match=r"the options after '\?' in --source cannot be used"):
+        reading(f"mysql://reader@127.0.0.1/helpdesk?{options}")
+
+
+def test_an_error_shows_where_the_database_is_and_not_the_login() -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(SourceUnreachable, match=f"^mysql://127.0.0.1:{port}/helpdesk says: Can't connect"):
+        reading(f"mariadb://reader@127.0.0.1:{port}/helpdesk?connect_timeout=5")
