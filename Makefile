@@ -15,8 +15,7 @@ TYPED := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(
 WITH_ARGS := demo dashboard broker doctor test test-unit test-browser test-compose chaos bench-quick long-run lock
 READ := COMPOSE PYTHON JAVA_HOME CLIENT_TICKETS_% COMPOSE_% SSL_CERT_FILE HTTPS_PROXY https_proxy HTTP_PROXY http_proxy \
 	BATCH_% COMPACT_% CONSUMER_% DASHBOARD_% DEDUPE KAFKA_% LOG_% METRICS_% OUTPUT_% PROCESSOR_% PRODUCER_% REDPANDA_% \
-	ROUTING_% \
-	SPARK_% TOPIC_% \
+	ROUTING_% SPARK_% TOPIC_% \
 	$(if $(filter broker,$(MAKECMDGOALS)),PORT) $(if $(filter chaos,$(MAKECMDGOALS)),MINUTES SEED) \
 	$(if $(filter $(WITH_ARGS),$(MAKECMDGOALS)),ARGS)
 UNREAD := $(filter-out $(READ),$(TYPED))

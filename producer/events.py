@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from runtime.process.logs import Event
+from runtime.process.words import things
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class GoingOn(Event):
 
     def __str__(self) -> str:
         """Return how many, and what says so."""
-        return f"going on after the {self.tickets:,} tickets that {self.state} counts as sent"
+        return f"going on after the {things(self.tickets, 'ticket', 'tickets')} that {self.state} counts as sent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ class BadRowsLeftOut(Event):
         """Return the counts, and how to send them too."""
         reasons = ", ".join(f"{field} {count:,}" for field, count in self.fields.items())
         return (
-            f"{self.rows:,} bad rows were left out: {reasons}. To send them too, correct the flags, remove the state "
-            "and start again: the ids stay the same"
+            f"{things(self.rows, 'bad row was left out', 'bad rows were left out')}: {reasons}. To send "
+            f"{'it' if self.rows == 1 else 'them'} too, correct the flags, remove the state and start again: the ids "
+            "stay the same"
         )

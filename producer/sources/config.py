@@ -116,7 +116,7 @@ SOURCE = Setting(
 
 # --help shows them in these groups.
 EVERY_SOURCE = {
-    "name": Setting(None, None, _name, "name for state and ids, default: the file's name", "--source-name"),
+    "name": Setting(None, None, _name, "name for state and ids; without it, the file's name", "--source-name"),
     "columns": Setting(None, (), _column, "FIELD=COLUMN: which column is a field of the ticket", "--map", several=True),
     "values": Setting(None, (), _value, "FIELD:FOUND=VALUE: what a value of the source means", "--value", several=True),
     "defaults": Setting(None, (), _default, "FIELD=VALUE: used if a row has no such field", "--default", several=True),
@@ -129,8 +129,10 @@ EVERY_SOURCE = {
     "state": Setting(None, "data/sources", parsers.path, "folder of the state files", "--source-state", anchored=True),
 }
 FILES = {
-    "encoding": Setting(None, None, _encoding, "encoding, default: UTF-8, or that of a byte order mark", "--encoding"),
-    "delimiter": Setting(None, None, _delimiter, "between CSV fields, default: taken from the header", "--delimiter"),
+    "encoding": Setting(
+        None, None, _encoding, "encoding; without it UTF-8, or that of a byte order mark", "--encoding"
+    ),
+    "delimiter": Setting(None, None, _delimiter, "between CSV fields; without it taken from the header", "--delimiter"),
 }
 DATABASES = {
     "table": Setting(None, None, _words("tickets"), "table to read", "--table"),

@@ -59,8 +59,9 @@ def code_blocks(text: str, language: str = "") -> list[str]:
 
 
 def commands(text: str) -> list[str]:
-    """Return the command lines in the code blocks, without their comments."""
-    lines = (line.partition("  #")[0].strip() for block in code_blocks(text) for line in block.splitlines())
+    """Return the commands in the code blocks, without their comments; one over several lines is one command."""
+    blocks = (block.replace("\\\n", " ") for block in code_blocks(text))
+    lines = (line.partition("  #")[0].strip() for block in blocks for line in block.splitlines())
     return [line for line in lines if line]
 
 

@@ -117,6 +117,15 @@ def test_the_line_in_the_document_is_what_a_json_log_holds(capsys: pytest.Captur
             "1,200 bad rows were left out: priority 1,000, client_id 200. To send them too, correct the flags, remove "
             "the state and start again: the ids stay the same",
         ),
+        (
+            producer.events.BadRowsLeftOut(1, {"priority": 1}),
+            "1 bad row was left out: priority 1. To send it too, correct the flags, remove the state and start again: "
+            "the ids stay the same",
+        ),
+        (
+            producer.events.GoingOn(1, "data/sources/crm.json"),
+            "going on after the 1 ticket that data/sources/crm.json counts as sent",
+        ),
     ],
 )
 def test_the_text_log_keeps_its_sentences(event: Event, sentence: str) -> None:
