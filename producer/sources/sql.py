@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -15,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, ProgrammingError
 
 from producer.ticket import Place, Row
 from runtime.errors import SettingError, SourceUnreachable
+from runtime.process.words import things
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ _REMEMBERED = 100_000
 
 # MySQL errors that are not transient: login, rights, database, table, column, syntax, user not allowed from this host.
 _PERMANENT = {1044, 1045, 1046, 1049, 1054, 1064, 1130, 1142, 1143, 1146, 1251, 1370, 1698}
+
+_ZERO_DATE = re.compile(r"(0000-[0-9]{2}-[0-9]{2}|[0-9]{4}-00-[0-9]{2}|[0-9]{4}-[0-9]{2}-00)( .*)?")
 
 _KINDS: dict[str, Callable[[str], Any]] = {
     "datetime": datetime.fromisoformat,
@@ -44,6 +48,11 @@ def bound(watermark: Any, overlap_s: float) -> Any:
     if isinstance(watermark, date):
         return watermark - timedelta(days=-(-overlap_s // 86_400))
     return watermark
+
+
+def is_not_a_time(watermark: Any) -> bool:
+    """Whether a watermark is one of MySQL's dates that no calendar has, such as 0000-00-00; PyMySQL returns a text."""
+    return isinstance(watermark, str) and _ZERO_DATE.fullmatch(watermark) is not None
 
 
 def written(watermark: Any) -> dict[str, str]:
@@ -88,6 +97,7 @@ class SqlSource:
         self._recent: dict[Any, int] = {}
         self._order = deque[tuple[Any, Any]]()
         self._number = 0
+        self._unmarked = 0
 
     def read(self, after: Place | None) -> Iterator[Sequence[Row]]:
         """Yield the rows from the overlap on. Raises SourceUnreachable, and SettingError if a flag is wrong."""
@@ -117,6 +127,9 @@ class SqlSource:
             rows = []
             for values in found:
                 mark, key = values[self._watermark], values[self._key]
+                if is_not_a_time(mark):
+                    self._unmarked += 1
+                    continue
                 reached = mark if reached is None else max(reached, mark)
                 self._number += 1
                 if self._is_new(mark, key, values):
@@ -124,6 +137,7 @@ class SqlSource:
             if rows:
                 yield rows
             if len(found) < _PAGE:
+                self._warn_of_unmarked()
                 return
             last = found[-1][self._watermark], found[-1][self._key]
 
@@ -148,14 +162,21 @@ class SqlSource:
         return query.order_by(mark, key).limit(_PAGE)
 
     def _require_columns(self, connection: Any) -> None:
-        """Raise SettingError if a column is missing, and warn of rows that will never be read."""
+        """Raise SettingError if a column is missing, and count the rows that will never be read."""
         found = list(connection.execute(select(text("*")).select_from(self._content).limit(0)).keys())
         for flag, name in (("--watermark", self._watermark), ("--map ticket_id", self._key)):
             if name not in found:
                 raise SettingError(f"{flag} must name a column, found {name!r}; the columns are {', '.join(found)}")
         unmarked = select(func.count()).select_from(self._content).where(column(self._watermark).is_(None))
-        if count := connection.execute(unmarked).scalar():
-            _log.warning("%s rows have no %s and are not read", f"{count:,}", self._watermark)
+        self._unmarked = connection.execute(unmarked).scalar() or 0
+
+    def _warn_of_unmarked(self) -> None:
+        if self._unmarked:
+            no_mark = f"no {self._watermark}"
+            _log.warning(
+                things(self._unmarked, f"row has {no_mark} and is not read", f"rows have {no_mark} and are not read")
+            )
+            self._unmarked = 0
 
     def _is_new(self, mark: Any, key: Any, values: Any) -> bool:
         """Whether a row was not yielded before in its present state."""

@@ -247,7 +247,7 @@ def test_a_table_is_read_to_its_end_and_then_from_its_watermark_on(pipe: Pipe, d
     database.insert("tickets", [*rows, (99_999, "ann", "2026-01-31", "never", "Billing", "low", None)])
 
     first = pipe.send(database.url, *sql_flags(pipe))
-    assert "1 rows have no updated and are not read" in first.stderr
+    assert "1 row has no updated and is not read" in first.stderr
     assert pipe.requests() == Counter(f"row {number}" for number in range(12_000))
     assert short(pipe.tickets()[0])[1] == "2026-01-31T09:30:00Z"
     assert pipe.noted("crm")["place"] == {"watermark": {"datetime": "2026-02-01T00:00:01"}}

@@ -5,8 +5,9 @@ from datetime import date, datetime
 from decimal import Decimal
 
 import pytest
+import sqlalchemy
 
-from producer.sources.sql import SqlSource, bound, read_back, written
+from producer.sources.sql import SqlSource, bound, is_not_a_time, read_back, written
 from runtime.errors import SettingError, SourceUnreachable
 from tests.support.listeners import free_ports
 
@@ -39,6 +40,43 @@ def test_a_watermark_is_the_same_after_it_was_kept(watermark: object) -> None:
 def test_a_type_without_an_order_cannot_be_a_watermark() -> None:
     with pytest.raises(SettingError, match="--watermark must be a column of times, whole numbers, decimals or text"):
         written(1.5)
+
+
+@pytest.mark.parametrize(
+    ("watermark", "expected"),
+    [
+        ("0000-00-00 00:00:00", True),
+        ("0000-00-00", True),
+        ("2026-00-15 09:30:00.250000", True),
+        ("2026-01-00", True),
+        ("2026-01-31 09:30:00", False),
+        ("x", False),
+        (MOMENT, False),
+        (0, False),
+    ],
+)
+def test_a_date_that_no_calendar_has_is_not_a_watermark(watermark: object, expected: bool) -> None:
+    assert is_not_a_time(watermark) is expected
+
+
+class Table(SqlSource):
+    """Reads from the memory of this process instead of a server."""
+
+    def fill(self, *rows: tuple[int, str | None]) -> None:
+        self._engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.StaticPool)
+        with self._engine.begin() as connection:
+            connection.execute(sqlalchemy.text("CREATE TABLE tickets (id INTEGER, updated DATETIME)"))
+            for row in rows:
+                connection.exec_driver_sql("INSERT INTO tickets VALUES (?, ?)", row)
+
+
+def test_rows_without_a_watermark_are_not_read_and_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    table = Table("mysql://reader@db/helpdesk", None, "tickets", False, "updated", "id", 60)
+    table.fill((1, None), (2, "0000-00-00 00:00:00"), (3, "2026-01-31 09:30:00"), (4, "2026-01-31 09:31:00"))
+    rows = [row for batch in table.read(None) for row in batch]
+    table.close()
+    assert [row.values["id"] for row in rows] == [3, 4]
+    assert caplog.messages == ["2 rows have no updated and are not read"]
 
 
 def reading(url: str) -> None:
