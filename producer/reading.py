@@ -22,7 +22,7 @@ from runtime.process.logs import tell
 _log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 1.0
-# How long a source may be unreachable after it was reached once, before a run without --follow gives up.
+# How long a source that was reached once may be unreachable, before a run without --follow gives up.
 PATIENCE_S = 300.0
 
 _LONGEST_PAUSE_S = 60.0
@@ -167,23 +167,25 @@ class RealTickets:
 
     def _read(self) -> None:
         after = self._state.sent.place if self._state else None
-        reached_at, failures = self._clock(), 0
+        away_since, failures = 0.0, 0
         contacted = False
         while not self._closing.is_set():
             try:
                 for rows in self._source.read(after):
-                    contacted, failures, reached_at = True, 0, self._clock()
+                    contacted, failures = True, 0
                     self._put(self._converted(rows))
                     after = rows[-1].place
                     if self._closing.is_set():
                         return
-                contacted, failures, reached_at = True, 0, self._clock()
+                contacted, failures = True, 0
                 if self._poll_s is None:
                     return
                 self._heartbeat.beat(self._poll_s)
                 pause = self._poll_s
             except SourceUnreachable as error:
-                if not contacted or (self._poll_s is None and self._clock() - reached_at > PATIENCE_S):
+                # Not since the last rows: at a low rate, it may take hours to send these.
+                away_since = away_since if failures else self._clock()
+                if not contacted or (self._poll_s is None and self._clock() - away_since > PATIENCE_S):
                     raise
                 pause = min(_LONGEST_PAUSE_S, 2.0**failures)
                 tell(_log, Retry(str(error), pause))

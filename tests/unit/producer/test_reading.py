@@ -156,6 +156,22 @@ def test_a_source_that_stays_away_ends_a_run_that_does_not_follow(monkeypatch: p
         one.close()
 
 
+def test_a_source_that_goes_away_after_hours_of_sending_is_asked_again() -> None:
+    times = [0.0]
+
+    class Slow(Script):
+        def read(self, after: Place | None) -> Iterator[Sequence[Row]]:
+            for rows in super().read(after):
+                yield rows
+                times[0] += 7_200
+
+    source = Slow([[[row(1)], SourceUnreachable("away")], [[row(2)]]])
+    rules = Rules("crm", {}, {}, {})
+    one = RealTickets(source, rules, None, lambda s: False, None, Heartbeat(None), lambda: times[0]).start()
+    assert len(all_of(one)) == 2
+    one.close()
+
+
 def test_following_polls_from_the_last_row() -> None:
     pauses: list[float] = []
     source = Script([[[row(1)]], [], [[row(2)]]])
