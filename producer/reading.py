@@ -69,6 +69,7 @@ class RealTickets:
         self._saved_at = clock()
         self._bad: Counter[str] = Counter()
         self._checked = False
+        self._polled = threading.Event()
         self._closing = threading.Event()
         self._error: BaseException | None = None
         self.ended = False
@@ -98,6 +99,10 @@ class RealTickets:
         self._pass()
         if self._reached is not None and self._clock() - self._saved_at >= SAVE_EVERY_S:
             self._save()
+        # A poll that finds nothing is progress, but not while the broker does not take what was found before.
+        if self._polled.is_set() and not (self._out or self._ready) and self._queue.empty():
+            self._polled.clear()
+            self._heartbeat.beat(self._poll_s or 0)
 
     def close(self) -> None:
         """Save the state and log what was left out. Raises the error that ended the reading, and SettingError.
@@ -180,7 +185,7 @@ class RealTickets:
                 contacted, failures = True, 0
                 if self._poll_s is None:
                     return
-                self._heartbeat.beat(self._poll_s)
+                self._polled.set()
                 pause = self._poll_s
             except SourceUnreachable as error:
                 # Not since the last rows: at a low rate, it may take hours to send these.

@@ -184,6 +184,19 @@ def test_following_polls_from_the_last_row() -> None:
     assert pauses == [5, 5, 5]
 
 
+def test_a_poll_is_a_sign_of_life_only_if_nothing_waits_for_the_broker() -> None:
+    source, heartbeat = Script([[[row(1)]], []]), Heartbeat(None)
+    rules = Rules("crm", {}, {}, {})
+    one = RealTickets(source, rules, None, lambda s: not source.passes, 5.0, heartbeat).start()
+    assert len(all_of(one)) == 1
+
+    one.confirm(0)
+    assert heartbeat.age() is None
+    one.confirm(1)
+    assert heartbeat.age() is not None
+    one.close()
+
+
 def test_bad_rows_are_named_by_number_and_counted_by_field(caplog: pytest.LogCaptureFixture) -> None:
     source = Script([[[row(1), row(2, ""), Row(3, {"row": 3}, problem="is not CSV: x"), *map(row, range(4, 6))]]])
     one = tickets(source)
