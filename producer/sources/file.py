@@ -29,7 +29,15 @@ _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 _GZIP = b"\x1f\x8b"
 _WIDE = ("utf-16", "utf-32")
-_ZIP = b"PK\x03\x04"
+# What files are that are neither text nor gzip, by their first bytes. Without this, they had a wrong encoding.
+_NOT_TEXT = {
+    b"PK\x03\x04": "a zip file or an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"\xfd7zX": "compressed with xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"BZh9": "compressed with bzip2",
+    b"%PDF": "a PDF",
+}
 
 
 @dataclass
@@ -276,8 +284,8 @@ class FileSource:
     def _opened_as(self, path: Path | None, raw: Any) -> _Open:
         packed = isinstance(raw, gzip.GzipFile)
         head = raw.peek(4)[:4]
-        if head.startswith(_ZIP):
-            raise SettingError(f"{self._name} is a zip file or an Excel workbook; unpack it, or save it as CSV")
+        if what := _NOT_TEXT.get(head):
+            raise SettingError(f"{self._name} is {what}; unpack it, or save it as CSV")
         encoding, skipped = self._encoding or "utf-8", 0
         wide = encoding.startswith(_WIDE)
         if head.startswith(_UTF8_BOM):

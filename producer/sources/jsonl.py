@@ -11,13 +11,14 @@ _decode = msgspec.json.Decoder(float_hook=float).decode
 
 
 class JsonFormat:
-    """JSON lines, which have no header. Raises ValueError if the file is one JSON array."""
+    """JSON lines, which have no header. Raises ValueError if the file is an array, or one value over many lines."""
 
     def __init__(self, lines: Lines) -> None:
-        if lines.peek().lstrip().startswith("["):
+        first = lines.peek().strip()
+        if first.startswith("[") or first.endswith(("{", "[", ",")):
             raise ValueError(
-                "it is one JSON array; turn it into lines with the program jq: jq -c '.[]' FILE, or, if the array is "
-                "inside an object: jq -c '.tickets[]' FILE"
+                "it is an array, or one JSON value over several lines; turn it into lines with the program jq: "
+                "jq -c '.[]' FILE, or, if the array is inside an object: jq -c '.tickets[]' FILE"
             )
 
     def records(self, lines: Lines) -> Iterator[dict[str, Any] | Problem]:

@@ -1,7 +1,9 @@
 """Files in many formats, and the place at which reading resumes."""
 
+import bz2
 import gzip
 import json
+import lzma
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -95,7 +97,14 @@ def test_another_encoding_is_named_with_the_byte_and_what_would_work(file: Path)
     ("content", "message"),
     [
         (b"PK\x03\x04rest", "is a zip file or an Excel workbook"),
-        (b'[{"id": 1}]', r"it is one JSON array; turn it into lines with the program jq: jq -c '\.\[\]'"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel workbook; unpack it, or save it as CSV"),
+        (lzma.compress(b"id,text\n1,a\n"), "is compressed with xz"),
+        (bz2.compress(b"id,text\n1,a\n"), "is compressed with bzip2"),
+        (b"\x28\xb5\x2f\xfd\x04", "is compressed with zstd"),
+        (b"%PDF-1.7\n", "is a PDF"),
+        (b'{"tickets": [\n{"id": 1}\n]}', "it is an array, or one JSON value over several lines"),
+        (b'{\n  "tickets": []\n}', "it is an array, or one JSON value over several lines"),
+        (b'[{"id": 1}]', r"; turn it into lines with the program jq: jq -c '\.\[\]' FILE, or"),
         (b"i\0d\0,\0", "name its encoding, e.g. --encoding utf-16-le"),
         (gzip.compress(b"id,text\n" + b"1,abc\n" * 90_000)[:-40], "is compressed, and damaged or cut off"),
     ],
