@@ -4,10 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from contract.ticket import Ticket
-
-__all__ = ["Message", "Place", "Row", "RowSource", "Ticket", "TicketSource"]
-
 
 class Message(NamedTuple):
     """A ticket as a record for the topic."""
