@@ -53,6 +53,11 @@ def missing(rules: Rules, rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def has_ids(rules: Rules, rows: Sequence[Row]) -> bool:
+    """Whether ids are taken from a column, and not made from the row and its number."""
+    return any(_holds(row.values, rules.column("ticket_id")) for row in rows)
+
+
 def columns(rows: Sequence[Row]) -> list[str]:
     """Return the column names that the flags may use for ``rows``, one level deep into JSON objects."""
     names: dict[str, None] = {}

@@ -202,6 +202,11 @@ class RealTickets:
         readable = [row for row in rows if not row.problem]
         if readable and not self._checked:
             require_columns(self._rules, readable)
+            if not mapping.has_ids(self._rules, readable):
+                _log.info(
+                    "there is no column ticket_id, so a ticket gets its id from its row and the number of that; name a "
+                    "column with --map ticket_id=COLUMN if a changed row is to be the same ticket"
+                )
             self._checked = True
         return [(self._message(row), row.place) for row in rows]
 

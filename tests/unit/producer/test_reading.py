@@ -240,6 +240,16 @@ def test_a_missing_column_is_reported_with_the_columns_found() -> None:
     )
 
 
+@pytest.mark.parametrize(("columns", "times"), [({}, 1), ({"ticket_id": "request"}, 0)])
+def test_the_log_says_once_that_a_source_has_no_ids(
+    caplog: pytest.LogCaptureFixture, columns: dict[str, str], times: int
+) -> None:
+    source, rules = Script([[[row(1)], [row(2)]]]), Rules("crm", columns, {}, {})
+    with caplog.at_level("INFO"):
+        all_of(RealTickets(source, rules, None, lambda s: True, None, Heartbeat(None)).start())
+    assert sum("name a column with --map ticket_id=COLUMN" in line for line in caplog.messages) == times
+
+
 def test_a_reader_that_waits_does_not_hold_up_the_end() -> None:
     hang = threading.Event()
 
