@@ -18,7 +18,8 @@ from runtime.errors import SettingError, SourceUnreachable
 _log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 30
-_BUSY = {429, 503}
+_TOO_MANY_REQUESTS = 429
+_UNAVAILABLE = 503
 _REFUSED = {401, 403}
 _LONGEST_WAIT_S = 3_600.0
 
@@ -133,9 +134,14 @@ class HttpSource:
             except (httpx.RequestError, httpx.InvalidURL) as error:
                 # Too many redirects, one to nowhere, or a body that cannot be decompressed.
                 raise SettingError(f"{_shown(url)} cannot be used ({error})") from error
-            if response.status_code not in _BUSY:
+            retry_after = response.headers.get("Retry-After")
+            # Without a time, 503 is a failure like others: a run that waited for its end might never end itself.
+            is_busy = response.status_code == _TOO_MANY_REQUESTS or (
+                response.status_code == _UNAVAILABLE and retry_after is not None
+            )
+            if not is_busy:
                 return self._good(response)
-            seconds = pause(response.headers.get("Retry-After"), attempt, self._now())
+            seconds = pause(retry_after, attempt, self._now())
             _log.info("%s asks to wait %.0f s (status %d)", _shown(url), seconds, response.status_code)
             if self._wait(seconds):
                 return None

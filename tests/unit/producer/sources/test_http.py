@@ -8,7 +8,7 @@ import pytest
 
 from producer.sources import http
 from producer.sources.http import HttpSource, at, authorization, pause
-from runtime.errors import SettingError
+from runtime.errors import SettingError, SourceUnreachable
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
@@ -78,6 +78,27 @@ def answering(response: Callable[[], httpx.Response], url: str = "https://desk.e
 def test_an_answer_that_leads_nowhere_ends_the_run(response: Callable[[], httpx.Response], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         list(answering(response).read(None))
+
+
+def test_an_api_that_says_when_is_asked_then_and_one_that_only_fails_is_unreachable() -> None:
+    answers = [
+        httpx.Response(503, headers={"Retry-After": "7"}),
+        httpx.Response(429),
+        httpx.Response(200, json=[{"id": 1}]),
+        httpx.Response(503),
+    ]
+    waited = list[float]()
+
+    def wait(seconds: float) -> bool:
+        waited.append(seconds)
+        return False
+
+    client = httpx.Client(transport=httpx.MockTransport(lambda request: answers.pop(0)))
+    source = HttpSource(client, "https://desk.example.com/", None, None, None, "cursor", wait)
+    assert [row.values for rows in source.read(None) for row in rows] == [{"id": 1}]
+    assert waited == [7.0, 2.0]
+    with pytest.raises(SourceUnreachable, match="answered with status 503"):
+        list(source.read(None))
 
 
 def test_a_source_that_is_not_a_url_is_refused() -> None:
